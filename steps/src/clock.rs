@@ -1,0 +1,56 @@
+//! Time, as a step may use it: now, sleep, and how long has passed.
+//!
+//! The only place in this crate that sleeps or reads the machine's clock. A rehearsal scales it: all durations that a plan names
+//! are model durations, and a model minute may take half a real second.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+
+/// A clock that runs `speed` times as fast as the machine's. The real one runs at 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: SystemTime,
+    speed: f64,
+}
+
+impl Clock {
+    /// The machine's own clock.
+    pub fn real() -> Self {
+        Self { epoch: UNIX_EPOCH, speed: 1.0 }
+    }
+
+    /// A clock that equals real time at the epoch (milliseconds since 1970) and runs `speed` times as fast since.
+    pub fn scaled(epoch_unix_ms: u64, speed: f64) -> Self {
+        Self { epoch: UNIX_EPOCH + Duration::from_millis(epoch_unix_ms), speed: speed.max(0.001) }
+    }
+
+    /// How many times as fast as the machine's clock this one runs.
+    pub fn speed(&self) -> f64 {
+        self.speed
+    }
+
+    /// The time now. Not monotonic: the machine's clock may be set back.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    pub fn now(&self) -> Timestamp {
+        let real = SystemTime::now();
+        let model = real.duration_since(self.epoch).map_or(real, |since| self.epoch + since.mul_f64(self.speed));
+        Timestamp::try_from(model).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Waits for a span of this clock's time.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that sleeps")]
+    pub async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(self.real_span(span)).await;
+    }
+
+    /// How long a span of this clock's time takes on the machine's clock.
+    pub fn real_span(&self, span: Duration) -> Duration {
+        span.div_f64(self.speed)
+    }
+
+    /// How long a span of the machine's time is on this clock.
+    pub fn model_span(&self, real: Duration) -> Duration {
+        real.mul_f64(self.speed)
+    }
+}

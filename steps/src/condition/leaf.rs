@@ -1,0 +1,194 @@
+//! Whether one object, or the selected ones, are as a condition wants them. Pure.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Amount, Expected, Test, Wanted};
+use crate::cluster::text_at;
+use crate::jsonpath;
+use crate::readiness::{Around, Readiness, conditions_of, judge};
+
+/// How one object stands against a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    AsWanted,
+    Not(String),
+    Hopeless(String),
+}
+
+/// An object against the test; `None` is an object that is not there.
+pub(super) fn test(test: &Test, object: Option<&Value>, around: Around) -> Stands {
+    let Some(object) = object else {
+        return if matches!(test, Test::Deleted) {
+            Stands::AsWanted
+        } else {
+            Stands::Not("does not exist yet".to_owned())
+        };
+    };
+    match test {
+        Test::Exists => Stands::AsWanted,
+        Test::Deleted => Stands::Not(why_still_there(object)),
+        Test::Ready => readiness(object, around),
+        Test::Condition { kind, status } => condition(object, kind, status, around),
+        Test::Path { path, value } => expected(path, value, object),
+    }
+}
+
+fn why_still_there(object: &Value) -> String {
+    let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array).into_iter().flatten();
+    let names: Vec<&str> = finalizers.filter_map(Value::as_str).collect();
+    match (text_at(object, "/metadata/deletionTimestamp").is_empty(), names.is_empty()) {
+        (true, _) => "is there, and nobody has deleted it".to_owned(),
+        (false, true) => "is being deleted".to_owned(),
+        (false, false) => format!("is being deleted; waits for {}", names.join(", ")),
+    }
+}
+
+fn readiness(object: &Value, around: Around) -> Stands {
+    match judge(object, around) {
+        Readiness::Ready => Stands::AsWanted,
+        Readiness::Progressing(why) => Stands::Not(why),
+        Readiness::Failed(why) => Stands::Hopeless(why),
+        Readiness::Gone => Stands::Not(why_still_there(object)),
+    }
+}
+
+/// As kubectl compares: without regard to case, and only where the controller has seen the latest change.
+fn condition(object: &Value, kind: &str, status: &str, around: Around) -> Stands {
+    let conditions = conditions_of(object);
+    match conditions.get(kind) {
+        Some(it) if it.status.eq_ignore_ascii_case(status) && !it.stale => Stands::AsWanted,
+        found => {
+            let why = found.map_or_else(|| format!("no condition {kind} yet"), ToString::to_string);
+            match judge(object, around) {
+                Readiness::Failed(hopeless) => Stands::Hopeless(hopeless),
+                _ => Stands::Not(why),
+            }
+        }
+    }
+}
+
+fn expected(path: &jsonpath::JsonPath, expected: &Expected, object: &Value) -> Stands {
+    let found: Vec<String> = path
+        .find(object)
+        .into_iter()
+        .map(jsonpath::text)
+        .filter(|text| !matches!(text.as_str(), "" | "null"))
+        .collect();
+    let told = || found.join(", ");
+    match expected {
+        Expected::Present if found.is_empty() => Stands::Not(format!("{path} leads to nothing yet")),
+        Expected::Absent if !found.is_empty() => Stands::Not(format!("{path} is {}", told())),
+        Expected::Equals(wanted) if found.is_empty() => {
+            Stands::Not(format!("{path} leads to nothing yet, not to {wanted}"))
+        }
+        Expected::Equals(wanted) if found.iter().any(|it| it.trim() != wanted.trim()) => {
+            Stands::Not(format!("{path} is {}, not {wanted}", told()))
+        }
+        Expected::NotEquals(unwanted) if found.iter().any(|it| it.trim() == unwanted.trim()) => {
+            Stands::Not(format!("{path} is still {unwanted}"))
+        }
+        _ => Stands::AsWanted,
+    }
+}
+
+/// How the selected objects stand together.
+pub(super) struct Tally {
+    pub(super) enough: bool,
+    pub(super) text: String,
+    /// Those that are not as wanted.
+    pub(super) others: Vec<(Arc<Value>, Stands)>,
+}
+
+/// Counts the selected objects that are as wanted. Those on their way out count for nothing but `deleted`.
+pub(super) fn tally(wanted: &Wanted, selected: &[Arc<Value>], around: Around) -> Tally {
+    if matches!(wanted.test, Test::Deleted) {
+        let others = selected.iter().map(|it| (Arc::clone(it), Stands::Not(why_still_there(it)))).collect();
+        return Tally { enough: selected.is_empty(), text: format!("{} still there", selected.len()), others };
+    }
+    let alive = selected.iter().filter(|it| text_at(it, "/metadata/deletionTimestamp").is_empty());
+    let judged: Vec<_> = alive.map(|it| (Arc::clone(it), test(&wanted.test, Some(it), around))).collect();
+    let good = judged.iter().filter(|(_, stands)| *stands == Stands::AsWanted).count();
+    let total = judged.len();
+    let others = judged.into_iter().filter(|(_, stands)| *stands != Stands::AsWanted).collect();
+    let (enough, needed) = match wanted.amount {
+        Amount::All => (total > 0 && good == total, total.max(1)),
+        Amount::Count(count) => (good == count, count),
+        Amount::Min(min) => (good >= min, min),
+    };
+    Tally { enough, text: format!("{good} of {needed} as wanted"), others }
+}
+
+#[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "`json!` values are written in place")]
+mod tests {
+    use super::*;
+    use crate::condition::{Condition, Form};
+    use serde_json::json;
+
+    fn wanted(value: &Value) -> Wanted {
+        match Condition::read(value).expect("a condition").0 {
+            Form::Object(wanted) => *wanted,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn stands(condition: &Value, object: Option<&Value>) -> Stands {
+        test(&wanted(condition).test, object, Around { has_status: true })
+    }
+
+    fn not(text: &str) -> Stands {
+        Stands::Not(text.to_owned())
+    }
+
+    #[test]
+    fn one_object_against_each_test() {
+        let object = json!({
+            "kind": "Thing", "metadata": { "name": "t", "generation": 2, "finalizers": ["a/b"] },
+            "status": { "phase": "Up", "conditions": [{ "type": "Ready", "status": "True", "observedGeneration": 1 }] }
+        });
+        let of = |rest: Value| {
+            let mut condition = json!({ "object": "thing/t" });
+            condition.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            stands(&condition, Some(&object))
+        };
+        assert_eq!(of(json!({ "for": "exists" })), Stands::AsWanted);
+        assert_eq!(of(json!({ "for": "deleted" })), not("is there, and nobody has deleted it"));
+        assert_eq!(of(json!({ "for": "condition=ready" })), not("Ready=True [of an earlier generation]"));
+        assert_eq!(of(json!({ "for": "condition=Other" })), not("no condition Other yet"));
+        assert_eq!(of(json!({ "path": "{.status.phase}", "equals": "Up" })), Stands::AsWanted);
+        assert_eq!(of(json!({ "path": "{.status.phase}", "equals": "Down" })), not("{.status.phase} is Up, not Down"));
+        assert_eq!(of(json!({ "path": "{.status.phase}", "not_equals": "Up" })), not("{.status.phase} is still Up"));
+        assert_eq!(of(json!({ "path": "{.status.none}" })), not("{.status.none} leads to nothing yet"));
+        assert_eq!(of(json!({ "path": "{.status.none}", "absent": true })), Stands::AsWanted);
+        assert_eq!(of(json!({ "path": "{.metadata.generation}", "equals": 2 })), Stands::AsWanted);
+    }
+
+    #[test]
+    fn an_object_that_is_not_there_is_not_yet_or_gone() {
+        assert_eq!(stands(&json!({ "object": "a/b", "for": "ready" }), None), not("does not exist yet"));
+        assert_eq!(stands(&json!({ "object": "a/b", "for": "deleted" }), None), Stands::AsWanted);
+    }
+
+    #[test]
+    fn selected_objects_are_counted() {
+        let thing = |status: &str| {
+            Arc::new(json!({ "kind": "T", "status": { "conditions": [{ "type": "Ready", "status": status }] } }))
+        };
+        let going = Arc::new(json!({ "kind": "T", "metadata": { "deletionTimestamp": "x" } }));
+        let of = |rest: Value, objects: &[Arc<Value>]| {
+            let mut condition = json!({ "object": "t", "selector": "a=b", "for": "ready" });
+            condition.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            tally(&wanted(&condition), objects, Around::default()).enough
+        };
+        let (up, down) = (thing("True"), thing("False"));
+        assert!(!of(json!({}), &[]));
+        assert!(of(json!({}), &[Arc::clone(&up), going]));
+        assert!(!of(json!({}), &[Arc::clone(&up), Arc::clone(&down)]));
+        assert!(of(json!({ "min": 1 }), &[Arc::clone(&up), Arc::clone(&down)]));
+        assert!(of(json!({ "count": 1 }), &[Arc::clone(&up), down]));
+        assert!(!of(json!({ "count": 1 }), &[Arc::clone(&up), up]));
+        assert!(of(json!({ "for": "deleted" }), &[]));
+    }
+}

@@ -1,0 +1,173 @@
+//! How a condition sees the cluster: by single requests when it is looked at once, by shared watches when it is waited for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::select_all;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, Feed, Resource, Selection, Selector};
+use crate::context::Context;
+use crate::failure::{Class, Failure};
+
+/// What a condition may look at, and what it remembers from one look to the next.
+pub(super) struct Sight<'c> {
+    pub(super) cx: &'c Context,
+    pub(super) cluster: &'c Cluster,
+    /// The watches joined so far; `None` when looking only once.
+    feeds: Option<HashMap<(String, String), Feed>>,
+    /// Kinds that the server did not know, and when it was last asked.
+    unknown: HashMap<String, Timestamp>,
+    /// How long each trouble has been there, and in which look it was last seen.
+    troubles: HashMap<String, (Timestamp, u64)>,
+    looks: u64,
+    /// The last log lines of containers that died, by what tells their lives apart.
+    pub(super) logs: HashMap<String, String>,
+    /// Why the watches cannot follow at the moment.
+    pub(super) blind: Option<String>,
+}
+
+/// How often the server is asked at most whether it knows a kind by now.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+impl<'c> Sight<'c> {
+    /// Looks once, by requests.
+    pub(super) fn once(cx: &'c Context, cluster: &'c Cluster) -> Self {
+        Self {
+            cx,
+            cluster,
+            feeds: None,
+            unknown: HashMap::new(),
+            troubles: HashMap::new(),
+            looks: 0,
+            logs: HashMap::new(),
+            blind: None,
+        }
+    }
+
+    /// Keeps looking, by watches.
+    pub(super) fn watching(cx: &'c Context, cluster: &'c Cluster) -> Self {
+        Self { feeds: Some(HashMap::new()), ..Self::once(cx, cluster) }
+    }
+
+    /// Whether it is worth to look deeper for reasons.
+    pub(super) fn is_watching(&self) -> bool {
+        self.feeds.is_some()
+    }
+
+    /// Starts another look.
+    pub(super) fn begin(&mut self) {
+        self.looks += 1;
+        self.blind = None;
+    }
+
+    /// The kind that a word means; `None` while the server does not know it. Then its CRDs are watched.
+    pub(super) async fn resolve(&mut self, word: &str) -> Result<Option<Resource>, Failure> {
+        let now = self.cx.clock().now();
+        let asked_before = self.unknown.get(word).is_some_and(|asked| since(*asked, now) < ASK_AGAIN);
+        let found =
+            if asked_before { self.cluster.resolve_known(word).await? } else { self.cluster.resolve(word).await? };
+        if found.is_none() && !asked_before {
+            self.unknown.insert(word.to_owned(), now);
+        }
+        if found.is_none() && self.is_watching() {
+            let definitions = self.cluster.resolve_known("customresourcedefinitions.apiextensions.k8s.io").await?;
+            if let Some(definitions) = definitions {
+                self.feed(&definitions, "");
+            }
+        }
+        Ok(found)
+    }
+
+    /// One object, or `None` when it is not there.
+    pub(super) async fn object(
+        &mut self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, Failure> {
+        if !self.is_watching() {
+            return Ok(self.cluster.get(resource, namespace, name).await?.map(Arc::new));
+        }
+        let namespace = if resource.namespaced { namespace } else { "" };
+        let snapshot = self.snapshot(resource, namespace).await?;
+        Ok(snapshot.get(&(namespace.to_owned(), name.to_owned())).cloned())
+    }
+
+    /// All objects of a kind in a namespace, or those selected.
+    pub(super) async fn objects(
+        &mut self,
+        resource: &Resource,
+        namespace: &str,
+        selector: Option<&Selector>,
+    ) -> Result<Vec<Arc<Value>>, Failure> {
+        if !self.is_watching() {
+            let labels = selector.map(|it| it.text().to_owned()).unwrap_or_default();
+            let selection = Selection { labels, ..Selection::default() };
+            let found = self.cluster.list(resource, namespace, &selection).await?;
+            return Ok(found.into_iter().map(Arc::new).collect());
+        }
+        let snapshot = self.snapshot(resource, namespace).await?;
+        let chosen = snapshot.values().filter(|object| selector.is_none_or(|it| it.selects(object)));
+        Ok(chosen.cloned().collect())
+    }
+
+    async fn snapshot(&mut self, resource: &Resource, namespace: &str) -> Result<Objects, Failure> {
+        let snapshot = match self.feed(resource, namespace) {
+            Some(feed) => feed.listed().await?,
+            None => return Ok(Objects::default()),
+        };
+        match snapshot.trouble {
+            Some(trouble) if !is_passing(trouble.class) => return Err(trouble),
+            Some(trouble) => self.blind = Some(trouble.what),
+            None => {}
+        }
+        Ok(snapshot.objects)
+    }
+
+    fn feed(&mut self, resource: &Resource, namespace: &str) -> Option<&mut Feed> {
+        let cluster = self.cluster;
+        let feeds = self.feeds.as_mut()?;
+        let key = (resource.qualified() + &resource.version, namespace.to_owned());
+        Some(feeds.entry(key).or_insert_with(|| cluster.feed(resource, namespace)))
+    }
+
+    /// Returns after something that was looked at has changed, or after that span.
+    pub(super) async fn changed(&mut self, at_latest: Option<Duration>) {
+        let clock = self.cx.clock();
+        let feeds = self.feeds.iter_mut().flat_map(HashMap::values_mut);
+        let mut events: Vec<_> = feeds.map(|feed| feed.changed().boxed()).collect();
+        if let Some(span) = at_latest {
+            events.push(clock.sleep(span).boxed());
+        }
+        if events.is_empty() {
+            events.push(clock.sleep(Duration::from_secs(5)).boxed());
+        }
+        select_all(events).await;
+    }
+
+    /// For how long a trouble has been seen without a break.
+    pub(super) fn held(&mut self, trouble: &str) -> Duration {
+        let now = self.cx.clock().now();
+        let entry = self.troubles.entry(trouble.to_owned()).or_insert((now, self.looks));
+        if entry.1 + 1 < self.looks {
+            entry.0 = now;
+        }
+        entry.1 = self.looks;
+        since(entry.0, now)
+    }
+}
+
+type Objects = Arc<std::collections::BTreeMap<(String, String), Arc<Value>>>;
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+/// Trouble that a wait outlasts.
+pub(super) fn is_passing(class: Class) -> bool {
+    matches!(class, Class::Transient | Class::Throttled | Class::WebhookNotReady | Class::Conflict)
+}

@@ -1,0 +1,173 @@
+//! HTTP for probes and downloads: one client for each way out, TLS verified, bodies bounded.
+//!
+//! Knows the world's proxy; takes no proxy from the process's own environment. Does not retry.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+
+use crate::cluster::install_crypto;
+use crate::context::Context;
+use crate::failure::{Class, Facts, Failure};
+
+/// Which client a request needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    proxy: Option<String>,
+    /// Certificates in PEM that are trusted besides the machine's.
+    authorities: Vec<u8>,
+    connect_timeout: Duration,
+}
+
+static CLIENTS: LazyLock<Mutex<HashMap<Way, Client>>> = LazyLock::new(Mutex::default);
+
+/// On a clock that runs fast, a real connection still takes its real time.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// How long a span of the plan may take on the machine's clock.
+pub(crate) fn patience(span: Duration, cx: &Context) -> Duration {
+    cx.clock().real_span(span).max(SHORTEST)
+}
+
+impl Way {
+    pub(crate) fn new(cx: &Context, authorities: Vec<u8>, connect_timeout: Duration) -> Self {
+        Self { proxy: cx.world.http_proxy.clone(), authorities, connect_timeout: patience(connect_timeout, cx) }
+    }
+
+    /// The client for this way, made once.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(self) {
+            return Ok(client.clone());
+        }
+        install_crypto();
+        let client = self.build().map_err(|error| {
+            Failure::invalid(format!("cannot prepare HTTP: {}", chain(&error)))
+                .fix("check the proxy's address and the certificates in `ca_bundle`")
+        })?;
+        clients.insert(self.clone(), client.clone());
+        Ok(client)
+    }
+
+    fn build(&self) -> Result<Client, reqwest::Error> {
+        let mut builder = Client::builder()
+            .http1_only()
+            .connect_timeout(self.connect_timeout)
+            .redirect(reqwest::redirect::Policy::limited(5))
+            .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")));
+        builder = match &self.proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy)?),
+            None => builder.no_proxy(),
+        };
+        if !self.authorities.is_empty() {
+            builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&self.authorities)?);
+        }
+        builder.build()
+    }
+}
+
+/// The body of an answer up to a limit, and whether there was more.
+pub(crate) async fn body(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > limit {
+            bytes.truncate(limit);
+            return Ok((bytes, true));
+        }
+    }
+    Ok((bytes, false))
+}
+
+/// Downloads a file over HTTPS.
+pub(crate) async fn download(url: &str, limit: usize, cx: &Context) -> Result<Vec<u8>, Failure> {
+    if !url.starts_with("https://") {
+        return Err(Failure::invalid(format!("`{url}` is not an `https` address")));
+    }
+    let client = Way::new(cx, Vec::new(), Duration::from_secs(30)).client()?;
+    let request = client.get(url).timeout(Duration::from_secs(120));
+    let response = request.send().await.map_err(|error| unanswered(&error, url))?;
+    let status = response.status().as_u16();
+    if !response.status().is_success() {
+        return Err(refused(status, url, "", None));
+    }
+    let (bytes, more) = body(response, limit).await.map_err(|error| unanswered(&error, url))?;
+    if more { Err(Failure::invalid(format!("`{url}` is larger than {limit} bytes"))) } else { Ok(bytes) }
+}
+
+/// A request that got no answer.
+pub(crate) fn unanswered(error: &reqwest::Error, url: &str) -> Failure {
+    let text = chain(error);
+    if error.is_builder() {
+        return Failure::invalid(format!("cannot ask `{url}`: {text}"));
+    }
+    if text.contains("certificate") {
+        return Failure::permanent(format!("cannot trust `{url}`: {text}"))
+            .cause("its certificate is not signed by an authority that this machine trusts")
+            .fix("name the authority's certificates in `ca_bundle`");
+    }
+    let what = if error.is_timeout() { "no answer in time" } else { "no answer" };
+    Failure::transient(format!("`{url}`: {what}: {text}"))
+}
+
+/// An answer that was not what was asked for.
+pub(crate) fn refused(status: u16, url: &str, body: &str, retry_after: Option<Duration>) -> Failure {
+    let class = class_of(status);
+    let start: String = body.chars().take(300).collect();
+    let start = start.lines().next().unwrap_or_default().trim();
+    let told = if start.is_empty() { String::new() } else { format!(": {start}") };
+    let facts = Facts { http_status: Some(status), http_body: body.chars().take(4096).collect(), ..Facts::default() };
+    let mut failure = Failure::new(class, format!("`{url}` answered {status}{told}")).facts(facts);
+    failure.retry_after = retry_after;
+    match class {
+        Class::AuthExpired => failure.fix("check the token or the credentials that the request carries"),
+        _ => failure,
+    }
+}
+
+fn class_of(status: u16) -> Class {
+    match status {
+        401 => Class::AuthExpired,
+        429 => Class::Throttled,
+        408 | 425 | 500.. if status != 501 => Class::Transient,
+        _ => Class::Invalid,
+    }
+}
+
+/// An error with everything below it; the outer ones only say that something failed. The address is told apart.
+fn chain(error: &reqwest::Error) -> String {
+    let mut parts = Vec::new();
+    let mut below = error.source();
+    while let Some(error) = below {
+        parts.push(error.to_string());
+        below = error.source();
+    }
+    parts.dedup();
+    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_their_classes() {
+        let cases = [
+            (401, Class::AuthExpired),
+            (403, Class::Invalid),
+            (404, Class::Invalid),
+            (408, Class::Transient),
+            (426, Class::Invalid),
+            (429, Class::Throttled),
+            (500, Class::Transient),
+            (501, Class::Invalid),
+            (503, Class::Transient),
+        ];
+        for (status, class) in cases {
+            assert_eq!(class_of(status), class, "{status}");
+        }
+    }
+}

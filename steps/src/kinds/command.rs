@@ -1,0 +1,217 @@
+//! `command`: one program, by its argument list, without a shell.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_as, schema_of};
+use crate::scalar::Scalar;
+use crate::step::{Outputs, Standing, Step};
+use crate::tools::{Finished, OUTPUTS, Program, absolute};
+
+/// The kind `command`.
+pub(super) static KIND: Kind = Kind {
+    name: "command",
+    summary: "Runs a program with an argument list, without a shell",
+    docs: DOCS,
+    example: EXAMPLE,
+    version: 1,
+    effect: Effect::Changes,
+    observes: false,
+    idempotent: false,
+    outputs: PROGRAM_OUTPUTS,
+    open_outputs: true,
+    schema: schema_of::<Command>,
+    read,
+};
+
+/// What every program gives.
+pub(super) const PROGRAM_OUTPUTS: &[OutputDoc] = &[
+    OutputDoc {
+        name: "stdout",
+        about: "its standard output, trimmed (the last lines, where it is longer than 64 KiB)",
+    },
+    OutputDoc { name: "stderr", about: "the last lines of its standard error" },
+    OutputDoc { name: "exit_code", about: "its exit code" },
+];
+
+const DOCS: &str = "\
+Runs one program. The arguments reach it as they are: no shell expands anything.
+
+- **observe**: cannot look; give the step a `check`.
+- **perform**: runs the program in a process group of its own, in `dir` (default: the plan's folder). An exit code other than 0
+  is a failure, classed by what was said last on standard error.
+- **undo**: nothing; give the step an `undo` of its own.
+- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`.
+
+Secrets go through `env` or `stdin`; in `argv` they are refused, because every user of the machine can read them there.
+";
+
+const EXAMPLE: &str = "\
+versions:
+  command: [kubectl, version, --client, -o, json]
+  env: { LC_ALL: C }
+";
+
+/// A program and what it gets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Command {
+    /// The program and its arguments.
+    argv: Vec<Scalar>,
+    /// Variables over the run's environment.
+    #[serde(default)]
+    env: BTreeMap<String, Scalar>,
+    /// The folder to run in, relative to the plan.
+    dir: Option<PathBuf>,
+    /// What it can read from standard input.
+    stdin: Option<Scalar>,
+}
+
+fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
+    if with.get("argv").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        return Err(ReadError {
+            path: "argv".to_owned(),
+            message: "expected a program, found an empty list".to_owned(),
+        });
+    }
+    read_as::<Command>(with)
+}
+
+impl Command {
+    fn program(&self) -> Program {
+        let mut words = self.argv.iter().map(|word| word.0.clone());
+        let program = Program::new(words.next().unwrap_or_default()).args(words);
+        let program = program.envs(self.env.iter().map(|(name, value)| (name, value.0.clone())));
+        let program = self.dir.iter().fold(program, Program::dir);
+        self.stdin.iter().fold(program, |program, text| program.stdin(&*text.0))
+    }
+}
+
+impl Step for Command {
+    fn intent(&self) -> Vec<String> {
+        vec![in_dir(self.dir.as_ref(), &self.program().command_line())]
+    }
+
+    fn observe<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {
+        Box::pin(async { Ok(Standing::Unknown) })
+    }
+
+    fn perform<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Outputs, Failure>> {
+        Box::pin(run_for_outputs(cx, self.program()))
+    }
+
+    fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { not_undone(cx) })
+    }
+
+    fn programs(&self) -> Vec<String> {
+        self.argv.first().map(|word| word.0.clone()).into_iter().collect()
+    }
+}
+
+/// A command line with the folder that it is meant for.
+pub(super) fn in_dir(dir: Option<&PathBuf>, line: &str) -> String {
+    dir.map_or_else(|| line.to_owned(), |dir| format!("(cd {} && {line})", crate::tools::quote(&dir.to_string_lossy())))
+}
+
+/// Only the plan's author knows how to take back what a program did.
+pub(super) fn not_undone(cx: &Context) -> Result<(), Failure> {
+    cx.note("nothing undone: what a program did is not known; give the step an `undo` of its own");
+    Ok(())
+}
+
+/// Runs a program and takes its outputs, those too that it writes to `$RUNBOOK_OUTPUT`.
+pub(super) async fn run_for_outputs(cx: &Context, program: Program) -> Result<Outputs, Failure> {
+    let cannot = |error: std::io::Error| Failure::permanent(format!("cannot make a file for outputs: {error}"));
+    let file = tempfile::Builder::new().prefix(OUTPUTS).tempfile_in(absolute(&cx.state_dir)).map_err(cannot)?;
+    let program = program.env(OUTPUT_FILE, file.path().to_string_lossy());
+    let finished = program.capture(true).run(cx).await?;
+    let text = std::fs::read_to_string(file.path())
+        .map_err(|error| Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")))?;
+    let mut outputs = program_outputs(&finished);
+    outputs.extend(named_outputs(&text, cx)?);
+    Ok(outputs)
+}
+
+const OUTPUT_FILE: &str = "RUNBOOK_OUTPUT";
+const MOST_OUTPUT: usize = 64 << 10;
+
+fn program_outputs(finished: &Finished) -> Outputs {
+    let whole = finished.stdout.trim();
+    let stdout = if finished.truncated || whole.len() > MOST_OUTPUT { finished.stdout_tail.trim() } else { whole };
+    let outputs = json!({ "stdout": stdout, "stderr": finished.stderr_tail.trim(), "exit_code": finished.code });
+    outputs.as_object().cloned().unwrap_or_default()
+}
+
+/// Reads `NAME=value` lines. Outputs are journaled, so a secret among them is refused, not masked: a masked value would be wrong.
+fn named_outputs(text: &str, cx: &Context) -> Result<Outputs, Failure> {
+    let mut outputs = Outputs::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let parsed = line.split_once('=').filter(|(name, _)| is_name(name));
+        let (name, value) = parsed
+            .ok_or_else(|| Failure::invalid(format!("line {} of `${OUTPUT_FILE}` is not `NAME=value`", number + 1)))?;
+        if PROGRAM_OUTPUTS.iter().any(|output| output.name == name) {
+            return Err(Failure::invalid(format!(
+                "the output `{name}` of `${OUTPUT_FILE}` is given already by every program"
+            )));
+        }
+        if cx.redactor.mask(value) != value {
+            return Err(Failure::invalid(format!(
+                "the output `{name}` holds a secret, and outputs are written to the journal"
+            )));
+        }
+        outputs.insert(name.to_owned(), Value::from(value));
+    }
+    Ok(outputs)
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(with: Value) -> Command {
+        serde_json::from_value(with).unwrap()
+    }
+
+    #[test]
+    fn arguments_may_be_numbers() {
+        let command = command(json!({ "argv": ["resize", "--num-nodes", 3] }));
+        assert_eq!(command.intent(), ["resize --num-nodes 3"]);
+    }
+
+    #[test]
+    fn the_folder_is_part_of_what_a_person_would_type() {
+        let command = command(json!({ "argv": ["ls"], "dir": "my infra" }));
+        assert_eq!(command.intent(), ["(cd 'my infra' && ls)"]);
+    }
+
+    #[test]
+    fn an_empty_list_is_no_command() {
+        assert_eq!(read(json!({ "argv": [] })).expect_err("empty").path, "argv");
+    }
+
+    #[test]
+    fn long_output_is_cut_to_its_end() {
+        let finished =
+            Finished { stdout: "x\n".repeat(MOST_OUTPUT), stdout_tail: "x\nend\n".to_owned(), ..Finished::default() };
+        assert_eq!(program_outputs(&finished)["stdout"], "x\nend");
+    }
+
+    #[test]
+    fn names_are_as_in_a_shell() {
+        assert!(is_name("gateway_ip2"));
+        assert!(!is_name("2x") && !is_name("") && !is_name("a b"));
+    }
+}

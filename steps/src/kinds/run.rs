@@ -1,0 +1,181 @@
+//! `run`: a shell script.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::command::{PROGRAM_OUTPUTS, in_dir, not_undone, run_for_outputs};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::kind::{Effect, Kind, read_as, schema_of};
+use crate::scalar::Scalar;
+use crate::step::{Outputs, Standing, Step};
+use crate::tools::{Program, shorten};
+
+/// The kind `run`.
+pub(super) static KIND: Kind = Kind {
+    name: "run",
+    summary: "Runs a shell script",
+    docs: DOCS,
+    example: EXAMPLE,
+    version: 1,
+    effect: Effect::Changes,
+    observes: false,
+    idempotent: false,
+    outputs: PROGRAM_OUTPUTS,
+    open_outputs: true,
+    schema: schema_of::<Run>,
+    read: read_as::<Run>,
+};
+
+const DOCS: &str = "\
+Runs a script with `bash -euo pipefail` (`sh -eu` where there is no bash, or where `shell: sh` asks for it). Another interpreter
+is a list: `shell: [python3, -c]`.
+
+Values reach the script through `env`, never by `${{ }}` inside it: a value with a quote or a `$(…)` in it would become code.
+
+- **observe**: cannot look; give the step a `check`.
+- **perform**: runs the script in a process group of its own, in `dir` (default: the plan's folder).
+- **undo**: nothing; give the step an `undo` of its own.
+- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the script writes to the file `$RUNBOOK_OUTPUT`.
+
+After a crash in the middle such a step is `unknown` and waits for a person, unless the plan says `idempotent: true`.
+";
+
+const EXAMPLE: &str = "\
+newest:
+  run: |
+    version=$(git ls-remote --tags \"$REPO\" | tail -n 1 | cut -f 1)
+    echo \"version=$version\" >> \"$RUNBOOK_OUTPUT\"
+  env: { REPO: \"${{ inputs.repo }}\" }
+";
+
+/// The kernel refuses an argument of 128 KiB.
+const LONGEST: usize = 100 << 10;
+
+/// A script and what it gets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    /// The script.
+    script: String,
+    /// What runs it; `bash` where there is one.
+    shell: Option<Shell>,
+    /// Variables over the run's environment.
+    #[serde(default)]
+    env: BTreeMap<String, Scalar>,
+    /// The folder to run in, relative to the plan.
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected `bash`, `sh` or a list such as [python3, -c]")]
+enum Shell {
+    Named(Name),
+    /// A program and the arguments that stand before the script.
+    Command(Vec<String>),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Name {
+    Bash,
+    Sh,
+}
+
+impl Shell {
+    fn words(&self) -> Vec<String> {
+        let words: &[&str] = match self {
+            Shell::Named(Name::Bash) => &["bash", "-euo", "pipefail", "-c"],
+            Shell::Named(Name::Sh) => &["sh", "-eu", "-c"],
+            Shell::Command(words) => return words.clone(),
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+}
+
+impl Run {
+    fn program(&self, shell: &Shell) -> Program {
+        let mut words = shell.words().into_iter();
+        let program = Program::new(words.next().unwrap_or_default()).args(words).args([&self.script]);
+        let program = program.called(self.title()).envs(self.env.iter().map(|(name, value)| (name, value.0.clone())));
+        self.dir.iter().fold(program, Program::dir)
+    }
+
+    /// The script's first command, for messages.
+    fn title(&self) -> String {
+        let mut lines = self.script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        match (lines.next(), lines.next()) {
+            (Some(only), None) => shorten(only, 60),
+            _ => "the script".to_owned(),
+        }
+    }
+}
+
+impl Step for Run {
+    fn intent(&self) -> Vec<String> {
+        vec![in_dir(self.dir.as_ref(), self.script.trim_end())]
+    }
+
+    fn observe<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {
+        Box::pin(async { Ok(Standing::Unknown) })
+    }
+
+    fn perform<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Outputs, Failure>> {
+        Box::pin(async {
+            if self.script.len() > LONGEST {
+                let what =
+                    format!("the script is {} KiB long; {} KiB is the most", self.script.len() >> 10, LONGEST >> 10);
+                return Err(Failure::invalid(what).fix("put it into a file beside the plan and call that"));
+            }
+            let usual = if cx.world.find_program("bash").is_some() { Name::Bash } else { Name::Sh };
+            let shell = self.shell.clone().unwrap_or(Shell::Named(usual));
+            run_for_outputs(cx, self.program(&shell)).await
+        })
+    }
+
+    fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { not_undone(cx) })
+    }
+
+    fn programs(&self) -> Vec<String> {
+        self.shell.as_ref().and_then(|shell| shell.words().into_iter().next()).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(with: serde_json::Value) -> Run {
+        serde_json::from_value(with).unwrap()
+    }
+
+    #[test]
+    fn bash_stops_at_the_first_error() {
+        let run = run(json!({ "script": "make all" }));
+        assert_eq!(run.program(&Shell::Named(Name::Bash)).command_line(), "bash -euo pipefail -c 'make all'");
+    }
+
+    #[test]
+    fn another_interpreter_is_a_list() {
+        let run = run(json!({ "script": "print(1)", "shell": ["python3", "-c"] }));
+        assert_eq!(run.programs(), ["python3"]);
+    }
+
+    #[test]
+    fn an_unknown_shell_says_what_there_is() {
+        let error = read_as::<Run>(json!({ "script": "x", "shell": "fish" })).expect_err("fish");
+        assert!(error.message.contains("`bash`, `sh` or a list"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_script_is_called_by_its_first_command() {
+        assert_eq!(run(json!({ "script": "# why\n\nhelm list\nmake\n" })).title(), "helm list …");
+    }
+}

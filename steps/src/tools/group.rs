@@ -1,0 +1,325 @@
+//! A program's process group: waiting for it, ending it, and finding it again after a crash.
+//!
+//! A group is ended until it is gone, not until a signal was sent: a kill can miss a process that is just being forked. The id
+//! stays ours while the leader is unreaped or any member lives, so no stranger can be hit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
+use super::output::Pump;
+use crate::clock::Clock;
+use crate::context::{Child, Context};
+
+/// How long a group may take to end by itself after SIGTERM. Real time: programs do not live by the model's clock.
+const GRACE: Duration = Duration::from_secs(10);
+/// The same for what a program leaves behind when it ends by itself.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
+/// How long to go on killing what cannot die, such as a process that hangs in a dead network disk.
+const UNKILLABLE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+
+/// In the environment of everything that a step starts: tells its processes from strangers.
+pub(super) const MARK: &str = "RUNBOOK_STEP";
+
+/// How the wait for a program ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Code(i32),
+    Signal(i32),
+    Cancelled,
+    Lost(std::io::Error),
+}
+
+/// A running group. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Group {
+    handle: Arc<duct::Handle>,
+    pid: Pid,
+    started: u64,
+    program: String,
+    gone: bool,
+}
+
+impl Group {
+    pub(super) fn new(handle: duct::Handle, program: String) -> Self {
+        let id = handle.pids()[0];
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("the kernel gives positive process ids");
+        let started = Process::read(id).map_or(0, |process| process.started);
+        Self { handle: Arc::new(handle), pid, started, program, gone: false }
+    }
+
+    pub(super) fn child(&self) -> Child {
+        Child {
+            pid: self.pid.as_raw_nonzero().get().unsigned_abs(),
+            started: self.started,
+            program: self.program.clone(),
+        }
+    }
+
+    /// Reads the program's output until it ends, by itself or because the step was told to stop. The group is gone afterwards.
+    pub(super) async fn watch(mut self, cx: &Context, pump: &mut Pump) -> Ending {
+        let pumping = pump.run();
+        tokio::pin!(pumping);
+        let supervised = self.supervise(cx);
+        tokio::pin!(supervised);
+        let ending = tokio::select! {
+            ending = &mut supervised => ending,
+            () = &mut pumping => supervised.await,
+        };
+        ending
+    }
+
+    async fn supervise(&mut self, cx: &Context) -> Ending {
+        let ending = tokio::select! {
+            biased;
+            () = cx.cancel.hard.cancelled() => Ending::Cancelled,
+            () = cx.cancel.soft.cancelled() => self.stop_gently(cx).await,
+            ending = self.exited() => ending,
+        };
+        let clock = cx.clock();
+        if !matches!(ending, Ending::Cancelled) && self.send(Signal::TERM) {
+            self.wait_until_gone(clock, LEFTOVER_GRACE).await;
+        }
+        self.kill(clock).await;
+        ending
+    }
+
+    async fn stop_gently(&self, cx: &Context) -> Ending {
+        cx.note(&format!("told to stop: SIGTERM to `{}`", self.program));
+        self.send(Signal::TERM);
+        tokio::select! {
+            () = cx.cancel.hard.cancelled() => {}
+            () = self.wait_until_gone(cx.clock(), GRACE) => {}
+        }
+        Ending::Cancelled
+    }
+
+    /// Waits for the leader and reaps it.
+    async fn exited(&self) -> Ending {
+        if self.readable().await.is_err() {
+            // No pidfd (an old kernel, a sandbox): a thread waits instead.
+            let handle = self.handle.clone();
+            let _ = tokio::task::spawn_blocking(move || handle.wait().map(drop)).await;
+        }
+        self.reap().unwrap_or_else(|| Ending::Lost(std::io::Error::other("it ended, but its status cannot be had")))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[expect(
+        deprecated,
+        reason = "an `OwnedFd` keeps its descriptor open; the replacement is `unsafe`, which is forbidden here"
+    )]
+    async fn readable(&self) -> std::io::Result<()> {
+        use tokio::io::Interest;
+        let pidfd = rustix::process::pidfd_open(self.pid, rustix::process::PidfdFlags::NONBLOCK)?;
+        let pidfd = tokio::io::unix::AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+        pidfd.readable().await.map(drop)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn readable(&self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn reap(&self) -> Option<Ending> {
+        use std::os::unix::process::ExitStatusExt as _;
+        match self.handle.try_wait() {
+            Ok(None) => None,
+            Ok(Some(output)) => Some(match (output.status.code(), output.status.signal()) {
+                (Some(code), _) => Ending::Code(code),
+                (None, Some(signal)) => Ending::Signal(signal),
+                (None, None) => Ending::Lost(std::io::Error::other("it neither exited nor was killed")),
+            }),
+            Err(error) => Some(Ending::Lost(error)),
+        }
+    }
+
+    /// Whether there was anybody to get it.
+    fn send(&self, signal: Signal) -> bool {
+        kill_process_group(self.pid, signal).is_ok()
+    }
+
+    async fn wait_until_gone(&self, clock: Clock, most: Duration) {
+        wait_until(clock, most, || {
+            self.reap();
+            test_kill_process_group(self.pid).is_err() || self.only_zombies()
+        })
+        .await;
+    }
+
+    /// An orphan stays as a zombie until process 1 reaps it, which some containers' process 1 never does.
+    fn only_zombies(&self) -> bool {
+        cfg!(target_os = "linux") && members(self.child().pid).next().is_none()
+    }
+
+    async fn kill(&mut self, clock: Clock) {
+        wait_until(clock, UNKILLABLE, || {
+            self.reap();
+            !self.send(Signal::KILL) || self.only_zombies()
+        })
+        .await;
+        self.gone = true;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.gone || !self.send(Signal::KILL) {
+            return;
+        }
+        let (handle, pid) = (self.handle.clone(), self.pid);
+        // There is no reactor to wait on here. Failing to start the thread leaves a zombie, which the next spawn reaps.
+        let _ = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || finish_off(&handle, pid));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a detached thread that ends with the group, not a step that waits")]
+fn finish_off(handle: &duct::Handle, pid: Pid) {
+    let _ = handle.wait();
+    for _ in 0..250 {
+        if kill_process_group(pid, Signal::KILL).is_err() {
+            return;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Asks again and again, for at most a span of real time. True when it came to hold.
+async fn wait_until(clock: Clock, most: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let since = std::time::Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if holds() {
+            return true;
+        }
+        if since.elapsed() >= most {
+            return false;
+        }
+        clock.sleep(clock.model_span(pause)).await;
+        pause = (pause * 2).min(POLL);
+    }
+}
+
+/// Whether a process group that an earlier run has started is still at work, though its leader may be gone.
+pub fn still_running(child: &Child) -> bool {
+    match Process::read(child.pid) {
+        Some(leader) if leader.started == child.started && !leader.zombie => true,
+        // Another process has that id now; it could not have while the group lived.
+        Some(leader) if leader.started != child.started => false,
+        _ => orphans(child).next().is_some(),
+    }
+}
+
+/// Ends a process group that an earlier run has started: SIGTERM, ten seconds of grace, SIGKILL. Does nothing to strangers that
+/// have the same id by now. False when something of it cannot be ended.
+pub async fn end_group(child: &Child, clock: Clock) -> bool {
+    let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) else { return true };
+    if !still_running(child) {
+        return true;
+    }
+    let _ = kill_process_group(pid, Signal::TERM);
+    if wait_until(clock, GRACE, || !still_running(child)).await {
+        return true;
+    }
+    wait_until(clock, UNKILLABLE, || {
+        let over = !still_running(child);
+        let _ = if over { Ok(()) } else { kill_process_group(pid, Signal::KILL) };
+        over
+    })
+    .await
+}
+
+/// What remains of a group without its leader. Only what carries our mark: an id may have been given to a stranger's group.
+fn orphans(child: &Child) -> impl Iterator<Item = u32> {
+    members(child.pid).filter(|(id, process)| process.started >= child.started && carries_mark(*id)).map(|(id, _)| id)
+}
+
+/// The living processes of a group.
+fn members(group: u32) -> impl Iterator<Item = (u32, Process)> {
+    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = ids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    let processes = ids.filter_map(|id| Process::read(id).map(|process| (id, process)));
+    processes.filter(move |(_, process)| process.group == group && !process.zombie)
+}
+
+fn carries_mark(id: u32) -> bool {
+    let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(MARK.as_bytes()))
+}
+
+/// What `/proc` says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    group: u32,
+    started: u64,
+    zombie: bool,
+}
+
+impl Process {
+    fn read(id: u32) -> Option<Self> {
+        Self::parse(&std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("stat")).ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The name stands in parentheses and may hold anything, parentheses too.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(Self {
+            zombie: matches!(*fields.first()?, "Z" | "X"),
+            group: fields.get(2)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+/// The name of a signal, as people know it.
+pub(super) fn signal_name(signal: i32) -> String {
+    let known = [
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (13, "SIGPIPE"),
+        (14, "SIGALRM"),
+        (15, "SIGTERM"),
+        (24, "SIGXCPU"),
+        (25, "SIGXFSZ"),
+    ];
+    known
+        .iter()
+        .find(|(number, _)| *number == signal)
+        .map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse() {
+        let stat = "42 (a) (b) c) Z 1 40 40 0 -1 4 5 6 7 8 9 10 11 12 20 0 1 0 987654 1 2";
+        assert_eq!(Process::parse(stat), Some(Process { group: 40, started: 987_654, zombie: true }));
+    }
+
+    #[test]
+    fn this_process_runs_and_another_with_its_id_does_not() {
+        let id = std::process::id();
+        let started = Process::read(id).expect("/proc").started;
+        let child = Child { pid: id, started, program: "test".to_owned() };
+        assert!(still_running(&child));
+        assert!(!still_running(&Child { started: started + 1, ..child }));
+    }
+
+    #[test]
+    fn unusual_signals_have_numbers() {
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(40), "signal 40");
+    }
+}

@@ -1,0 +1,418 @@
+//! A program's output: to the log as it comes, masked, with bounded memory.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe;
+
+use super::classify::plain;
+use super::{Feed, Finished, shorten};
+use crate::context::{Context, Stream};
+use crate::secret::{Redactor, Secret};
+
+const TAIL_BYTES: usize = 64 << 10;
+const TAIL_LINES: usize = 200;
+const CAPTURE_BYTES: usize = 1 << 20;
+const CHUNK: usize = 16 << 10;
+/// What a finished program may still have in its pipes, and a bit; a survivor that writes for ever is cut off here.
+const DRAIN_BYTES: usize = 2 << 20;
+/// The live view is not told of lines more often than this (real time).
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Our ends of a program's pipes.
+pub(super) struct Outlet {
+    out: pipe::Receiver,
+    err: pipe::Receiver,
+    feed: Option<(pipe::Sender, Secret)>,
+}
+
+impl Outlet {
+    /// Must be called inside the runtime.
+    pub(super) fn open(out: OwnedFd, err: OwnedFd, feed: Option<Feed>) -> std::io::Result<Self> {
+        Ok(Self {
+            out: pipe::Receiver::from_owned_fd(out)?,
+            err: pipe::Receiver::from_owned_fd(err)?,
+            feed: feed.map(Feed::open).transpose()?,
+        })
+    }
+}
+
+/// Moves a program's output to where it belongs.
+pub(super) struct Pump {
+    out: Channel,
+    err: Channel,
+    feed: Option<(pipe::Sender, Secret)>,
+    news: News,
+}
+
+impl Pump {
+    pub(super) fn new(cx: &Context, outlet: Outlet, capture: bool, quiet: bool) -> Self {
+        Self {
+            out: Channel::new(cx, Stream::Out, outlet.out, capture),
+            err: Channel::new(cx, Stream::Err, outlet.err, false),
+            feed: outlet.feed,
+            news: News::new(cx, quiet),
+        }
+    }
+
+    /// Until both streams have ended. May be dropped and be followed by [`Pump::drain`].
+    pub(super) async fn run(&mut self) {
+        let feed = self.feed.take();
+        let feeding = feed_all(feed);
+        tokio::pin!(feeding);
+        let mut fed = false;
+        while self.out.open() || self.err.open() {
+            tokio::select! {
+                () = self.out.read(), if self.out.open() => self.news.heard(self.out.lines.take()),
+                () = self.err.read(), if self.err.open() => self.news.heard(self.err.lines.take()),
+                () = &mut feeding, if !fed => fed = true,
+                () = self.news.due() => self.news.tell(),
+            }
+        }
+    }
+
+    /// Takes what is in the pipes and nothing that comes later: somebody else may hold them open for ever.
+    pub(super) fn drain(&mut self) {
+        self.out.drain();
+        self.err.drain();
+        self.news.heard(self.out.lines.take());
+        self.news.heard(self.err.lines.take());
+        self.news.tell();
+    }
+
+    pub(super) fn finish(self) -> Finished {
+        let capture = self.out.capture.unwrap_or_default();
+        Finished {
+            code: 0,
+            stdout: String::from_utf8_lossy(&capture.bytes).into_owned(),
+            truncated: capture.truncated,
+            stdout_tail: self.out.tail.text(),
+            stderr_tail: self.err.tail.text(),
+        }
+    }
+}
+
+/// A program that does not want to read is no failure of ours: it says so itself, or does not care.
+async fn feed_all(feed: Option<(pipe::Sender, Secret)>) {
+    if let Some((mut sender, text)) = feed {
+        let _ = sender.write_all(text.expose().as_bytes()).await;
+    }
+}
+
+#[derive(Default)]
+struct Capture {
+    bytes: Vec<u8>,
+    truncated: bool,
+}
+
+/// One of a program's two streams.
+struct Channel {
+    stream: Stream,
+    log: Arc<dyn crate::context::Log>,
+    pipe: Option<pipe::Receiver>,
+    buffer: Vec<u8>,
+    mask: Mask,
+    tail: Tail,
+    capture: Option<Capture>,
+    lines: LastLine,
+}
+
+impl Channel {
+    fn new(cx: &Context, stream: Stream, pipe: pipe::Receiver, capture: bool) -> Self {
+        Self {
+            stream,
+            log: cx.log.clone(),
+            pipe: Some(pipe),
+            buffer: vec![0; CHUNK],
+            mask: Mask::new(cx.redactor.clone()),
+            tail: Tail::default(),
+            capture: capture.then(Capture::default),
+            lines: LastLine::default(),
+        }
+    }
+
+    fn open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// One chunk. Nothing is lost when it is dropped in between: it takes bytes only when it ends.
+    async fn read(&mut self) {
+        let Some(pipe) = &mut self.pipe else { return };
+        match pipe.read(&mut self.buffer).await {
+            Ok(0) | Err(_) => self.close(),
+            Ok(count) => self.take(count),
+        }
+    }
+
+    fn drain(&mut self) {
+        let Some(pipe) = self.pipe.take().and_then(|pipe| pipe.into_nonblocking_fd().ok()) else { return };
+        let mut drained = 0;
+        while drained < DRAIN_BYTES {
+            match rustix::io::read(&pipe, &mut self.buffer[..]) {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.take(count);
+                    drained += count;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.close();
+    }
+
+    fn take(&mut self, count: usize) {
+        let masked = self.mask.push(&self.buffer[..count]);
+        self.emit(&masked);
+    }
+
+    fn close(&mut self) {
+        self.pipe = None;
+        let rest = self.mask.finish();
+        self.emit(&rest);
+    }
+
+    fn emit(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.log.write(self.stream, bytes);
+        self.tail.push(bytes);
+        self.lines.push(bytes);
+        if let Some(capture) = &mut self.capture {
+            let room = CAPTURE_BYTES - capture.bytes.len();
+            capture.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            capture.truncated |= bytes.len() > room;
+        }
+    }
+}
+
+/// Masks secrets in a stream, those too that come in two pieces: the end of a piece is held back while it may be the start of one.
+struct Mask {
+    redactor: Arc<Redactor>,
+    held: Vec<u8>,
+}
+
+impl Mask {
+    fn new(redactor: Arc<Redactor>) -> Self {
+        Self { redactor, held: Vec::new() }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.redactor.values().is_empty() {
+            return bytes.to_vec();
+        }
+        let mut text = std::mem::take(&mut self.held);
+        text.extend_from_slice(bytes);
+        let mut text = self.masked(text);
+        self.held = text.split_off(text.len() - self.possible_start(&text));
+        text
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        let held = std::mem::take(&mut self.held);
+        self.masked(held)
+    }
+
+    fn masked(&self, text: Vec<u8>) -> Vec<u8> {
+        let mut text = text;
+        for value in self.redactor.values() {
+            text = replace(text, value.as_bytes(), Redactor::MASK.as_bytes());
+        }
+        text
+    }
+
+    /// The length of the longest end of the text that a secret starts with.
+    fn possible_start(&self, text: &[u8]) -> usize {
+        let start_of = |value: &String| {
+            let value = value.as_bytes();
+            (1..value.len().min(text.len() + 1)).rev().find(|length| text.ends_with(&value[..*length])).unwrap_or(0)
+        };
+        self.redactor.values().iter().map(start_of).max().unwrap_or(0)
+    }
+}
+
+/// Bytes, not text: output need not be UTF-8, and a piece may end inside a character.
+fn replace(text: Vec<u8>, what: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_slice();
+    while let Some(at) = find(rest, what) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(by);
+        rest = &rest[at + what.len()..];
+    }
+    if out.is_empty() && rest.len() == text.len() {
+        return text;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    let (first, last) = (*what.first()?, text.len().checked_sub(what.len())?);
+    (0..=last).find(|at| text[*at] == first && text[*at..].starts_with(what))
+}
+
+/// The end of a stream.
+#[derive(Default)]
+struct Tail {
+    bytes: VecDeque<u8>,
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        let surplus = (self.bytes.len() + bytes.len()).saturating_sub(TAIL_BYTES);
+        self.bytes.drain(..surplus);
+        self.bytes.extend(bytes);
+    }
+
+    fn text(self) -> String {
+        let bytes = Vec::from(self.bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+}
+
+/// The last line with something in it.
+#[derive(Default)]
+struct LastLine {
+    part: Vec<u8>,
+    line: Option<String>,
+}
+
+impl LastLine {
+    /// Longer lines are not shown whole anyway.
+    const MOST: usize = 4 << 10;
+
+    fn push(&mut self, bytes: &[u8]) {
+        // Only the end matters: whole lines before the last two need not be looked at.
+        let bytes = &bytes[bytes.len().saturating_sub(2 * Self::MOST)..];
+        for piece in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+            let room = Self::MOST - self.part.len();
+            self.part.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") || piece.ends_with(b"\r") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let part = std::mem::take(&mut self.part);
+        let line = shorten(plain(&String::from_utf8_lossy(&part)).as_str(), 200);
+        if line.chars().any(char::is_alphanumeric) {
+            self.line = Some(line);
+        }
+    }
+
+    fn take(&mut self) -> Option<String> {
+        self.line.take()
+    }
+}
+
+/// Tells the observer of the last line, but not of each one.
+struct News {
+    observer: Arc<dyn crate::context::Observer>,
+    clock: crate::clock::Clock,
+    quiet: bool,
+    waiting: Option<String>,
+    told: Option<Instant>,
+}
+
+impl News {
+    fn new(cx: &Context, quiet: bool) -> Self {
+        Self { observer: cx.observer.clone(), clock: cx.clock(), quiet, waiting: None, told: None }
+    }
+
+    fn heard(&mut self, line: Option<String>) {
+        self.waiting = line.filter(|_| !self.quiet).or(self.waiting.take());
+    }
+
+    /// When there is something to tell and the last time is long enough ago.
+    async fn due(&self) {
+        if self.waiting.is_none() {
+            return std::future::pending().await;
+        }
+        let pause = self.told.map_or(Duration::ZERO, |told| PROGRESS_PAUSE.saturating_sub(told.elapsed()));
+        if !pause.is_zero() {
+            self.clock.sleep(self.clock.model_span(pause)).await;
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some(line) = self.waiting.take() {
+            self.observer.progress(crate::context::Progress::text(line));
+            self.told = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::secret::Secrets;
+
+    fn mask(secret: &str) -> Mask {
+        let secrets = Secrets::new(BTreeMap::from([("s".to_owned(), Secret::new(secret))]));
+        Mask::new(Arc::new(secrets.redactor()))
+    }
+
+    fn through(mask: &mut Mask, pieces: &[&str]) -> Vec<String> {
+        let mut out: Vec<_> = pieces.iter().map(|piece| mask.push(piece.as_bytes())).collect();
+        out.push(mask.finish());
+        out.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_secret_in_two_pieces_is_masked() {
+        assert_eq!(through(&mut mask("hunter2"), &["x hun", "ter2 y"]), ["x ", "[redacted] y", ""]);
+    }
+
+    #[test]
+    fn a_secret_byte_by_byte_is_masked() {
+        assert_eq!(through(&mut mask("abab"), &["a", "b", "a", "b", "a"]).concat(), "[redacted]a");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_start_comes_late_but_whole() {
+        assert_eq!(through(&mut mask("hunter2"), &["the hunt", "ing"]), ["the ", "hunting", ""]);
+    }
+
+    #[test]
+    fn other_text_is_not_held_back() {
+        assert_eq!(through(&mut mask("hunter2"), &["Waiting…"]), ["Waiting…", ""]);
+    }
+
+    #[test]
+    fn a_tail_is_bounded_in_bytes_and_lines() {
+        let mut tail = Tail::default();
+        (0..1000).for_each(|_| tail.push(&[b'x'; 1024]));
+        assert_eq!(tail.bytes.len(), TAIL_BYTES);
+        let mut tail = Tail::default();
+        (0..1000).for_each(|number| tail.push(format!("{number}\n").as_bytes()));
+        let text = tail.text();
+        assert_eq!((text.lines().count(), text.lines().next()), (TAIL_LINES, Some("800")));
+    }
+
+    #[test]
+    fn the_last_line_with_words_counts() {
+        let mut lines = LastLine::default();
+        lines.push(b"Installing\n10%\rReady no");
+        assert_eq!(lines.take().as_deref(), Some("10%"));
+        lines.push(b"w\n\n---\n");
+        assert_eq!(lines.take().as_deref(), Some("Ready now"));
+    }
+
+    #[test]
+    fn an_endless_line_takes_no_memory() {
+        let mut lines = LastLine::default();
+        (0..1000).for_each(|_| lines.push(&[b'x'; 8192]));
+        assert!(lines.part.len() <= LastLine::MOST);
+    }
+}

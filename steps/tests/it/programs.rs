@@ -1,0 +1,226 @@
+//! Programs: started, streamed, masked, cancelled, and never left behind.
+
+use std::time::Duration;
+
+use runbook_steps::context::Stream;
+use runbook_steps::secret::marker;
+use runbook_steps::tools::{Program, end_group, still_running};
+use runbook_steps::{Class, Failure};
+
+use crate::workshop::Workshop;
+
+fn shell(script: &str) -> Program {
+    Program::new("sh").args(["-c", script])
+}
+
+#[tokio::test]
+async fn output_is_logged_kept_and_told() {
+    let shop = Workshop::new();
+    let finished = shell("echo out; echo err >&2").capture(true).run(&shop.context()).await.unwrap();
+    assert_eq!((finished.code, finished.stdout.as_str(), finished.stderr_tail.as_str()), (0, "out\n", "err"));
+    assert_eq!((shop.ears.logged(Stream::Out).as_str(), shop.ears.logged(Stream::Err).as_str()), ("out\n", "err\n"));
+    assert_eq!(shop.ears.logged(Stream::Note), "$ sh -c 'echo out; echo err >&2'\n");
+    assert!(!shop.ears.progress.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_quotes_the_telling_line() {
+    let shop = Workshop::new();
+    let failure = shell("echo 'error: no chips' >&2; exit 3").called("probe").run(&shop.context()).await.unwrap_err();
+    assert_eq!(failure.what, "`probe` failed with exit code 3: error: no chips");
+    assert_eq!(
+        (failure.class, failure.facts.exit_code, failure.facts.stderr.as_str()),
+        (Class::Permanent, Some(3), "error: no chips")
+    );
+}
+
+#[tokio::test]
+async fn a_failure_is_classed_by_what_was_said() {
+    let shop = Workshop::new();
+    let failure = shell("echo 'Error: connection refused' >&2; exit 1").run(&shop.context()).await.unwrap_err();
+    assert_eq!(failure.class, Class::Transient);
+}
+
+#[tokio::test]
+async fn any_code_is_fine_unchecked() {
+    let shop = Workshop::new();
+    assert_eq!(shell("exit 7").unchecked().run(&shop.context()).await.unwrap().code, 7);
+}
+
+#[tokio::test]
+async fn a_signal_is_a_failure_even_unchecked() {
+    let shop = Workshop::new();
+    let failure = shell("kill -KILL $$").called("it").unchecked().run(&shop.context()).await.unwrap_err();
+    assert_eq!(failure.what, "`it` was ended by SIGKILL");
+}
+
+#[tokio::test]
+async fn a_missing_program_says_what_to_install() {
+    let mut shop = Workshop::new();
+    shop.env.insert("PATH".to_owned(), "/nonexistent".to_owned());
+    let failure = Program::new("gcloud").run(&shop.context()).await.unwrap_err();
+    assert_eq!((failure.class, failure.what.as_str()), (Class::Invalid, "the program `gcloud` was not found"));
+    assert!(failure.fix.unwrap().contains("Google Cloud SDK"));
+}
+
+#[tokio::test]
+async fn a_missing_interpreter_is_explained() {
+    let shop = Workshop::new();
+    shop.program("odd", "");
+    shop.write("bin/odd", "#!/no/such/interpreter\n");
+    let failure = Program::new("odd").run(&shop.context()).await.unwrap_err();
+    assert_eq!(failure.class, Class::Invalid);
+    assert!(failure.cause.unwrap().contains("interpreter"));
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_named() {
+    let shop = Workshop::new();
+    let failure = shell("true").dir("infra").run(&shop.context()).await.unwrap_err();
+    assert_eq!(failure.class, Class::NotFound);
+    assert!(failure.what.contains("infra` does not exist"), "{failure}");
+}
+
+#[tokio::test]
+async fn only_the_worlds_environment_is_seen() {
+    let mut shop = Workshop::new();
+    shop.env.insert("DROPPED".to_owned(), "1".to_owned());
+    let program =
+        shell("echo $A-$DROPPED-$RUNBOOK_STEP-${CARGO:-none}").env("A", "b").without_env("DROPPED").capture(true);
+    assert_eq!(program.run(&shop.context()).await.unwrap().stdout, "b--the_step-none\n");
+}
+
+#[tokio::test]
+async fn a_secret_reaches_environment_and_stdin_but_no_output() {
+    let shop = Workshop::new().secret("token", "hf_sesame");
+    let program = shell("test $T = hf_sesame && test $(cat) = hf_sesame && printf 'hf_ses%s\n' ame && echo $T >&2")
+        .env("T", marker("token"))
+        .stdin(marker("token"))
+        .capture(true);
+    let finished = program.run(&shop.context()).await.unwrap();
+    assert_eq!((finished.stdout.as_str(), finished.stderr_tail.as_str()), ("[redacted]\n", "[redacted]"));
+    assert!(!format!("{:?}", shop.ears.log.lock().unwrap()).contains("sesame"));
+}
+
+#[tokio::test]
+async fn a_secret_in_an_argument_is_refused() {
+    let shop = Workshop::new().secret("token", "hf_sesame");
+    let failure = Program::new("echo").args([marker("token")]).run(&shop.context()).await.unwrap_err();
+    assert_eq!(failure.class, Class::Invalid);
+    assert!(shop.ears.children.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn much_output_is_logged_whole_and_kept_in_part() {
+    let shop = Workshop::new();
+    let finished = shell("head -c 20000000 /dev/zero | tr '\\0' x").capture(true).run(&shop.context()).await.unwrap();
+    assert_eq!(shop.ears.logged(Stream::Out).len(), 20_000_000);
+    assert_eq!((finished.stdout.len(), finished.truncated, finished.stdout_tail.len()), (1 << 20, true, 64 << 10));
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_read_its_input_still_ends() {
+    let shop = Workshop::new();
+    shell("exec 0<&-; echo done").stdin("x".repeat(1 << 20)).run(&shop.context()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_child_is_announced_before_it_is_waited_for() {
+    let shop = Workshop::new();
+    let finished = shell("echo $$").capture(true).run(&shop.context()).await.unwrap();
+    let children = shop.ears.children.lock().unwrap();
+    assert_eq!(children.len(), 1);
+    assert_eq!((children[0].pid.to_string(), children[0].program.as_str()), (finished.stdout.trim().to_owned(), "sh"));
+    assert!(children[0].started > 0);
+}
+
+/// Runs a script, does something when it has said `ready`, and returns how it ended and whether its group still lives.
+async fn interrupted(script: &str, stop: impl FnOnce(&Workshop)) -> (Failure, bool, Workshop) {
+    let shop = Workshop::new();
+    let cx = shop.context();
+    let program = shell(&format!("{script} & {script}; wait"));
+    let running = tokio::spawn(async move { program.run(&cx).await });
+    shop.ears.hears(Stream::Out, "ready").await;
+    stop(&shop);
+    let failure = running.await.unwrap().unwrap_err();
+    let child = shop.ears.children.lock().unwrap()[0].clone();
+    (failure, still_running(&child), shop)
+}
+
+#[tokio::test]
+async fn a_gentle_stop_ends_the_whole_group() {
+    let (failure, alive, shop) =
+        interrupted("sh -c 'echo ready; exec sleep 600'", |shop| shop.cancel.soft.cancel()).await;
+    assert_eq!((failure.class, alive), (Class::Cancelled, false));
+    assert!(shop.ears.logged(Stream::Note).contains("SIGTERM"));
+}
+
+#[tokio::test]
+async fn a_hard_stop_kills_what_does_not_listen() {
+    let deaf = "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 600; done'";
+    let (failure, alive, _) = interrupted(deaf, |shop| {
+        shop.cancel.soft.cancel();
+        shop.cancel.hard.cancel();
+    })
+    .await;
+    assert_eq!((failure.class, alive), (Class::Cancelled, false));
+}
+
+#[tokio::test]
+async fn a_stopped_step_starts_nothing() {
+    let shop = Workshop::new();
+    shop.cancel.soft.cancel();
+    assert_eq!(shell("true").run(&shop.context()).await.unwrap_err().class, Class::Cancelled);
+    assert!(shop.ears.children.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn dropping_the_wait_kills_the_group() {
+    let shop = Workshop::new();
+    let cx = shop.context();
+    let running = tokio::spawn(async move { shell("sleep 600 & echo ready; sleep 600").run(&cx).await });
+    shop.ears.hears(Stream::Out, "ready").await;
+    let child = shop.ears.children.lock().unwrap()[0].clone();
+    running.abort();
+    let gone = async {
+        while still_running(&child) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the group ends");
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_ended() {
+    let shop = Workshop::new();
+    shell("sleep 600 & echo started").run(&shop.context()).await.unwrap();
+    let child = shop.ears.children.lock().unwrap()[0].clone();
+    assert!(!still_running(&child));
+}
+
+#[tokio::test]
+async fn a_survivor_that_holds_the_pipe_does_not_hold_us() {
+    let shop = Workshop::new();
+    let script =
+        "setsid sh -c 'echo $$ > survivor; exec sleep 600' & while ! test -s survivor; do :; done; echo last words";
+    let run = shell(script).capture(true);
+    let finished =
+        tokio::time::timeout(Duration::from_secs(60), run.run(&shop.context())).await.expect("returns").unwrap();
+    assert_eq!(finished.stdout, "last words\n");
+    let survivor = shop.read("plan/survivor");
+    let kill = Program::new("kill").args(["-KILL", survivor.trim()]).run(&Workshop::new().context()).await;
+    kill.expect("it was left alone");
+}
+
+#[tokio::test]
+async fn an_orphaned_group_is_found_and_ended() {
+    let shop = Workshop::new();
+    let cx = shop.context();
+    let running = tokio::spawn(async move { shell("sleep 600 & echo ready; sleep 600").run(&cx).await });
+    shop.ears.hears(Stream::Out, "ready").await;
+    let child = shop.ears.children.lock().unwrap()[0].clone();
+    assert!(still_running(&child));
+    assert!(end_group(&child, shop.clock).await);
+    assert!(!still_running(&child));
+    assert_eq!(running.await.unwrap().unwrap_err().class, Class::Permanent);
+}
