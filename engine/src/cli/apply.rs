@@ -1,0 +1,50 @@
+//! `runbook apply`: run a plan, or continue it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use runbook_steps::Clock;
+
+use super::deployment::{Deployment, HowToRun};
+use super::exit::{Exit, Fatal};
+use super::{Inputs, Session, check};
+use crate::plan::Plan;
+use crate::plan::load::Given;
+
+/// Run a plan, or continue it
+#[derive(Args, Debug)]
+#[command(after_help = "Example: runbook apply plans/native-gateway.yaml --input project=my-project")]
+pub(super) struct Apply {
+    /// The plan
+    plan: PathBuf,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    how: HowToRun,
+}
+
+impl Apply {
+    pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        let given = Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home() };
+        let plan = check::load_plan(session, &self.plan, &given)?;
+        let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
+        for_real(plan, name, "apply", session).run(&self.how, session).map(|outcome| outcome.exit)
+    }
+}
+
+/// A deployment on the real world.
+pub(super) fn for_real(plan: Plan, name: String, command: &'static str, session: &Session) -> Deployment {
+    Deployment {
+        next: format!("{} resume {name}", session.program()),
+        log_command: format!("{} log", session.program()),
+        plan,
+        name,
+        root: session.state.clone(),
+        command,
+        env: session.env.clone(),
+        http_proxy: None,
+        clock: Clock::real(),
+        simulated: None,
+        secrets: None,
+    }
+}

@@ -1,0 +1,59 @@
+//! `runbook log`: what a step printed.
+
+use clap::Args;
+
+use super::deployment::state_fatal;
+use super::exit::{Exit, Fatal};
+use super::{Session, status};
+use crate::plan::StepId;
+use crate::state::{Home, journal};
+
+/// Show what a step printed
+#[derive(Args, Debug)]
+#[command(after_help = "Example: runbook log cert_manager")]
+pub(super) struct Log {
+    /// The step
+    step: String,
+    /// The deployment; may be left out if there is only one
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Every attempt, not only the newest
+    #[arg(long)]
+    all: bool,
+}
+
+impl Log {
+    pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        let home = status::choose(session, self.name.as_deref())?;
+        let id = StepId::from(self.step.as_str());
+        let mut logs = home.logs(&id).map_err(state_fatal)?;
+        if logs.is_empty() {
+            return Err(nothing(&home, &id)?);
+        }
+        if !self.all {
+            logs.drain(..logs.len() - 1);
+        }
+        for log in &logs {
+            session.ui.say(&format!("── {} · run {} · attempt {} · {}", id, log.run, log.attempt, log.path.display()));
+            session
+                .ui
+                .copy(&log.path)
+                .map_err(|error| Fatal::new(Exit::State, format!("cannot read `{}`: {error}", log.path.display())))?;
+        }
+        Ok(Exit::Holds)
+    }
+}
+
+fn nothing(home: &Home, id: &StepId) -> Result<Fatal, Fatal> {
+    let reading = journal::read(home).map_err(state_fatal)?;
+    if reading.state.step(id).is_some() {
+        return Ok(Fatal::new(Exit::Usage, format!("`{id}` has printed nothing")));
+    }
+    let nearest =
+        reading.state.steps().min_by_key(|(known, _)| strsim::damerau_levenshtein(known.as_str(), id.as_str()));
+    let fatal = Fatal::new(Exit::Usage, format!("`{}` has no step `{id}`", home.deployment()));
+    Ok(match nearest {
+        Some((near, _)) => fatal.hint(format!("did you mean `{near}`?")),
+        None => fatal,
+    })
+}

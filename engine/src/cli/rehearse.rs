@@ -1,0 +1,345 @@
+//! `runbook rehearse`: run a plan on an embedded world. The only command, besides the hidden two, that knows the fixtures.
+//!
+//! The same code runs as for `apply`; only the handles point elsewhere. The world is a process of its own, which outlives an
+//! engine that is killed, as a cloud would.
+
+mod expect;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use runbook_fixtures::faults::FaultKind;
+use runbook_fixtures::scenario::Scenario;
+use runbook_fixtures::stage::Info;
+use runbook_steps::Clock;
+use serde_json::Value;
+
+use super::deployment::{Deployment, HowToRun, Outcome, state_fatal};
+use super::exit::{Exit, Fatal};
+use super::{Environment, Inputs, Session, check};
+use crate::plan::Plan;
+use crate::plan::load::Given;
+use crate::state::record::Verdict;
+use crate::state::{Home, journal};
+use stage::Stage;
+
+/// How many times faster than real time, with the built-in stand-ins: the native gateway then takes some twelve seconds.
+const SPEED: f64 = 120.0;
+/// The same with the real gcloud, each call of which takes more than a second of real time to start.
+const SPEED_WITH_REAL_TOOLS: f64 = 12.0;
+
+/// Run a plan on an embedded, simulated world: no cloud, no cost
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  runbook rehearse plans/native-gateway.yaml\n  \
+                  runbook rehearse plans/native-gateway.yaml --scenario stockout\n  \
+                  runbook rehearse plans/native-gateway.yaml --keep     # then use your own kubectl on it")]
+pub(super) struct Rehearse {
+    /// The plan, or a scenario that names its plan
+    #[arg(value_name = "PLAN|SCENARIO")]
+    file: PathBuf,
+    /// The scenario: a file, or the middle of a name like rehearsals/PLAN.SCENARIO.yaml beside the plan
+    #[arg(long, value_name = "NAME|FILE")]
+    scenario: Option<String>,
+    /// How many times faster than real time
+    #[arg(long, value_name = "N", value_parser = speed)]
+    speed: Option<f64>,
+    /// Leave the world up afterwards, and say how to reach it
+    #[arg(long)]
+    keep: bool,
+    /// Use the real gcloud instead of the built-in stand-in
+    #[arg(long)]
+    real_tools: bool,
+    /// Continue an unfinished rehearsal as if what its scenario let go wrong had been put right
+    #[arg(long)]
+    lift: bool,
+    /// Begin anew, even if an interrupted rehearsal could be continued
+    #[arg(long)]
+    fresh: bool,
+    /// Judge the run by what its scenario expects, and exit 0 only if all of it came true
+    #[arg(long)]
+    expect: bool,
+    /// Attach to the world that is up, and do not play the scenario's kill
+    #[arg(long, hide = true)]
+    attach: bool,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    how: HowToRun,
+}
+
+/// Slower than real time is of no use, and beyond the upper bound only starting processes takes hours of model time.
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "a number is expected".to_owned())?;
+    if (1.0..=2000.0).contains(&speed) { Ok(speed) } else { Err("from 1 (real time) to 2000".to_owned()) }
+}
+
+/// What is rehearsed.
+struct Rehearsal {
+    plan_file: PathBuf,
+    scenario_file: Option<PathBuf>,
+    scenario: Scenario,
+    /// Where its state and its world are.
+    root: PathBuf,
+    speed: f64,
+}
+
+impl Rehearse {
+    pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        let rehearsal = self.find(session)?;
+        let plan = self.load(&rehearsal, session, None)?;
+        let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
+        let stage = self.stage(&rehearsal, &name, session)?;
+        if let (Some(kill), false) = (&rehearsal.scenario.kill, self.attach) {
+            stage::kill_engine(&self.arguments(session), kill, &rehearsal, &name, stage.info(), session)?;
+        }
+        let plan = self.load(&rehearsal, session, home_of(stage.info()))?;
+        let deployment = self.deployment(plan, name, &rehearsal, stage.info(), session);
+        let outcome = deployment.run(&self.how, session);
+        self.end(stage, &rehearsal, session, outcome)
+    }
+
+    fn find(&self, session: &Session) -> Result<Rehearsal, Fatal> {
+        let given = self.scenario.as_deref().map(|name| scenario_file(&self.file, name));
+        let is_plan = is_plan(&self.file)?;
+        let (plan_file, scenario_file) = match (is_plan, given) {
+            (false, _) => (None, Some(self.file.clone())),
+            (true, Some(file)) => (Some(self.file.clone()), Some(file)),
+            (true, None) => {
+                (Some(self.file.clone()), Some(scenario_file(&self.file, "ok")).filter(|file| file.exists()))
+            }
+        };
+        let scenario = match &scenario_file {
+            None => Scenario::default(),
+            Some(file) => Scenario::load(file)
+                .map_err(|error| Fatal::new(Exit::Invalid, error.to_string()).hint(scenarios_of(&self.file)))?,
+        };
+        let own = scenario.plan.as_ref().zip(scenario_file.as_ref());
+        let own = own.map(|(plan, file)| tidy(&file.parent().unwrap_or(Path::new("")).join(plan)));
+        let plan_file = own.or(plan_file).ok_or_else(|| {
+            Fatal::new(Exit::Usage, format!("the scenario `{}` names no plan", self.file.display()))
+                .hint("add `plan: ../PLAN.yaml`, or give the plan with --scenario FILE")
+        })?;
+        let stem = scenario_file.as_ref().unwrap_or(&plan_file).file_stem().unwrap_or_default();
+        let usual = if self.real_tools { SPEED_WITH_REAL_TOOLS } else { scenario.speed.unwrap_or(SPEED) };
+        let root = session.state.join("rehearsals").join(stem);
+        Ok(Rehearsal { plan_file, scenario_file, scenario, root, speed: self.speed.unwrap_or(usual) })
+    }
+
+    fn load(&self, rehearsal: &Rehearsal, session: &Session, home: Option<PathBuf>) -> Result<Plan, Fatal> {
+        let mut inputs: BTreeMap<String, String> =
+            rehearsal.scenario.inputs.iter().map(|(name, value)| (name.clone(), as_input(value))).collect();
+        inputs.extend(self.inputs.values());
+        let given = Given { inputs, require_inputs: true, home: home.or_else(|| session.env.home()) };
+        check::load_plan(session, &rehearsal.plan_file, &given)
+    }
+
+    /// The world of an interrupted rehearsal if it can be continued, or a new one.
+    fn stage(&self, rehearsal: &Rehearsal, name: &str, session: &Session) -> Result<Stage, Fatal> {
+        let live = stage::live(&rehearsal.root);
+        let wanted = self.attach || (!self.fresh && unfinished(&rehearsal.root, name)?);
+        match live {
+            Some(info) if wanted => {
+                session.ui.say("continuing on the simulated world that the last rehearsal left\n");
+                if self.lift {
+                    stage::lift(&info);
+                }
+                Ok(Stage::attached(&rehearsal.root, info))
+            }
+            live => {
+                if let Some(info) = &live {
+                    session.ui.say(&format!("ending the simulated world of an earlier rehearsal (pid {})\n", info.pid));
+                }
+                stage::clear(&rehearsal.root, live)?;
+                Stage::open(rehearsal, self.real_tools)
+            }
+        }
+    }
+
+    fn deployment(
+        &self,
+        plan: Plan,
+        name: String,
+        rehearsal: &Rehearsal,
+        info: &Info,
+        session: &Session,
+    ) -> Deployment {
+        Deployment {
+            plan,
+            name,
+            root: rehearsal.root.clone(),
+            command: "rehearse",
+            env: environment(&session.env, info),
+            http_proxy: Some(info.proxy.clone()),
+            clock: Clock::scaled(info.epoch_ms, info.speed),
+            simulated: Some(info.label.clone()),
+            secrets: Some(rehearsal.scenario.secrets.clone()),
+            next: self.again(session),
+            log_command: format!("runbook --state {} log", rehearsal.root.display()),
+        }
+    }
+
+    /// Ends or keeps the world, and judges the run.
+    fn end(
+        &self,
+        stage: Stage,
+        rehearsal: &Rehearsal,
+        session: &Session,
+        outcome: Result<Outcome, Fatal>,
+    ) -> Result<Exit, Fatal> {
+        let info = stage.info().clone();
+        let unfinished = !self.expect && matches!(&outcome, Ok(outcome) if outcome.exit != Exit::Holds);
+        if self.keep || unfinished || self.attach {
+            stage.keep();
+        } else {
+            stage.close();
+        }
+        let outcome = outcome?;
+        self.say_more(rehearsal, &info, session, &outcome);
+        if !self.expect {
+            return Ok(outcome.exit);
+        }
+        let complaints = expect::complaints(&rehearsal.scenario.expect, &outcome, &info);
+        for complaint in &complaints {
+            session.ui.say(&format!("{} {complaint}", session.ui.paint.bad("not as expected:")));
+        }
+        if complaints.is_empty() {
+            session.ui.say(&session.ui.paint.good("as the scenario expects"));
+        }
+        Ok(if complaints.is_empty() { Exit::Holds } else { Exit::Unexpected })
+    }
+
+    fn say_more(&self, rehearsal: &Rehearsal, info: &Info, session: &Session, outcome: &Outcome) {
+        let ui = session.ui;
+        if self.keep {
+            ui.say("the simulated world stays up; use your own tools on it:");
+            ui.say(&format!("  export KUBECONFIG={}", info.kubeconfig.display()));
+            ui.say(&format!("  export http_proxy={}        # for the gateway's address", info.proxy));
+            ui.say(&format!("  kill {}                                  # ends it\n", info.pid));
+        } else if outcome.exit != Exit::Holds && !self.expect {
+            let again = self.again(session);
+            ui.say(&format!("the simulated world stays up for an hour; continue with: {again}"));
+            // A stock-out that GKE is already busy with goes on for its half hour, whatever becomes free.
+            let faults = &rehearsal.scenario.faults;
+            let curable = !faults.is_empty() && faults.iter().all(|fault| fault.kind != FaultKind::Stockout);
+            if outcome.exit == Exit::StepFailed && curable {
+                ui.say(&format!("as if what went wrong had been put right: {again} --lift"));
+            }
+        }
+        if outcome.exit == Exit::Holds && !self.expect {
+            ui.say(&format!(
+                "for real:  runbook apply {}{}",
+                rehearsal.plan_file.display(),
+                self.inputs_for_real(rehearsal)
+            ));
+            ui.say(&format!(
+                "look in:   runbook --state {} log STEP · runbook graph {} · runbook rehearse … --keep",
+                rehearsal.root.display(),
+                rehearsal.plan_file.display()
+            ));
+        }
+    }
+
+    /// What a user has to give for real: the scenario's project is a made-up one.
+    fn inputs_for_real(&self, rehearsal: &Rehearsal) -> &'static str {
+        if rehearsal.scenario.inputs.contains_key("project") { " --input project=YOUR_PROJECT" } else { "" }
+    }
+
+    /// What a user types to continue.
+    fn again(&self, session: &Session) -> String {
+        let mut line = format!("{} rehearse {}", session.program(), self.file.display());
+        for (flag, value) in [("--scenario", &self.scenario), ("--name", &self.inputs.name)] {
+            line.extend(value.iter().map(|value| format!(" {flag} {value}")));
+        }
+        line.extend(self.inputs.inputs.iter().map(|(name, value)| format!(" --input {name}={value}")));
+        line
+    }
+
+    /// The arguments that start this rehearsal's engine again, on the world that is up.
+    fn arguments(&self, session: &Session) -> Vec<std::ffi::OsString> {
+        let mut args: Vec<std::ffi::OsString> =
+            vec!["--state".into(), session.state.clone().into(), "rehearse".into(), self.file.clone().into()];
+        args.extend(["--attach".into(), "--color".into(), "never".into()]);
+        if let Some(scenario) = &self.scenario {
+            args.extend(["--scenario".into(), scenario.into()]);
+        }
+        for (name, value) in &self.inputs.inputs {
+            args.extend(["--input".into(), format!("{name}={value}").into()]);
+        }
+        args
+    }
+}
+
+/// Whether a file is a plan rather than a scenario: a plan begins with its language version.
+fn is_plan(file: &Path) -> Result<bool, Fatal> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Fatal::new(Exit::Invalid, format!("cannot read `{}`: {error}", file.display())))?;
+    Ok(text.lines().any(|line| line.starts_with("runbook:")) || !text.lines().any(|line| line.starts_with("plan:")))
+}
+
+/// `rehearsals/PLAN.SCENARIO.yaml` beside the plan, or the file that was named.
+fn scenario_file(plan: &Path, name: &str) -> PathBuf {
+    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+        return PathBuf::from(name);
+    }
+    let stem = plan.file_stem().unwrap_or_default().to_string_lossy();
+    plan.parent().unwrap_or(Path::new("")).join("rehearsals").join(format!("{stem}.{name}.yaml"))
+}
+
+/// The scenarios that a plan has, in words.
+fn scenarios_of(plan: &Path) -> String {
+    let folder = plan.parent().unwrap_or(Path::new("")).join("rehearsals");
+    let prefix = format!("{}.", plan.file_stem().unwrap_or_default().to_string_lossy());
+    let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.file_name().to_str()?.strip_prefix(&prefix)?.strip_suffix(".yaml")?.to_owned()))
+        .collect();
+    names.sort();
+    if names.is_empty() {
+        format!("there are none in `{}`", folder.display())
+    } else {
+        format!("there are {}", names.join(", "))
+    }
+}
+
+/// `a/b/../c` as `a/c`, for messages.
+fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir if out.file_name().is_some() => drop(out.pop()),
+            std::path::Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+fn as_input(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+/// Whether the last rehearsal did not come to an end that leaves nothing to do.
+fn unfinished(root: &Path, name: &str) -> Result<bool, Fatal> {
+    let home = Home::new(root, name).map_err(state_fatal)?;
+    let state = journal::read(&home).map_err(state_fatal)?.state;
+    Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)))
+}
+
+/// The home folder that programs of the rehearsal have.
+fn home_of(info: &Info) -> Option<PathBuf> {
+    info.env.get("HOME").map(PathBuf::from)
+}
+
+/// This process's environment, pointed at the simulated world.
+fn environment(env: &Environment, info: &Info) -> Environment {
+    let mut all = env.0.clone();
+    all.extend(info.env.iter().map(|(name, value)| (name.into(), value.into())));
+    let mut path = vec![info.path_prepend.clone()];
+    path.extend(env.get("PATH").into_iter().flat_map(std::env::split_paths));
+    if let Ok(path) = std::env::join_paths(path) {
+        all.insert("PATH".into(), path);
+    }
+    Environment(all)
+}

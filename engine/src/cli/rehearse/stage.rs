@@ -1,0 +1,225 @@
+//! Starting, finding, killing and ending the processes of a rehearsal: its world, and an engine that is to be killed.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use runbook_fixtures::scenario::Kill;
+use runbook_fixtures::stage::{Info, process_started};
+use runbook_steps::Clock;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Rehearsal;
+use crate::cli::Session;
+use crate::cli::deployment::{absolute, state_fatal};
+use crate::cli::exit::{Exit, Fatal};
+use crate::plan::StepId;
+use crate::report::tracker::between;
+use crate::state::fold::Status;
+use crate::state::{Home, journal};
+
+/// A world that is up.
+pub(super) struct Stage {
+    info: Info,
+    /// The process, if this one started it.
+    child: Option<Child>,
+    kept: bool,
+}
+
+impl Stage {
+    /// Starts a world and waits until it is ready.
+    pub(super) fn open(rehearsal: &Rehearsal, real_gcloud: bool) -> Result<Self, Fatal> {
+        let dir = world_dir(&rehearsal.root);
+        make_private(&dir)?;
+        let log = File::create(dir.join("world.log"))?;
+        let child = start(&world_arguments(rehearsal, &dir, real_gcloud), log.try_clone()?.into(), log.into())?;
+        let mut stage = Unready { child: Some(child) };
+        let info = stage.wait(&dir)?;
+        Ok(Self { info, child: stage.child.take(), kept: false })
+    }
+
+    /// A world that another process started.
+    pub(super) fn attached(_root: &Path, info: Info) -> Self {
+        Self { info, child: None, kept: false }
+    }
+
+    /// Where everything is.
+    pub(super) fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Leaves the world up.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Ends the world.
+    pub(super) fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        end(&self.info);
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A world that has been started and is not ready; killed if it never gets there.
+struct Unready {
+    child: Option<Child>,
+}
+
+impl Unready {
+    fn wait(&mut self, dir: &Path) -> Result<Info, Fatal> {
+        let began = Instant::now();
+        loop {
+            if let Some(info) = Info::read(dir)? {
+                return Ok(info);
+            }
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() || began.elapsed() > Duration::from_secs(20) {
+                let log = std::fs::read_to_string(dir.join("world.log")).unwrap_or_default();
+                return Err(Fatal::new(
+                    Exit::Unexpected,
+                    format!("the simulated world did not start\n{}", log.trim_end()),
+                ));
+            }
+            pause(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Unready {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The world of a rehearsal, if its process lives.
+pub(super) fn live(root: &Path) -> Option<Info> {
+    Info::read(&world_dir(root)).ok().flatten().filter(|info| process_started(info.pid) == Some(info.pid_started))
+}
+
+/// Ends what is left of an earlier rehearsal and removes its folder.
+pub(super) fn clear(root: &Path, live: Option<Info>) -> Result<(), Fatal> {
+    if let Some(info) = live {
+        end(&info);
+    }
+    match std::fs::remove_dir_all(root) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fatal::new(Exit::State, format!("cannot remove `{}`: {error}", root.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells a world that nothing goes wrong any more.
+pub(super) fn lift(info: &Info) {
+    if let Some(pid) = i32::try_from(info.pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::USR1);
+    }
+}
+
+/// Tells a world to end, and waits until it has.
+fn end(info: &Info) {
+    let Some(pid) = i32::try_from(info.pid).ok().and_then(Pid::from_raw) else { return };
+    let began = Instant::now();
+    while process_started(info.pid) == Some(info.pid_started) && !is_zombie(info.pid) {
+        let signal = if began.elapsed() > Duration::from_secs(3) { Signal::KILL } else { Signal::TERM };
+        let _ = kill_process(pid, signal);
+        pause(Duration::from_millis(10));
+    }
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+}
+
+/// Runs an engine of its own on the world, and kills it (SIGKILL) when a step has run for a while.
+pub(super) fn kill_engine(
+    arguments: &[OsString],
+    kill: &Kill,
+    rehearsal: &Rehearsal,
+    name: &str,
+    info: &Info,
+    session: &Session,
+) -> Result<(), Fatal> {
+    let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
+    let step = StepId::from(kill.at_step.as_str());
+    let clock = Clock::scaled(info.epoch_ms, info.speed);
+    let mut engine = start(arguments, Stdio::null(), Stdio::inherit())?;
+    loop {
+        let state = journal::read(&home).map_err(state_fatal)?.state;
+        if let Status::Running { since, .. } = state.status(&step)
+            && between(*since, clock.now()) >= kill.after.0
+        {
+            break;
+        }
+        if engine.try_wait()?.is_some() {
+            let what = format!(
+                "the engine ended before `{step}` had run for {:?}, so it could not be killed there",
+                kill.after.0
+            );
+            return Err(Fatal::new(Exit::Unexpected, what));
+        }
+        pause(Duration::from_millis(5));
+    }
+    engine.kill()?;
+    engine.wait()?;
+    session.ui.say(&format!("\nthe engine was killed (SIGKILL) while `{step}` was running; starting it again\n"));
+    Ok(())
+}
+
+fn world_arguments(rehearsal: &Rehearsal, dir: &Path, real_gcloud: bool) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["__world".into(), "--dir".into(), absolute(dir).into()];
+    args.extend(["--speed".into(), rehearsal.speed.to_string().into()]);
+    if let Some(file) = &rehearsal.scenario_file {
+        args.extend(["--scenario".into(), absolute(file).into()]);
+    }
+    if real_gcloud {
+        args.push("--real-gcloud".into());
+    }
+    args
+}
+
+/// Starts this program again, in a process group of its own: a Ctrl-C is meant for the engine, not for the world.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the world and the engine that is to be killed are this program itself, not a step's"
+)]
+fn start(arguments: &[OsString], out: Stdio, err: Stdio) -> Result<Child, Fatal> {
+    use std::os::unix::process::CommandExt as _;
+    let program = std::env::current_exe()?;
+    Ok(Command::new(program).args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for processes, on the machine's clock")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
+fn world_dir(root: &Path) -> PathBuf {
+    root.join("world")
+}
+
+fn make_private(dir: &Path) -> Result<(), Fatal> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| Fatal::new(Exit::State, format!("cannot make `{}`: {error}", dir.display())))
+}

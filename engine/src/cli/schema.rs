@@ -1,0 +1,22 @@
+//! `runbook schema`: the plan language as a JSON Schema, for editors.
+
+use clap::Args;
+
+use super::Session;
+use super::exit::Exit;
+use crate::plan::schema;
+
+/// Print the JSON Schema of the plan language
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: runbook schema > schema.json, and in a plan: # yaml-language-server: $schema=schema.json"
+)]
+pub(super) struct Schema {}
+
+impl Schema {
+    pub(super) fn run(&self, session: &Session) -> Exit {
+        let text = serde_json::to_string_pretty(&schema::schema()).expect("a JSON value has a text");
+        session.ui.data(&format!("{text}\n"));
+        Exit::Holds
+    }
+}

@@ -1,0 +1,113 @@
+//! The streams: data goes to stdout, talk to stderr. The only printer besides the reports.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::exit::Fatal;
+use crate::report::words::Paint;
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// If stderr is a terminal and neither NO_COLOR nor CI is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to speak with whoever started us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ui {
+    /// Colours.
+    pub(crate) paint: Paint,
+    /// Whether stderr shows moving pictures.
+    pub(crate) live: bool,
+    /// Whether somebody can be asked.
+    pub(crate) asks: bool,
+    /// Columns.
+    pub(crate) width: usize,
+}
+
+impl Ui {
+    /// Looks at the streams and at what the environment says of them.
+    pub(crate) fn new(color: Color, env: &super::Environment) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let plain = env.has("NO_COLOR") || env.has("CI") || env.is("TERM", "dumb");
+        let on = match color {
+            Color::Auto => terminal && !plain,
+            Color::Always => true,
+            Color::Never => false,
+        };
+        let live = terminal && !env.has("CI") && !env.is("TERM", "dumb");
+        let asks = io::stdin().is_terminal() && terminal && !env.has("CI");
+        Self { paint: Paint { on }, live, asks, width: size().0 }
+    }
+
+    /// Columns and rows, as they are now.
+    pub(crate) fn size(self) -> (usize, usize) {
+        size()
+    }
+
+    /// Data, to stdout.
+    pub(crate) fn data(self, text: &str) {
+        // A reader that went away is no error of ours.
+        let _ = io::stdout().write_all(text.as_bytes());
+        let _ = io::stdout().flush();
+    }
+
+    /// A file, to stdout, however long.
+    pub(crate) fn copy(self, path: &std::path::Path) -> io::Result<()> {
+        let mut file = std::fs::File::open(path)?;
+        match io::copy(&mut file, &mut io::stdout().lock()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Talk, to stderr, with a line end.
+    pub(crate) fn say(self, text: &str) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// An error that ends the program.
+    pub(crate) fn fatal(self, fatal: &Fatal) {
+        if !fatal.message.is_empty() {
+            self.say(&format!("{} {}", self.paint.bad("error:"), fatal.message));
+        }
+        for hint in &fatal.hints {
+            self.say(&format!("{} {hint}", self.paint.busy("hint:")));
+        }
+    }
+
+    /// Asks for a secret without showing it. `None` when nobody answers.
+    pub(crate) fn ask_secret(self, question: &str) -> Option<String> {
+        if !self.asks {
+            return None;
+        }
+        let _ = write!(io::stderr(), "{question}: ");
+        let answer = read_hidden();
+        self.say("");
+        answer.filter(|answer| !answer.is_empty())
+    }
+}
+
+fn size() -> (usize, usize) {
+    let found = rustix::termios::tcgetwinsize(io::stderr());
+    let (columns, rows) = found.map_or((100, 40), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+    (if columns < 40 { 100 } else { columns }, if rows < 8 { 40 } else { rows })
+}
+
+fn read_hidden() -> Option<String> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = io::stdin();
+    let before = tcgetattr(&stdin).ok()?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&stdin, OptionalActions::Now, &hidden).ok()?;
+    let mut line = String::new();
+    let read = stdin.read_line(&mut line);
+    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
+    read.ok().map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,403 @@
+//! The expression language: minijinja's, with names that are always defined or an error, and a few functions of our own.
+//!
+//! Owns the environment, how values come out of it, and what is wrong with an expression; does not know what the names mean.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use base64_text::{decode, encode};
+use minijinja::value::{Serde, Value as Item, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use serde_json::Value;
+
+use super::duration;
+use super::error::did_you_mean;
+use super::scan::{self, Mentions, Used};
+
+/// What is wrong with an expression, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// In one line.
+    pub(crate) message: String,
+    /// Byte offsets in the expression; none for all of it.
+    pub(crate) span: Option<Range<usize>>,
+    /// What to do about it.
+    pub(crate) help: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), span: None, help: None }
+    }
+
+    pub(crate) fn at(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Enough for any sensible expression, and over within milliseconds.
+const FUEL: u64 = 200_000;
+
+const FUNCTIONS: [&str; 4] = ["duration", "cond", "range", "dict"];
+
+const FILTERS: [&str; 43] = [
+    "abs",
+    "attr",
+    "b64",
+    "b64decode",
+    "basename",
+    "batch",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "dirname",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "region_of_zone",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "split",
+    "string",
+    "tojson",
+    "trim",
+    "unique",
+];
+
+const MORE_FILTERS: [&str; 6] = ["upper", "title", "sum", "zip", "chain", "slice"];
+
+const TESTS: [&str; 31] = [
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "equalto",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "int",
+    "integer",
+    "iterable",
+    "le",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+    "upper",
+    "matching",
+];
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(100);
+    environment.add_function("duration", seconds);
+    environment.add_function("cond", condition_status);
+    environment.add_filter("b64", |text: String| encode(&text));
+    environment.add_filter("b64decode", |text: String| decode(&text).map_err(invalid));
+    environment.add_filter("basename", |path: String| last_part(&path).to_owned());
+    environment.add_filter("dirname", |path: String| all_but_last_part(&path).to_owned());
+    environment.add_filter("region_of_zone", |zone: String| region_of(&zone).map_err(invalid));
+    environment.add_filter("tojson", |value: Item| json_text(&value).map_err(invalid));
+    environment.add_test("matching", |text: String, pattern: String| {
+        regex::Regex::new(&pattern).map(|pattern| pattern.is_match(&text)).map_err(|error| invalid(error.to_string()))
+    });
+    environment
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
+
+/// `duration('6m')`: seconds.
+fn seconds(text: &str) -> Result<f64, Error> {
+    duration::parse(text).map(|duration| duration.as_secs_f64()).map_err(invalid)
+}
+
+/// `cond(object, 'Ready')`: the status of a condition of a Kubernetes object, `Unknown` where it has none.
+#[expect(clippy::needless_pass_by_value, reason = "the form that a function of the expression language must have")]
+fn condition_status(object: Serde<Value>, wanted: &str) -> String {
+    let conditions = object.0.pointer("/status/conditions").and_then(Value::as_array);
+    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == wanted);
+    found.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown").to_owned()
+}
+
+fn last_part(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.rsplit_once('/').map_or(path, |(_, last)| last)
+}
+
+fn all_but_last_part(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit_once('/').map_or(".", |(folder, _)| if folder.is_empty() { "/" } else { folder })
+}
+
+/// `europe-west4-a` lies in `europe-west4`; what already is a region stays.
+fn region_of(zone: &str) -> Result<String, String> {
+    let parts: Vec<&str> = zone.split('-').collect();
+    match parts.as_slice() {
+        [continent, area, letter] if letter.len() == 1 => Ok(format!("{continent}-{area}")),
+        [_, _] => Ok(zone.to_owned()),
+        _ => Err(format!("`{zone}` is not a zone such as `europe-west4-a`")),
+    }
+}
+
+fn json_text(value: &Item) -> Result<String, String> {
+    to_json(value).map(|value| value.to_string())
+}
+
+/// Base64 of text, without a crate: the engine needs no more of it than this.
+mod base64_text {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    pub(super) fn encode(text: &str) -> String {
+        let mut out = String::with_capacity(text.len().div_ceil(3) * 4);
+        for chunk in text.as_bytes().chunks(3) {
+            let bytes = [chunk[0], chunk.get(1).copied().unwrap_or(0), chunk.get(2).copied().unwrap_or(0)];
+            let bits = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+            for place in 0..4 {
+                let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
+                out.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+            }
+        }
+        out
+    }
+
+    pub(super) fn decode(text: &str) -> Result<String, String> {
+        let (mut bits, mut held, mut bytes) = (0u32, 0u32, Vec::new());
+        for byte in text.trim().trim_end_matches('=').bytes().filter(|byte| !byte.is_ascii_whitespace()) {
+            let Some(value) = LETTERS.iter().position(|letter| *letter == byte) else {
+                return Err("not base64".to_owned());
+            };
+            bits = bits << 6 | value as u32;
+            held += 6;
+            if held >= 8 {
+                held -= 8;
+                bytes.push((bits >> held & 0xff) as u8);
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| "base64 of something that is not text".to_owned())
+    }
+}
+
+/// Checks an expression as far as that is possible without values: its form, its functions, filters and tests.
+pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
+    if text.trim().is_empty() {
+        return Err(vec![Fault::new("an expression is missing")]);
+    }
+    if let Err(error) = ENVIRONMENT.compile_expression_owned(text) {
+        return Err(vec![syntax(&error)]);
+    }
+    let found = scan::mentions(text);
+    let filters = || FILTERS.into_iter().chain(MORE_FILTERS);
+    let mut faults: Vec<Fault> = Vec::new();
+    faults.extend(
+        found
+            .functions
+            .iter()
+            .filter(|used| !FUNCTIONS.contains(&used.name.as_str()))
+            .map(|used| unknown("function", used, FUNCTIONS)),
+    );
+    faults.extend(
+        found
+            .filters
+            .iter()
+            .filter(|used| !filters().any(|name| name == used.name))
+            .map(|used| unknown("filter", used, filters())),
+    );
+    faults.extend(
+        found.tests.iter().filter(|used| !TESTS.contains(&used.name.as_str())).map(|used| unknown("test", used, TESTS)),
+    );
+    if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+fn syntax(error: &Error) -> Fault {
+    let detail = error.detail().unwrap_or("it cannot be read");
+    let fault = Fault::new(format!("not an expression: {detail}"));
+    if detail.contains('&') || detail.contains("unexpected character") {
+        return fault.help("expressions are written as in Jinja: `and`, `or`, `not`, `==`, `in`");
+    }
+    fault
+}
+
+fn unknown<'c>(what: &str, used: &Used, known: impl IntoIterator<Item = &'c str>) -> Fault {
+    let fault = Fault::new(format!("unknown {what} `{}`", used.name)).at(used.span.clone());
+    match did_you_mean(&used.name, known) {
+        Some(help) => fault.help(help),
+        None => fault,
+    }
+}
+
+/// Evaluates an expression over a map of names.
+pub(crate) fn eval(text: &str, found: &Mentions, names: &Item) -> Result<Item, Fault> {
+    let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error))?;
+    match compiled.eval(names.clone()) {
+        Ok(value) if value.is_undefined() => {
+            Err(missing(found, names).unwrap_or_else(|| Fault::new("it has no value")))
+        }
+        Ok(value) => Ok(value),
+        Err(error) => Err(missing(found, names).unwrap_or_else(|| failure(&error))),
+    }
+}
+
+fn failure(error: &Error) -> Fault {
+    match error.kind() {
+        ErrorKind::OutOfFuel => Fault::new("it takes too long"),
+        ErrorKind::UndefinedError => Fault::new("something in it is not defined"),
+        kind => Fault::new(error.detail().map_or_else(|| kind.to_string(), str::to_owned)),
+    }
+}
+
+/// The first name that has no value and is not guarded.
+fn missing(found: &Mentions, names: &Item) -> Option<Fault> {
+    let reference =
+        found.references.iter().find(|reference| !reference.guarded && lookup(names, &reference.path).is_none())?;
+    Some(Fault::new(format!("`{}` has no value", reference.text())).at(reference.span()))
+}
+
+/// The value of a dotted name.
+pub(crate) fn lookup(names: &Item, path: &[String]) -> Option<Item> {
+    path.iter().try_fold(names.clone(), |value, name| {
+        let next = match (value.kind(), name.parse::<usize>()) {
+            (ValueKind::Seq, Ok(index)) => value.get_item_by_index(index).ok()?,
+            _ => value.get_attr(name).ok()?,
+        };
+        (!next.is_undefined()).then_some(next)
+    })
+}
+
+/// A value for an expression.
+pub(crate) fn from_json(value: &Value) -> Item {
+    Item::from(Serde(value))
+}
+
+/// A value that came out of an expression.
+pub(crate) fn to_json(value: &Item) -> Result<Value, String> {
+    serde_json::to_value(value).map_err(|error| error.to_string())
+}
+
+/// A value inside a text. Lists, maps and nothing have no single form, so they must say which is meant.
+pub(crate) fn to_text(value: &Item) -> Result<String, String> {
+    match value.kind() {
+        ValueKind::Bool => Ok(if value.is_true() { "true" } else { "false" }.to_owned()),
+        ValueKind::Number | ValueKind::String => Ok(value.to_string()),
+        ValueKind::None | ValueKind::Undefined => {
+            Err("it is null, which a text cannot hold; say what to use with `| default('…', true)`".into())
+        }
+        ValueKind::Map => Err("it is a map; write it as JSON with `| tojson`, or take one field".into()),
+        ValueKind::Seq | ValueKind::Iterable => Err("it is a list; use `| join(',')`, or `| tojson`".into()),
+        other => Err(format!("a {other} cannot stand in a text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn value(text: &str) -> Result<Value, Fault> {
+        let names = from_json(&json!({
+            "inputs": {"zone": "europe-west4-a", "n": 3, "on": true, "nothing": null},
+            "object": {"status": {"conditions": [{"type": "Ready", "status": "False"}]}},
+        }));
+        eval(text, &check(text).map_err(|mut faults| faults.remove(0))?, &names).map(|value| to_json(&value).unwrap())
+    }
+
+    #[test]
+    fn expressions_have_values() {
+        for (text, expected) in [
+            ("inputs.n + 1", json!(4)),
+            ("inputs.zone | region_of_zone", json!("europe-west4")),
+            ("duration('6m') > 300", json!(true)),
+            ("cond(object, 'Ready') == 'False'", json!(true)),
+            ("'a/b/c.yaml' | basename", json!("c.yaml")),
+            ("inputs.missing | default('x')", json!("x")),
+            ("'hello' | b64", json!("aGVsbG8=")),
+            ("'aGVsbG8=' | b64decode", json!("hello")),
+            ("inputs.zone is matching('^europe-')", json!(true)),
+            ("{'a': [1, 2]} | tojson", json!("{\"a\":[1,2]}")),
+        ] {
+            assert_eq!(value(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_name_is_named_with_its_place() {
+        let fault = value("inputs.n + inputs.m").unwrap_err();
+        assert_eq!((fault.message.as_str(), fault.span), ("`inputs.m` has no value", Some(11..19)));
+    }
+
+    #[test]
+    fn unknown_filters_are_suggested() {
+        assert_eq!(value("inputs.zone | base64").unwrap_err().message, "unknown filter `base64`");
+        assert_eq!(value("inputs.zone | uper").unwrap_err().help.as_deref(), Some("did you mean `upper`?"));
+    }
+
+    #[test]
+    fn endless_lists_are_refused() {
+        assert!(value("range(1000000000) | length").is_err());
+    }
+
+    #[test]
+    fn every_listed_name_exists() {
+        for name in FILTERS.into_iter().chain(MORE_FILTERS) {
+            let test = ENVIRONMENT.compile_expression_owned(format!("'{name}' is filter")).unwrap();
+            assert!(test.eval(()).unwrap().is_true(), "{name}");
+        }
+        for name in TESTS {
+            let test = ENVIRONMENT.compile_expression_owned(format!("'{name}' is test")).unwrap();
+            assert!(test.eval(()).unwrap().is_true(), "{name}");
+        }
+    }
+
+    #[test]
+    fn texts_hold_scalars_only() {
+        assert_eq!(to_text(&from_json(&json!(true))).unwrap(), "true");
+        assert!(to_text(&from_json(&json!([1]))).unwrap_err().contains("join"));
+        assert!(to_text(&from_json(&json!(null))).unwrap_err().contains("default"));
+    }
+}

@@ -1,0 +1,30 @@
+//! A plan: from text to a checked graph. Pure, but for `load` reading files.
+
+mod bind;
+mod build;
+mod check;
+pub mod duration;
+pub mod error;
+pub mod eval;
+mod expr;
+mod file;
+pub mod graph;
+mod inputs;
+pub mod load;
+pub mod model;
+mod references;
+mod scan;
+pub mod schema;
+mod schema_check;
+mod sight;
+mod template;
+mod texts;
+mod tree;
+#[cfg(test)]
+mod tree_tests;
+mod work;
+
+pub use error::{Problem, Problems};
+pub use eval::{EvalError, Rendered, RenderedOutput, Unmet};
+pub use load::{Given, Loaded, load};
+pub use model::{Graph, Plan, Step, StepId};

@@ -1,0 +1,351 @@
+//! What an expression mentions, without evaluating it: references with their places, functions, filters and tests.
+//!
+//! A small lexer over the expression language of minijinja, which tells the names of what an expression refers to, but neither
+//! where they stand nor whether `default` guards them. Owns `${{ }}` as well: where each begins and ends in a text.
+
+use std::ops::Range;
+
+/// One part of a text with `${{ }}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Text as it is.
+    Literal(Range<usize>),
+    /// What stands between `${{` and `}}`.
+    Expression(Range<usize>),
+}
+
+/// Splits a text at its `${{ }}`. The error is the offset of a `${{` that does not end.
+pub(crate) fn split(text: &str) -> Result<Vec<Part>, usize> {
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while let Some(found) = text[at..].find("${{") {
+        let open = at + found;
+        if open > at {
+            parts.push(Part::Literal(at..open));
+        }
+        let inside = open + 3;
+        let close = closing(text, inside).ok_or(open)?;
+        parts.push(Part::Expression(inside..close));
+        at = close + 2;
+    }
+    if at < text.len() {
+        parts.push(Part::Literal(at..text.len()));
+    }
+    Ok(parts)
+}
+
+/// Whether a text holds an expression.
+pub(crate) fn has_expression(text: &str) -> bool {
+    text.contains("${{")
+}
+
+/// Where the `}}` of an expression is: not in a string, not closing a map.
+fn closing(text: &str, from: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut lexer = Lexer { text, at: from };
+    loop {
+        if depth == 0 && text[lexer.skip_space()..].starts_with("}}") {
+            return Some(lexer.at);
+        }
+        match lexer.next()?.what {
+            What::Mark("{") => depth += 1,
+            What::Mark("}") => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+/// A dotted name such as `steps.gateway.outputs.ip`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// Its names; a subscript that is not a literal ends it.
+    pub(crate) path: Vec<String>,
+    /// Where each name stands.
+    pub(crate) spans: Vec<Range<usize>>,
+    /// Whether a computed subscript follows.
+    pub(crate) computed: bool,
+    /// Whether `default`, `is defined` or `is undefined` follows.
+    pub(crate) guarded: bool,
+}
+
+impl Reference {
+    /// The whole of it.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.spans[0].start..self.spans[self.spans.len() - 1].end
+    }
+
+    /// As written with dots.
+    pub(crate) fn text(&self) -> String {
+        self.path.join(".")
+    }
+}
+
+/// A name that is called, filtered or tested with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+}
+
+/// What an expression mentions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mentions {
+    pub(crate) references: Vec<Reference>,
+    pub(crate) functions: Vec<Used>,
+    pub(crate) filters: Vec<Used>,
+    pub(crate) tests: Vec<Used>,
+}
+
+/// Reads what an expression mentions; offsets count from the start of `text`.
+pub(crate) fn mentions(text: &str) -> Mentions {
+    let mut lexer = Lexer { text, at: 0 };
+    let tokens: Vec<Token<'_>> = std::iter::from_fn(|| lexer.next()).collect();
+    let mut walk = Walk { tokens: &tokens, at: 0, found: Mentions::default() };
+    while walk.at < tokens.len() {
+        walk.step();
+    }
+    walk.found
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum What<'t> {
+    Name(&'t str),
+    Text(String),
+    Number(&'t str),
+    Mark(&'t str),
+}
+
+#[derive(Clone, Debug)]
+struct Token<'t> {
+    what: What<'t>,
+    span: Range<usize>,
+}
+
+struct Lexer<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Lexer<'t> {
+    fn skip_space(&mut self) -> usize {
+        let rest = &self.text[self.at..];
+        self.at += rest.len() - rest.trim_start().len();
+        self.at
+    }
+
+    fn next(&mut self) -> Option<Token<'t>> {
+        let start = self.skip_space();
+        let rest = &self.text[start..];
+        let first = rest.chars().next()?;
+        let (what, length) = match first {
+            '\'' | '"' => string(rest, first)?,
+            '0'..='9' => run(rest, |letter| letter.is_alphanumeric() || letter == '_', What::Number),
+            '_' => run(rest, |letter| letter.is_alphanumeric() || letter == '_', What::Name),
+            letter if letter.is_alphabetic() => {
+                run(rest, |letter| letter.is_alphanumeric() || letter == '_', What::Name)
+            }
+            _ => mark(rest, first),
+        };
+        self.at = start + length;
+        Some(Token { what, span: start..self.at })
+    }
+}
+
+fn run<'t>(rest: &'t str, belongs: fn(char) -> bool, make: fn(&'t str) -> What<'t>) -> (What<'t>, usize) {
+    let length = rest.find(|letter| !belongs(letter)).unwrap_or(rest.len());
+    (make(&rest[..length]), length)
+}
+
+fn mark(rest: &str, first: char) -> (What<'_>, usize) {
+    const DOUBLE: [&str; 6] = ["==", "!=", "<=", ">=", "**", "//"];
+    let length = if DOUBLE.iter().any(|double| rest.starts_with(double)) { 2 } else { first.len_utf8() };
+    (What::Mark(&rest[..length]), length)
+}
+
+/// A quoted text; none if it does not end.
+fn string(rest: &str, quote: char) -> Option<(What<'_>, usize)> {
+    let mut value = String::new();
+    let mut letters = rest.char_indices().skip(1);
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' => value.push(letters.next()?.1),
+            _ if letter == quote => return Some((What::Text(value), at + 1)),
+            _ => value.push(letter),
+        }
+    }
+    None
+}
+
+struct Walk<'t> {
+    tokens: &'t [Token<'t>],
+    at: usize,
+    found: Mentions,
+}
+
+const WORDS: [&str; 12] = ["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False"];
+
+impl<'t> Walk<'t> {
+    fn mark_at(&self, at: usize, mark: &str) -> bool {
+        matches!(self.tokens.get(at), Some(Token { what: What::Mark(found), .. }) if *found == mark)
+    }
+
+    fn name_at(&self, at: usize) -> Option<&'t str> {
+        match self.tokens.get(at)?.what {
+            What::Name(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn used(&self, at: usize) -> Used {
+        Used { name: self.name_at(at).unwrap_or_default().to_owned(), span: self.tokens[at].span.clone() }
+    }
+
+    fn after(&self, mark: &str) -> bool {
+        self.at > 0 && self.mark_at(self.at - 1, mark)
+    }
+
+    fn step(&mut self) {
+        let at = self.at;
+        self.at += 1;
+        let Some(name) = self.name_at(at) else { return };
+        self.at = at;
+        if name == "is" {
+            self.test();
+        } else if WORDS.contains(&name) || name == "None" || self.after(".") || self.mark_at(at + 1, "=") {
+            self.at += 1;
+        } else if self.after("|") {
+            self.found.filters.push(self.used(at));
+            self.at += 1;
+        } else if self.mark_at(at + 1, "(") {
+            self.found.functions.push(self.used(at));
+            self.at += 1;
+        } else {
+            self.reference();
+        }
+    }
+
+    fn test(&mut self) {
+        self.at += 1;
+        if self.name_at(self.at) == Some("not") {
+            self.at += 1;
+        }
+        if self.name_at(self.at).is_some() {
+            self.found.tests.push(self.used(self.at));
+            self.at += 1;
+        }
+    }
+
+    fn reference(&mut self) {
+        let mut reference = Reference { path: Vec::new(), spans: Vec::new(), computed: false, guarded: false };
+        self.add(&mut reference, self.at);
+        self.at += 1;
+        loop {
+            if self.mark_at(self.at, ".") && self.name_at(self.at + 1).is_some() {
+                if self.mark_at(self.at + 2, "(") {
+                    break; // a method, not a field
+                }
+                self.add(&mut reference, self.at + 1);
+                self.at += 2;
+            } else if self.mark_at(self.at, "[") && self.literal_at(self.at + 1) && self.mark_at(self.at + 2, "]") {
+                self.add(&mut reference, self.at + 1);
+                self.at += 3;
+            } else {
+                break;
+            }
+        }
+        reference.computed = self.mark_at(self.at, "[");
+        reference.guarded = self.is_guarded();
+        self.found.references.push(reference);
+    }
+
+    fn literal_at(&self, at: usize) -> bool {
+        matches!(self.tokens.get(at), Some(Token { what: What::Text(_) | What::Number(_), .. }))
+    }
+
+    fn add(&self, reference: &mut Reference, at: usize) {
+        let token = &self.tokens[at];
+        reference.path.push(match &token.what {
+            What::Name(text) | What::Number(text) | What::Mark(text) => (*text).to_owned(),
+            What::Text(text) => text.clone(),
+        });
+        reference.spans.push(token.span.clone());
+    }
+
+    fn is_guarded(&self) -> bool {
+        let mut at = self.at;
+        while self.mark_at(at, ")") {
+            at += 1;
+        }
+        let name = |at| self.name_at(at).unwrap_or_default();
+        if self.mark_at(at, "|") {
+            return matches!(name(at + 1), "default" | "d");
+        }
+        let test = if name(at + 1) == "not" { at + 2 } else { at + 1 };
+        name(at) == "is" && matches!(name(test), "defined" | "undefined")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        mentions(text).references.iter().map(Reference::text).collect()
+    }
+
+    #[test]
+    fn a_text_is_split_at_its_expressions() {
+        let text = "a ${{ x }} b ${{ {'k': {'l': 1}} }}${{ '}}' }}";
+        let parts: Vec<&str> = split(text)
+            .unwrap()
+            .iter()
+            .map(|part| match part {
+                Part::Literal(range) | Part::Expression(range) => &text[range.clone()],
+            })
+            .collect();
+        assert_eq!(parts, ["a ", " x ", " b ", " {'k': {'l': 1}} ", " '}}' "]);
+    }
+
+    #[test]
+    fn an_open_expression_is_an_error() {
+        assert_eq!(split("ab ${{ x }"), Err(3));
+        assert_eq!(split("${{ 'x }}"), Err(0));
+    }
+
+    #[test]
+    fn references_are_found_with_subscripts() {
+        assert_eq!(names("steps['a-b'].outputs.ip ~ inputs.zones[0]"), ["steps.a-b.outputs.ip", "inputs.zones.0"]);
+        assert_eq!(names("f(a.b, key=c.d) | join(e) and x is in y"), ["a.b", "c.d", "e", "x", "y"]);
+        assert_eq!(names("{'k': v.w, k2: [z]}"), ["v.w", "k2", "z"]);
+    }
+
+    #[test]
+    fn methods_are_not_fields() {
+        assert_eq!(names("inputs.a.upper().x"), ["inputs.a"]);
+    }
+
+    #[test]
+    fn a_computed_subscript_ends_a_reference() {
+        let found = mentions("steps[inputs.x].outputs");
+        assert!(found.references[0].computed);
+        assert_eq!(found.references[1].text(), "inputs.x");
+    }
+
+    #[test]
+    fn guards_are_seen() {
+        let guarded = |text| mentions(text).references[0].guarded;
+        assert!(guarded("steps.a.outputs.x | default('')"));
+        assert!(guarded("(steps.a.outputs.x)|d(1)"));
+        assert!(guarded("steps.a.outputs.x is not defined"));
+        assert!(!guarded("steps.a.outputs.x | upper"));
+    }
+
+    #[test]
+    fn functions_filters_and_tests_are_told_apart() {
+        let found = mentions("duration('5m') > 3 and x | upper is not odd");
+        assert_eq!(found.functions[0].name, "duration");
+        assert_eq!(found.filters[0].name, "upper");
+        assert_eq!(found.tests[0].name, "odd");
+        assert_eq!(found.references.len(), 1);
+    }
+}

@@ -1,0 +1,389 @@
+//! Checks a value with places against a JSON Schema, as far as kinds use JSON Schema.
+//!
+//! Texts that hold expressions are evaluated where that is possible before anything runs, and believed where it is not.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::error::{Problem, did_you_mean, nearest, quoted_list};
+use super::model::{Place, Source};
+use super::scan;
+use super::sight::shown;
+use super::template::{self, Before};
+use super::tree::{Data, Entry, Node};
+
+/// References to definitions lead to each other at most this far.
+const DEEPEST: usize = 96;
+
+/// A check under way.
+pub(crate) struct SchemaCheck<'c> {
+    pub(crate) source: &'c Arc<Source>,
+    /// The whole schema, for `$ref`.
+    pub(crate) root: &'c Value,
+    pub(crate) before: Before<'c>,
+    /// Whose value it is, for messages.
+    pub(crate) what: &'c str,
+    /// Where to point when something is missing from nothing.
+    pub(crate) fallback: &'c Range<usize>,
+    pub(crate) found: Vec<Problem>,
+}
+
+impl SchemaCheck<'_> {
+    /// Checks a node; `path` is where it is in the value.
+    pub(crate) fn node(&mut self, node: &Node, schema: &Value, path: &str) {
+        self.at_depth(node, schema, path, 0);
+    }
+
+    fn at_depth(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
+        let Some(schema) = self.resolve(schema) else { return };
+        if depth > DEEPEST || schema.as_object().is_none_or(serde_json::Map::is_empty) {
+            return;
+        }
+        match &node.data {
+            Data::Text(text) if scan::has_expression(text) => self.expression(node, schema, path, depth),
+            _ => self.plain(node, schema, path, depth),
+        }
+    }
+
+    fn resolve<'s>(&self, mut schema: &'s Value) -> Option<&'s Value>
+    where
+        Self: 's,
+    {
+        for _ in 0..DEEPEST {
+            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return Some(schema) };
+            // The root outlives the check, but the borrow checker only sees that through the field.
+            let root: &'s Value = self.root;
+            schema = root.pointer(reference.strip_prefix('#')?)?;
+        }
+        None
+    }
+
+    fn expression(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
+        let template = template::from_node(node, self.source);
+        if let Some(Ok(value)) = self.before.value(&template)
+            && !runbook_steps::secret::mentions_secret(&value.to_string())
+        {
+            self.plain(&node_of(&value, &node.span), schema, path, depth);
+        }
+    }
+
+    fn plain(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
+        for key in ["anyOf", "oneOf"] {
+            if let Some(branches) = schema.get(key).and_then(Value::as_array) {
+                self.one_of(node, branches, path, depth);
+            }
+        }
+        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+            self.at_depth(node, part, path, depth + 1);
+        }
+        if self.of_type(node, schema, path) && self.of_value(node, schema, path) {
+            self.within(node, schema, path, depth);
+        }
+    }
+
+    fn problem(
+        &mut self,
+        code: &'static str,
+        span: &Range<usize>,
+        message: String,
+        remark: impl Into<String>,
+    ) -> &mut Problem {
+        let span = if span.is_empty() { self.fallback.clone() } else { span.clone() };
+        let place = Place { source: self.source.clone(), span };
+        self.found.push(Problem::at(code, &place, message, remark));
+        self.found.last_mut().expect("just pushed")
+    }
+
+    fn named(&self, path: &str) -> String {
+        match path {
+            "" if self.what.starts_with('`') => format!("the `with` of {}", self.what),
+            "" => self.what.to_owned(),
+            path => format!("`{path}` of {}", self.what),
+        }
+    }
+
+    /// What a node is, for a remark; of an expression, what it comes to.
+    fn is(&self, node: &Node) -> String {
+        let written = self.source.text.get(node.span.clone()).unwrap_or_default();
+        if scan::has_expression(written) {
+            return format!("its value is {}", shown(&node.to_value()));
+        }
+        format!("this is {}", node.what())
+    }
+
+    /// The branch that fits; if none does, what is wrong with the nearest one.
+    fn one_of(&mut self, node: &Node, branches: &[Value], path: &str, depth: usize) {
+        let mut nearest: Option<Vec<Problem>> = None;
+        let mut fitting = branches.iter().filter(|branch| self.is_for(node, branch));
+        let candidates: Vec<&Value> = fitting.by_ref().collect();
+        let constants = constants(branches);
+        for branch in &candidates {
+            let outer = std::mem::take(&mut self.found);
+            self.at_depth(node, branch, path, depth + 1);
+            let found = std::mem::replace(&mut self.found, outer);
+            if found.is_empty() {
+                return;
+            }
+            if nearest.as_ref().is_none_or(|best| found.len() < best.len()) {
+                nearest = Some(found);
+            }
+        }
+        match (nearest, constants) {
+            (_, Some(constants)) => self.not_a_choice(node, &constants, path),
+            (Some(found), None) => self.found.extend(found),
+            (None, None) => {
+                let wanted: Vec<String> =
+                    branches.iter().filter_map(|branch| self.resolve(branch)).filter_map(wanted_types).collect();
+                let message = format!("{} must be {}", self.named(path), wanted.join(" or "));
+                self.problem("kind::type", &node.span, message, self.is(node));
+            }
+        }
+    }
+
+    /// Whether a branch is meant for values such as this: its type fits, and so do the constants that tell branches apart.
+    fn is_for(&self, node: &Node, branch: &Value) -> bool {
+        let Some(branch) = self.resolve(branch) else { return false };
+        let tags = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let differs = |(key, schema): (&String, &Value)| {
+            let tag = schema.get("const").is_some();
+            tag && node.get(key).is_some_and(|value| schema.get("const") != Some(&value.to_value()))
+        };
+        fits_type(node, branch) && !tags.into_iter().any(differs)
+    }
+
+    fn of_type(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
+        if fits_type(node, schema) {
+            return true;
+        }
+        let wanted = wanted_types(schema).unwrap_or_default();
+        let written = self.source.text.get(node.span.clone()).unwrap_or_default().to_owned();
+        let message = format!("{} must be {wanted}", self.named(path));
+        let help = match (&node.data, wanted.as_str()) {
+            (Data::Number(_) | Data::Bool(_), wanted) if wanted.contains("text") => {
+                Some(format!("put it in quotes: `'{written}'`"))
+            }
+            (Data::Text(text), wanted) if wanted.contains("true or false") => match text.to_lowercase().as_str() {
+                "yes" | "on" | "y" | "true" => Some("write `true`".to_owned()),
+                "no" | "off" | "n" | "false" => Some("write `false`".to_owned()),
+                _ => None,
+            },
+            (Data::Text(text), wanted) if wanted.contains("number") && text.parse::<f64>().is_ok() => {
+                Some(format!("write `{text}`, without quotes"))
+            }
+            (Data::Text(_), "a list") => Some(format!("write `[{written}]`")),
+            _ => None,
+        };
+        self.problem("kind::type", &node.span, message, self.is(node)).help = help;
+        false
+    }
+
+    fn of_value(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
+        if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+            && !choices.contains(&node.to_value())
+        {
+            self.not_a_choice(node, choices, path);
+            return false;
+        }
+        if let Some(constant) = schema.get("const")
+            && *constant != node.to_value()
+        {
+            self.not_a_choice(node, std::slice::from_ref(constant), path);
+            return false;
+        }
+        self.bounds(node, schema, path)
+    }
+
+    fn bounds(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
+        let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
+        let (size, low, high, unit) = match &node.data {
+            Data::Number(number) => (number.as_f64().unwrap_or(0.0), bound("minimum"), bound("maximum"), ""),
+            Data::Text(text) => (text.chars().count() as f64, bound("minLength"), bound("maxLength"), " characters"),
+            Data::List(items) => (items.len() as f64, bound("minItems"), bound("maxItems"), " items"),
+            _ => return true,
+        };
+        let remark = match (low, high) {
+            (Some(low), _) if size < low => format!("at least {low}{unit}"),
+            (_, Some(high)) if size > high => format!("at most {high}{unit}"),
+            _ => return self.matches_pattern(node, schema, path),
+        };
+        let message = format!("{} is out of bounds", self.named(path));
+        self.problem("kind::bounds", &node.span, message, remark);
+        false
+    }
+
+    fn matches_pattern(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
+        let (Some(pattern), Some(text)) = (schema.get("pattern").and_then(Value::as_str), node.text()) else {
+            return true;
+        };
+        let Ok(compiled) = regex::Regex::new(pattern) else { return true };
+        if !compiled.is_match(text) {
+            let message = format!("{} does not have the right form", self.named(path));
+            self.problem("kind::pattern", &node.span, message, format!("must match `{pattern}`"));
+            return false;
+        }
+        true
+    }
+
+    fn not_a_choice(&mut self, node: &Node, choices: &[Value], path: &str) {
+        let choices: Vec<String> = choices.iter().map(super::inputs::plain).collect();
+        let written = super::inputs::plain(&node.to_value());
+        let remark = did_you_mean(&written, choices.iter().map(String::as_str));
+        let message = format!("{} cannot be `{written}`", self.named(path));
+        let all = quoted_list(choices.iter().map(String::as_str));
+        match remark {
+            Some(remark) => {
+                self.problem("kind::choice", &node.span, message, remark).help = Some(format!("it is one of {all}"));
+            }
+            None => drop(self.problem("kind::choice", &node.span, message, format!("one of {all}"))),
+        }
+    }
+
+    fn within(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
+        match &node.data {
+            Data::List(items) => {
+                let Some(schema) = schema.get("items") else { return };
+                for (index, item) in items.iter().enumerate() {
+                    self.at_depth(item, schema, &format!("{path}[{index}]"), depth + 1);
+                }
+            }
+            Data::Map(entries) => self.map(node, entries, schema, path, depth),
+            _ => {}
+        }
+    }
+
+    fn map(&mut self, node: &Node, entries: &[Entry], schema: &Value, path: &str, depth: usize) {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let rest = schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties"));
+        for entry in entries {
+            let inner = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+            match (properties.and_then(|properties| properties.get(&entry.key)), rest) {
+                (Some(schema), _) => self.at_depth(&entry.value, schema, &inner, depth + 1),
+                (None, Some(Value::Bool(false))) => self.unknown_key(entry, properties, path),
+                (None, Some(schema)) => self.at_depth(&entry.value, schema, &inner, depth + 1),
+                (None, None) => {}
+            }
+        }
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let mut missing: Vec<&str> = required.filter(|name| !entries.iter().any(|entry| entry.key == **name)).collect();
+        // A misspelt key is one problem, not two.
+        let known = |entry: &&Entry| properties.is_some_and(|properties| properties.contains_key(&entry.key));
+        for entry in entries.iter().filter(|entry| !known(entry)) {
+            if let Some(meant) = nearest(&entry.key, missing.iter().copied()) {
+                missing.retain(|name| *name != meant);
+            }
+        }
+        if !missing.is_empty() {
+            self.missing(node, &missing, properties, path);
+        }
+    }
+
+    fn unknown_key(&mut self, entry: &Entry, properties: Option<&serde_json::Map<String, Value>>, path: &str) {
+        let known: Vec<&str> =
+            properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str).collect();
+        let remark = did_you_mean(&entry.key, known.iter().copied());
+        let message = format!("unknown key `{}` in {}", entry.key, self.named(path));
+        let all = quoted_list(known.iter().copied());
+        match remark {
+            Some(remark) => drop(self.problem("kind::unknown-key", &entry.key_span, message, remark)),
+            None => {
+                self.problem("kind::unknown-key", &entry.key_span, message, "not a key of it").help =
+                    Some(format!("it may have {all}"));
+            }
+        }
+    }
+
+    fn missing(
+        &mut self,
+        node: &Node,
+        missing: &[&str],
+        properties: Option<&serde_json::Map<String, Value>>,
+        path: &str,
+    ) {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        let message = format!("{} {verb} missing in {}", quoted_list(missing.iter().copied()), self.named(path));
+        let about = |name: &&str| {
+            let text = properties?.get(*name)?.get("description")?.as_str()?.lines().next()?;
+            Some(format!("{name}: {text}"))
+        };
+        let help: Vec<String> = missing.iter().filter_map(about).collect();
+        let span = if matches!(&node.data, Data::Map(entries) if !entries.is_empty()) {
+            node.span.clone()
+        } else {
+            self.fallback.clone()
+        };
+        let first_line = first_line(&self.source.text, &span);
+        self.problem("kind::missing", &first_line, message, "").help = (!help.is_empty()).then(|| help.join("\n"));
+    }
+}
+
+/// A map over many lines is marked by its first.
+fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
+    let slice = text.get(span.clone()).unwrap_or("");
+    span.start..span.start + slice.lines().next().unwrap_or("").trim_end().len()
+}
+
+/// A value as a tree all of whose nodes are at one place.
+fn node_of(value: &Value, span: &Range<usize>) -> Node {
+    let data = match value {
+        Value::Null => Data::Null,
+        Value::Bool(flag) => Data::Bool(*flag),
+        Value::Number(number) => Data::Number(number.clone()),
+        Value::String(text) => Data::Text(text.clone()),
+        Value::Array(items) => Data::List(items.iter().map(|item| node_of(item, span)).collect()),
+        Value::Object(map) => Data::Map(
+            map.iter()
+                .map(|(key, value)| Entry { key: key.clone(), key_span: span.clone(), value: node_of(value, span) })
+                .collect(),
+        ),
+    };
+    Node { span: span.clone(), data }
+}
+
+/// The values of branches that are constants or enumerations, if all are.
+fn constants(branches: &[Value]) -> Option<Vec<Value>> {
+    let of = |branch: &Value| match (branch.get("const"), branch.get("enum")) {
+        (Some(constant), _) => Some(vec![constant.clone()]),
+        (_, Some(Value::Array(choices))) => Some(choices.clone()),
+        _ => None,
+    };
+    Some(branches.iter().map(of).collect::<Option<Vec<_>>>()?.concat())
+}
+
+fn type_names(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::String(name)) => vec![name],
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn fits_type(node: &Node, schema: &Value) -> bool {
+    let names = type_names(schema);
+    let fits = |name: &&str| match (&node.data, *name) {
+        (Data::Null, "null") | (Data::Bool(_), "boolean") | (Data::Number(_), "number") => true,
+        (Data::Text(_), "string") | (Data::List(_), "array") | (Data::Map(_), "object") => true,
+        (Data::Number(number), "integer") => number.is_i64() || number.is_u64(),
+        // A text with an expression may turn out to be anything.
+        (Data::Text(text), _) => scan::has_expression(text),
+        // `with:` without anything below it is an empty map.
+        (Data::Null, "object") => true,
+        _ => false,
+    };
+    names.is_empty() || names.iter().any(fits)
+}
+
+fn wanted_types(schema: &Value) -> Option<String> {
+    let plain = |name: &str| match name {
+        "string" => "text",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        "object" => "a map",
+        _ => "nothing",
+    };
+    let names: Vec<&str> = type_names(schema).into_iter().filter(|name| *name != "null").map(plain).collect();
+    (!names.is_empty()).then(|| names.join(" or "))
+}

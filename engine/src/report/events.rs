@@ -1,0 +1,40 @@
+//! The events as JSON lines, for programs. Each line has `event`; facts carry the journal's record under `entry`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::event::Event;
+
+/// A file that events are written to.
+pub(crate) struct Events {
+    out: BufWriter<File>,
+}
+
+impl Events {
+    /// Opens the file, afresh and for its owner only.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Self { out: BufWriter::new(file) })
+    }
+
+    /// Writes an event. What cannot be written is lost: events are no state.
+    pub(crate) fn write(&mut self, event: &Event) {
+        let line = as_json(event);
+        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+    }
+}
+
+fn as_json(event: &Event) -> Value {
+    match event {
+        Event::Recorded(entry) => json!({ "event": "recorded", "entry": entry }),
+        Event::Progress { step, text, .. } => json!({ "event": "progress", "step": step, "text": text }),
+        Event::Output { step, stream, line } => {
+            json!({ "event": "output", "step": step, "stream": format!("{stream:?}").to_lowercase(), "line": line })
+        }
+        Event::Notice(text) => json!({ "event": "notice", "text": text }),
+    }
+}

@@ -1,0 +1,69 @@
+//! One line per event, for pipes, logs and CI.
+
+use super::tracker::between;
+use super::words::{self, Paint, span};
+use crate::event::Event;
+use crate::plan::{Plan, StepId};
+use crate::state::fold::RunState;
+use crate::state::record::{Entry, Outcome, Record, Verdict};
+
+/// The line for an event; many events have none.
+pub(crate) fn line(plan: &Plan, event: &Event, state: &RunState, paint: Paint) -> Option<String> {
+    match event {
+        Event::Notice(text) => Some(text.clone()),
+        Event::Recorded(entry) => {
+            let text = words_for(plan, entry, state, paint)?;
+            let began = state.current().map_or(entry.time, |run| run.began);
+            let seconds = between(began, entry.time).as_secs();
+            Some(format!("{:02}:{:02} {text}", seconds / 60, seconds % 60))
+        }
+        Event::Progress { .. } | Event::Output { .. } => None,
+    }
+}
+
+fn words_for(plan: &Plan, entry: &Entry, state: &RunState, paint: Paint) -> Option<String> {
+    match &entry.record {
+        Record::Started(started) => {
+            let about = about(plan, &started.step);
+            let again = if started.attempt > 1 { format!(" (attempt {})", started.attempt) } else { String::new() };
+            Some(format!("{}  {}{again}{about}", started.step, paint.busy("started")))
+        }
+        Record::Succeeded(done) => {
+            let word = match done.outcome {
+                Outcome::Ok => "ok",
+                Outcome::Changed => "changed",
+            };
+            let note = done.note.as_ref().map(|note| format!("  {note}")).unwrap_or_default();
+            let took = took(state, &done.step, done.took_ms);
+            Some(format!("{}  {}  {took}{note}", done.step, paint.good(word)))
+        }
+        Record::Failed(failed) => {
+            let took = span(std::time::Duration::from_millis(failed.took_ms));
+            let word = paint.bad(&format!("failed ({})", failed.failure.class));
+            let again = failed
+                .retry_in_ms
+                .map(|millis| format!("; trying again in {}", span(std::time::Duration::from_millis(millis))));
+            let again = again.unwrap_or_default();
+            Some(format!("{}  {word}  {took}  {}{again}", failed.step, failed.failure.what))
+        }
+        Record::Skipped { step, why } => Some(format!("{step}  skipped  {why}")),
+        Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.bad("blocked"), words::list(by))),
+        Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.bad("cancelled"))),
+        Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
+        Record::Interrupted { signal } => Some(format!("{}  {signal}", paint.warn("interrupted"))),
+        Record::Closed { verdict: Verdict::Holds } | Record::Opened(_) | Record::Spawned { .. } => None,
+        Record::Settled { .. } | Record::Later | Record::Closed { .. } => None,
+    }
+}
+
+/// From its first attempt on, pauses and all; the last attempt's own time where that is not known.
+fn took(state: &RunState, id: &StepId, last_ms: u64) -> String {
+    let times = state.step(id).and_then(|step| Some((step.started()?, step.ended()?)));
+    let whole = times.map(|(started, ended)| between(started, ended));
+    span(whole.unwrap_or(std::time::Duration::from_millis(last_ms)))
+}
+
+fn about(plan: &Plan, id: &StepId) -> String {
+    let step = plan.steps.iter().find(|step| &step.id == id);
+    step.and_then(|step| step.work.as_ref()).map(|work| format!("  ({})", work.kind.name)).unwrap_or_default()
+}

@@ -1,0 +1,109 @@
+//! Where every step of a plan stands, in the order of the plan: what the views are drawn from. Plain data.
+
+use std::time::Duration;
+
+use crate::plan::{Plan, StepId};
+
+/// How a step stands, as a user sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Waiting,
+    Running,
+    Retrying,
+    Ok,
+    Changed,
+    Skipped,
+    Failed,
+    Blocked,
+    Cancelled,
+    Unknown,
+}
+
+impl Standing {
+    /// Whether nothing more will happen to it in this run.
+    pub(crate) fn ended(self) -> bool {
+        !matches!(self, Standing::Waiting | Standing::Running | Standing::Retrying)
+    }
+
+    /// Whether those who need it may run.
+    pub(crate) fn holds(self) -> bool {
+        matches!(self, Standing::Ok | Standing::Changed | Standing::Skipped)
+    }
+
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Standing::Waiting => "waiting",
+            Standing::Running => "running",
+            Standing::Retrying => "retrying",
+            Standing::Ok => "ok",
+            Standing::Changed => "changed",
+            Standing::Skipped => "skipped",
+            Standing::Failed => "failed",
+            Standing::Blocked => "blocked",
+            Standing::Cancelled => "cancelled",
+            Standing::Unknown => "unknown",
+        }
+    }
+
+    /// The mark in front of it.
+    pub(crate) fn mark(self) -> &'static str {
+        match self {
+            Standing::Waiting => "·",
+            Standing::Running => "◐",
+            Standing::Retrying => "↻",
+            Standing::Ok | Standing::Changed => "✓",
+            Standing::Skipped => "-",
+            Standing::Failed => "✗",
+            Standing::Blocked => "⊘",
+            Standing::Cancelled => "■",
+            Standing::Unknown => "?",
+        }
+    }
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) id: StepId,
+    pub(crate) standing: Standing,
+    /// Attempts in this run.
+    pub(crate) attempts: u32,
+    /// How long it took if it has ended, or has been running; from its first attempt.
+    pub(crate) took: Duration,
+    /// Since the start of the run, when its first attempt began; `None` if it has not in this run.
+    pub(crate) began: Option<Duration>,
+    /// Whether its result comes from an earlier run.
+    pub(crate) reused: bool,
+    /// What it last said of itself.
+    pub(crate) says: String,
+}
+
+/// Every step, in the order of the plan.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) rows: Vec<Row>,
+    /// Since the start of the run.
+    pub(crate) elapsed: Duration,
+}
+
+impl Snapshot {
+    /// How many have ended.
+    pub(crate) fn done(&self) -> usize {
+        self.rows.iter().filter(|row| row.standing.ended()).count()
+    }
+
+    /// The rows with a standing.
+    pub(crate) fn having(&self, standing: Standing) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.standing == standing)
+    }
+}
+
+/// Which of a step's needs have not ended well yet.
+pub(crate) fn waits_for<'p>(plan: &'p Plan, snapshot: &Snapshot, index: usize) -> Vec<&'p StepId> {
+    plan.graph.needs[index]
+        .iter()
+        .filter(|edge| !snapshot.rows[edge.step].standing.ended())
+        .map(|edge| &plan.steps[edge.step].id)
+        .collect()
+}

@@ -1,0 +1,120 @@
+//! How figures and marks are written. Pure text; the meaning is in the symbols, colour only helps.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+/// A span for people: `0.4s`, `12s`, `5m 02s`, `1h 03m`.
+pub(crate) fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..10 if span.subsec_millis() >= 50 => format!("{:.1}s", span.as_secs_f64()),
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// A span that is only an estimate: `~4m`, `~40s`.
+pub(crate) fn about(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..90 => format!("~{}s", seconds.max(1)),
+        90..5400 => format!("~{}m", (seconds + 30) / 60),
+        _ => format!("~{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// `1 step`, `3 steps`.
+pub(crate) fn count(number: usize, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [most @ .., last] => {
+            let most: Vec<String> = most.iter().map(ToString::to_string).collect();
+            format!("{} and {last}", most.join(", "))
+        }
+    }
+}
+
+/// Cuts a line to a width in characters, with an ellipsis.
+pub(crate) fn clip(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let mut out: String = line.chars().take(width.saturating_sub(1)).collect();
+    out.push('…');
+    out
+}
+
+/// Pads to a width in characters.
+pub(crate) fn pad(text: &str, width: usize) -> String {
+    let have = text.chars().count();
+    format!("{text}{}", " ".repeat(width.saturating_sub(have)))
+}
+
+/// Whether and how text is coloured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paint {
+    /// Whether at all.
+    pub(crate) on: bool,
+}
+
+impl Paint {
+    fn with(self, style: Style, text: &str) -> String {
+        if self.on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.with(Style::new().bold(), text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.with(Style::new().dimmed(), text)
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.with(AnsiColor::Green.on_default(), text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.with(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    pub(crate) fn busy(self, text: &str) -> String {
+        self.with(AnsiColor::Cyan.on_default(), text)
+    }
+
+    pub(crate) fn warn(self, text: &str) -> String {
+        self.with(AnsiColor::Yellow.on_default(), text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_units() {
+        let cases = [(0, "0s"), (59_000, "59s"), (302_000, "5m 02s"), (3_780_000, "1h 03m"), (400, "0.4s")];
+        for (millis, text) in cases {
+            assert_eq!(span(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn long_lines_are_clipped_by_characters() {
+        assert_eq!(clip("größer als gedacht", 7), "größer…");
+        assert_eq!(clip("kurz", 7), "kurz");
+    }
+
+    #[test]
+    fn lists_read_like_sentences() {
+        assert_eq!(list(&["a", "b", "c"]), "a, b and c");
+    }
+}

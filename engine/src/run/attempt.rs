@@ -1,0 +1,314 @@
+//! One attempt of one step, from its `check` to its `assert`.
+//!
+//! Knows nothing of order, retries or records: it says how the attempt ended, and the driver writes that down.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use runbook_steps::condition::Verdict;
+use runbook_steps::{Child, Class, Condition, Context, Facts, Failure, Lookup, Observer, Outputs, Progress, Standing};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::book::Book;
+use super::prepare::{self, Ready};
+use crate::event::Event;
+use crate::plan::eval::RenderedOutput;
+use crate::plan::model::{Known, Step};
+use crate::plan::{Plan, StepId};
+use crate::state::record::Outcome;
+
+/// How long a step may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL.
+const GENTLE: Duration = Duration::from_secs(15);
+
+/// The same when it is killed; after that its future is dropped, which kills its programs.
+const FORCED: Duration = Duration::from_secs(5);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Succeeded { outcome: Outcome, outputs: Outputs },
+    Failed(Failure),
+    Cancelled { untouched: bool },
+    Unknown(String),
+}
+
+/// One attempt of one step.
+pub(crate) struct Attempt {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) index: usize,
+    pub(crate) ready: Box<Ready>,
+    pub(crate) cx: Context,
+    pub(crate) watch: Arc<Watch>,
+    /// Bounds the attempt, in model time; and whether it is the step's `deadline` rather than its `timeout`.
+    pub(crate) limit: Option<(Duration, bool)>,
+}
+
+/// Why the life of an attempt ended early.
+enum Early {
+    Failed(Failure),
+    Unknown(String),
+}
+
+impl From<Failure> for Early {
+    fn from(failure: Failure) -> Self {
+        Early::Failed(failure)
+    }
+}
+
+impl Attempt {
+    fn step(&self) -> &Step {
+        &self.plan.steps[self.index]
+    }
+
+    /// Runs the attempt. A panic in the step is a failure of the step.
+    pub(crate) async fn run(self) -> Ended {
+        let mut life = Box::pin(AssertUnwindSafe(self.life()).catch_unwind());
+        let bound = async {
+            match self.limit {
+                Some((limit, _)) => self.cx.clock().sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let first = tokio::select! {
+            biased;
+            ended = &mut life => Some(ended),
+            () = self.cx.cancel.hard.cancelled() => None,
+            () = bound => return self.timed_out(self.stop(life).await),
+        };
+        let ended = match first {
+            Some(ended) => Some(ended),
+            None => within(FORCED, life).await,
+        };
+        ended.map_or_else(|| self.cancelled(), |ended| self.judge(ended))
+    }
+
+    /// Stops what runs: first gently, then for good. What it says while it stops is of no interest, unless it still succeeds.
+    async fn stop<T>(&self, mut life: impl Future<Output = T> + Unpin) -> Option<T> {
+        self.cx.cancel.soft.cancel();
+        let gently = tokio::select! {
+            ended = within(GENTLE, &mut life) => ended,
+            () = self.cx.cancel.hard.cancelled() => None,
+        };
+        if gently.is_some() {
+            return gently;
+        }
+        self.cx.cancel.hard.cancel();
+        within(FORCED, life).await
+    }
+
+    fn judge(&self, ended: Lived) -> Ended {
+        match ended {
+            Ok(Ok((outcome, outputs))) => Ended::Succeeded { outcome, outputs },
+            Ok(Err(Early::Unknown(why))) => Ended::Unknown(why),
+            Ok(Err(Early::Failed(failure))) if failure.class == Class::Cancelled && self.cx.cancel.asked() => {
+                self.cancelled()
+            }
+            Ok(Err(Early::Failed(failure))) => Ended::Failed(failure),
+            Err(panic) => Ended::Failed(Failure::permanent(format!("step panicked: {}", panic_text(panic.as_ref())))),
+        }
+    }
+
+    fn cancelled(&self) -> Ended {
+        Ended::Cancelled { untouched: !self.cx.after_crash && !self.watch.performs() }
+    }
+
+    fn timed_out(&self, ended: Option<Lived>) -> Ended {
+        if let Some(Ok(Ok((outcome, outputs)))) = ended {
+            return Ended::Succeeded { outcome, outputs };
+        }
+        let (limit, deadline) = self.limit.unwrap_or_default();
+        let span = jiff::SignedDuration::try_from(limit).unwrap_or(jiff::SignedDuration::MAX);
+        let what = match deadline {
+            true => format!("its `deadline` passed, {span:#} after this attempt began"),
+            false => format!("took longer than its `timeout` of {span:#}"),
+        };
+        let last = self.watch.last();
+        let what = if last.text.is_empty() { what } else { format!("{what}; last seen: {}", last.text) };
+        Ended::Failed(Failure::new(Class::Timeout, what).facts(last.facts))
+    }
+
+    async fn life(&self) -> Result<(Outcome, Outputs), Early> {
+        let (outcome, outputs) = self.make_it_so().await?;
+        let outputs = self.add_outputs(outputs).await?;
+        self.assert(&outputs)?;
+        Ok((outcome, outputs))
+    }
+
+    async fn make_it_so(&self) -> Result<(Outcome, Outputs), Early> {
+        let checked = self.check_holds().await?;
+        let Some(work) = &self.ready.work else {
+            self.wait().await?;
+            return Ok((Outcome::Ok, Outputs::new()));
+        };
+        let standing = work.observe(&self.cx).await?;
+        match standing {
+            Standing::Holds(outputs) => {
+                self.wait_unless(checked).await?;
+                Ok((Outcome::Ok, outputs))
+            }
+            _ if checked => Ok((Outcome::Ok, Outputs::new())),
+            Standing::Unknown if self.is_uncertain() => Err(Early::Unknown(self.uncertainty())),
+            Standing::Lacks(_) | Standing::InProgress(_) | Standing::Unknown => self.perform(work.as_ref()).await,
+        }
+    }
+
+    async fn perform(&self, work: &dyn runbook_steps::Step) -> Result<(Outcome, Outputs), Early> {
+        self.watch.begin_to_perform();
+        let outputs = work.perform(&self.cx).await?;
+        self.wait().await?;
+        let outcome = if prepare::only_reads(self.step()) { Outcome::Ok } else { Outcome::Changed };
+        Ok((outcome, outputs))
+    }
+
+    /// An earlier attempt may have done it, nobody can look, and doing it twice may hurt.
+    fn is_uncertain(&self) -> bool {
+        self.cx.after_crash && self.step().check.is_empty() && !prepare::repeatable(self.step())
+    }
+
+    fn uncertainty(&self) -> String {
+        let kind = self.step().work.as_ref().map_or("step", |work| work.kind.name);
+        format!(
+            "an earlier run ended in the middle of it, and a `{kind}` cannot be looked at; \
+             a `check`, or `idempotent: true` where a repeat is safe, would let it go on by itself"
+        )
+    }
+
+    /// Whether the plan's `check` is there and all of it holds.
+    async fn check_holds(&self) -> Result<bool, Failure> {
+        for value in &self.ready.rendered.check {
+            if let Verdict::Not(why) = condition(value)?.look(&self.cx).await? {
+                self.cx.note(&format!("check: {why}"));
+                return Ok(false);
+            }
+        }
+        Ok(!self.ready.rendered.check.is_empty())
+    }
+
+    async fn wait_unless(&self, checked: bool) -> Result<(), Failure> {
+        if checked { Ok(()) } else { self.wait().await }
+    }
+
+    async fn wait(&self) -> Result<(), Failure> {
+        for value in &self.ready.rendered.wait {
+            let condition = condition(value)?;
+            self.cx.unless_cancelled(condition.wait(&self.cx)).await?;
+        }
+        Ok(())
+    }
+
+    /// The kind's outputs and those that the plan adds.
+    async fn add_outputs(&self, mut outputs: Outputs) -> Result<Outputs, Failure> {
+        if self.step().outputs.is_empty() {
+            return Ok(outputs);
+        }
+        let rules = self.watch.book.with_known(|known| self.step().own_outputs(known, &outputs));
+        for (name, rule) in rules.map_err(|error| prepare::refusal(&error))? {
+            let value = match rule {
+                RenderedOutput::Value(value) => value,
+                RenderedOutput::Lookup(value) => lookup(&value)?.fetch(&self.cx).await?,
+            };
+            outputs.insert(name, value);
+        }
+        Ok(outputs)
+    }
+
+    fn assert(&self, outputs: &Outputs) -> Result<(), Failure> {
+        if self.step().assert.is_empty() {
+            return Ok(());
+        }
+        let judge = |known: &Known| self.step().failed_assertions(known, outputs);
+        let failed = self.watch.book.with_known(judge).map_err(|error| prepare::refusal(&error))?;
+        match failed.split_first() {
+            None => Ok(()),
+            Some((first, rest)) => Err(Failure::permanent(format!("assertion does not hold: {first}"))
+                .detail(rest.join("\n"))
+                .facts(self.watch.last().facts)),
+        }
+    }
+}
+
+type Lived = Result<Result<(Outcome, Outputs), Early>, Box<dyn std::any::Any + Send>>;
+
+async fn within<F: Future>(real: Duration, work: F) -> Option<F::Output> {
+    tokio::time::timeout(real, work).await.ok()
+}
+
+fn condition(value: &Value) -> Result<Condition, Failure> {
+    Condition::read(value).map_err(|error| Failure::invalid(format!("a condition cannot be read: {}", error.message)))
+}
+
+fn lookup(value: &Value) -> Result<Lookup, Failure> {
+    Lookup::read(value).map_err(|error| Failure::invalid(format!("an output cannot be read: {}", error.message)))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "no message",
+    }
+}
+
+/// Listens to one attempt: keeps what it saw last, tells the watcher, and writes down the processes that it starts.
+pub(crate) struct Watch {
+    pub(crate) step: StepId,
+    pub(crate) attempt: u32,
+    pub(crate) book: Book,
+    pub(crate) passing: mpsc::Sender<Event>,
+    pub(crate) redactor: Arc<runbook_steps::Redactor>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    last: Progress,
+    performs: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        step: StepId,
+        attempt: u32,
+        book: Book,
+        passing: mpsc::Sender<Event>,
+        redactor: Arc<runbook_steps::Redactor>,
+    ) -> Self {
+        Self { step, attempt, book, passing, redactor, seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self) -> Progress {
+        self.seen().last.clone()
+    }
+
+    fn begin_to_perform(&self) {
+        self.seen().performs = true;
+    }
+
+    fn performs(&self) -> bool {
+        self.seen().performs
+    }
+}
+
+impl Observer for Watch {
+    fn progress(&self, mut progress: Progress) {
+        if let std::borrow::Cow::Owned(masked) = self.redactor.mask(&progress.text) {
+            progress.text = masked;
+        }
+        let facts: Box<Facts> = Box::new(progress.facts.clone());
+        let event = Event::Progress { step: self.step.clone(), text: progress.text.clone(), facts };
+        self.seen().last = progress;
+        // A full queue means that the watcher is behind; it will get a newer one.
+        let _ = self.passing.try_send(event);
+    }
+
+    fn spawned(&self, child: Child) {
+        self.book.spawned(&self.step, self.attempt, child);
+    }
+}

@@ -1,0 +1,222 @@
+//! Starting steps: from "its needs have ended" to an attempt under way.
+//!
+//! A record is written before what it announces happens: `Started` first, synced where a repeat could hurt, then the attempt. All
+//! that can start at a moment is written first and synced once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runbook_steps::Context;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, Watch};
+use super::drive::Driver;
+use super::prepare::{self, Prepared, Ready};
+use super::schedule::{Ended, Next};
+use crate::event::Event;
+use crate::plan::StepId;
+use crate::plan::model::Step;
+use crate::state::log::{OnLine, StepLog};
+use crate::state::record::{Failed, Record, Started};
+use crate::state::{Journal, fingerprint};
+
+/// A step whose start is in the journal.
+struct Launch {
+    index: usize,
+    ready: Box<Ready>,
+    after_crash: bool,
+}
+
+/// What becomes of a step that is evaluated for the first time in a run.
+enum Turn {
+    Skip(String),
+    Refuse(runbook_steps::Failure),
+    Reuse,
+    Run { ready: Box<Ready>, changes: Vec<String> },
+}
+
+impl Driver {
+    /// Starts all that may start now.
+    pub(super) fn launch(&mut self) {
+        let mut launches = Vec::new();
+        let mut must_sync = false;
+        while let Some(next) = self.schedule.next_move() {
+            let Some((index, ready)) = self.take_up(next) else { continue };
+            must_sync |= !prepare::recoverable(&self.plan.steps[index]);
+            launches.extend(self.write_start(index, ready));
+        }
+        self.tell_blocked();
+        let safe = !must_sync || self.synced();
+        for launch in launches {
+            if safe {
+                self.start(launch);
+            } else {
+                self.schedule.finished(launch.index, Ended::NotRun);
+            }
+        }
+    }
+
+    /// The step to start, if the schedule's answer leads to one.
+    fn take_up(&mut self, next: Next) -> Option<(usize, Box<Ready>)> {
+        match next {
+            Next::Start(index) => self.queued.remove(&index).map(|ready| (index, ready)),
+            Next::Evaluate(index) => {
+                let ready = self.evaluate(index)?;
+                if self.schedule.admit(index, &ready.rendered.locks) {
+                    return Some((index, ready));
+                }
+                self.queued.insert(index, ready);
+                None
+            }
+        }
+    }
+
+    /// Finds out whether a step is to run. If not, it has its end afterwards.
+    fn evaluate(&mut self, index: usize) -> Option<Box<Ready>> {
+        let plan = Arc::clone(&self.plan);
+        let step = &plan.steps[index];
+        if self.tracks[index].attempt == 0 && !self.options.only.is_empty() && !self.options.only.contains(&step.id) {
+            self.schedule.finished(index, Ended::Skipped);
+            return None;
+        }
+        match self.turn(index, step) {
+            Turn::Run { ready, changes } => {
+                if !changes.is_empty() {
+                    self.notice(format!("`{}` runs again: {}", step.id, changes.join("; ")));
+                }
+                return Some(ready);
+            }
+            Turn::Reuse => {
+                self.reused.push(step.id.clone());
+                self.schedule.finished(index, Ended::Succeeded);
+            }
+            Turn::Skip(why) => {
+                self.record(Record::Skipped { step: step.id.clone(), why });
+                self.schedule.finished(index, Ended::Skipped);
+            }
+            Turn::Refuse(failure) => self.refuse(index, &step.id, failure),
+        }
+        None
+    }
+
+    fn turn(&self, index: usize, step: &Step) -> Turn {
+        if self.options.skip.contains(&step.id) {
+            return Turn::Skip("left out by --skip".to_owned());
+        }
+        let book = self.book.open();
+        let Some(state) = book.as_ref().map(Journal::state) else {
+            return Turn::Skip("the run has ended".to_owned());
+        };
+        let ready = match prepare::prepare(&self.plan, step, state.known(), &self.common.redactor) {
+            Prepared::Ready(ready) => ready,
+            Prepared::Unwanted(why) => return Turn::Skip(why),
+            Prepared::Refused(failure) => return Turn::Refuse(failure),
+        };
+        let done = state.step(&step.id).and_then(|step| step.done()).filter(|_| self.tracks[index].attempt == 0);
+        let changes = done.map(|done| fingerprint::differences(&done.fingerprint, &ready.fingerprint));
+        // What `finally` does belongs to the end of each run that did something.
+        let again = step.finally && self.acted;
+        if changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again {
+            return Turn::Reuse;
+        }
+        match prepare::unmet(step, state.known()) {
+            Some(failure) => Turn::Refuse(failure),
+            None => Turn::Run { ready, changes: changes.unwrap_or_default() },
+        }
+    }
+
+    /// A step that fails before it could be started.
+    fn refuse(&mut self, index: usize, step: &StepId, failure: runbook_steps::Failure) {
+        let failure = self.explained(index, failure);
+        self.record(Record::Failed(Failed { step: step.clone(), attempt: 0, failure, retry_in_ms: None, took_ms: 0 }));
+        self.fail(index);
+    }
+
+    fn write_start(&mut self, index: usize, ready: Box<Ready>) -> Option<Launch> {
+        let plan = Arc::clone(&self.plan);
+        let step = &plan.steps[index];
+        let attempt = self.tracks[index].attempt + 1;
+        // What is in flight now is from an earlier run, or an attempt of this one would be running.
+        let after_crash = attempt == 1
+            && self.with_state(|state| state.step(&step.id).is_some_and(|step| step.in_flight().is_some()));
+        let started = Started {
+            step: step.id.clone(),
+            attempt,
+            fingerprint: ready.fingerprint.clone(),
+            recoverable: prepare::recoverable(step),
+        };
+        if !self.record(Record::Started(started)) {
+            self.schedule.finished(index, Ended::NotRun);
+            return None;
+        }
+        self.tracks[index].attempt = attempt;
+        self.acted |= !step.finally;
+        Some(Launch { index, ready, after_crash })
+    }
+
+    fn start(&mut self, launch: Launch) {
+        let Launch { index, ready, after_crash } = launch;
+        let now = Instant::now();
+        let track = &mut self.tracks[index];
+        let first = *track.first.get_or_insert(now);
+        track.began = Some(now);
+        let (watch, cx) = self.surroundings(index, after_crash);
+        let spent = cx.clock().model_span(now - first);
+        let limit = limit(&self.plan.steps[index], spent);
+        let attempt = Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit };
+        self.attempts.spawn(async move { (index, attempt.run().await) });
+    }
+
+    fn surroundings(&self, index: usize, after_crash: bool) -> (Arc<Watch>, Context) {
+        let (step, common) = (&self.plan.steps[index], &self.common);
+        let attempt = self.tracks[index].attempt;
+        let (book, passing) = (self.book.clone(), self.passing.clone());
+        let watch = Arc::new(Watch::new(step.id.clone(), attempt, book, passing, Arc::clone(&common.redactor)));
+        let path = common.home.log_path(&step.id, common.run, attempt);
+        let cancel = if step.finally { &common.cancel_finally } else { &common.cancel };
+        let cx = Context {
+            world: Arc::clone(&common.world),
+            cancel: cancel.child(),
+            log: Arc::new(StepLog::new(path, Arc::clone(&common.redactor), self.on_line(&step.id))),
+            observer: Arc::clone(&watch) as Arc<dyn runbook_steps::Observer>,
+            secrets: Arc::clone(&common.secrets),
+            redactor: Arc::clone(&common.redactor),
+            step: step.id.as_str().into(),
+            attempt,
+            deployment: Arc::clone(&common.deployment),
+            plan_dir: Arc::clone(&common.plan_dir),
+            state_dir: Arc::clone(&common.state_dir),
+            after_crash,
+        };
+        (watch, cx)
+    }
+
+    fn on_line(&self, step: &StepId) -> Option<OnLine> {
+        if !self.wants.output {
+            return None;
+        }
+        let (step, passing) = (step.clone(), self.passing.clone());
+        Some(Box::new(move |stream, line| {
+            // A watcher that is behind misses lines; the log has them.
+            let _ = passing.try_send(Event::Output { step: step.clone(), stream, line: line.to_owned() });
+        }))
+    }
+
+    pub(super) fn tell_blocked(&mut self) {
+        while let Some((step, by)) = self.schedule.take_blocked() {
+            let step = self.plan.steps[step].id.clone();
+            let by = by.into_iter().map(|root| self.plan.steps[root].id.clone()).collect();
+            self.record(Record::Blocked { step, by });
+        }
+    }
+}
+
+/// What bounds an attempt: its timeout, or what is left of the step's deadline if that is less.
+fn limit(step: &Step, spent: Duration) -> Option<(Duration, bool)> {
+    let left = step.deadline.map(|deadline| deadline.saturating_sub(spent));
+    match (step.timeout, left) {
+        (Some(timeout), Some(left)) if left < timeout => Some((left, true)),
+        (Some(timeout), _) => Some((timeout, false)),
+        (None, left) => left.map(|left| (left, true)),
+    }
+}

@@ -1,0 +1,129 @@
+//! Before anything runs: what is missing on this machine, all at once.
+//!
+//! Steps whose `with` depends on outputs that are not known yet are read with their expressions left as text; what cannot be read like
+//! that is found when the step runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runbook_steps::{Redactor, World};
+use serde_json::Value;
+
+use super::prepare::{Prepared, prepare};
+use super::resume::{Fate, verdicts};
+use crate::plan::model::{Known, OutputRule, Step, Template};
+use crate::plan::{Plan, StepId};
+use crate::state::RunState;
+
+/// A program that steps need and that is not on PATH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub program: String,
+    /// The steps that need it.
+    pub steps: Vec<StepId>,
+}
+
+/// Every program that a step which will run needs and that the world's PATH lacks, by name.
+pub fn missing_programs(plan: &Plan, world: &World, state: &RunState) -> Vec<Missing> {
+    let mut users: BTreeMap<String, Vec<StepId>> = BTreeMap::new();
+    for step in to_run(plan, state) {
+        for program in programs(plan, step, state.known()) {
+            users.entry(program).or_default().push(step.id.clone());
+        }
+    }
+    let missing = users.into_iter().filter(|(program, _)| world.find_program(program).is_none());
+    missing.map(|(program, steps)| Missing { program, steps }).collect()
+}
+
+/// The names of the secrets that steps which will run mention.
+pub fn needed_secrets(plan: &Plan, state: &RunState) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for step in to_run(plan, state) {
+        match prepare(plan, step, state.known(), &Redactor::default()) {
+            Prepared::Unwanted(_) => {}
+            Prepared::Ready(ready) => {
+                let rendered = &ready.rendered;
+                let values = std::iter::once(&rendered.with).chain(&rendered.check).chain(&rendered.wait);
+                values.for_each(|value| marked(value, &mut names));
+            }
+            Prepared::Refused(_) => named(step, &mut names),
+        }
+    }
+    names.retain(|name| plan.secrets.contains_key(name));
+    names
+}
+
+fn to_run<'p>(plan: &'p Plan, state: &RunState) -> impl Iterator<Item = &'p Step> {
+    let fates: BTreeMap<StepId, Fate> = verdicts(plan, state, state.known()).into_iter().collect();
+    plan.steps.iter().filter(move |step| !matches!(fates.get(&step.id), Some(Fate::Reuse | Fate::Skip)))
+}
+
+fn programs(plan: &Plan, step: &Step, known: &Known) -> Vec<String> {
+    let Some(work) = &step.work else { return Vec::new() };
+    let read = match prepare(plan, step, known, &Redactor::default()) {
+        Prepared::Ready(ready) => ready.work,
+        Prepared::Unwanted(_) => None,
+        Prepared::Refused(_) => (work.kind.read)(as_text(&work.with)).ok(),
+    };
+    let programs = read.map(|step| step.programs()).unwrap_or_default();
+    programs.into_iter().filter(|program| !program.contains("${{")).collect()
+}
+
+/// A template with its expressions as they stand.
+fn as_text(template: &Template) -> Value {
+    match template {
+        Template::Plain(value) => value.clone(),
+        Template::Text { text, .. } => Value::String(text.clone()),
+        Template::List(items) => items.iter().map(as_text).collect(),
+        Template::Map(map) => map.iter().map(|(key, item)| (key.clone(), as_text(item))).collect(),
+    }
+}
+
+/// The secrets whose markers a value holds.
+fn marked(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            let markers = text.split("«secret:").skip(1).filter_map(|rest| rest.split_once('»'));
+            names.extend(markers.map(|(name, _)| name.to_owned()));
+        }
+        Value::Array(items) => items.iter().for_each(|item| marked(item, names)),
+        Value::Object(map) => map.values().for_each(|item| marked(item, names)),
+        _ => {}
+    }
+}
+
+/// The secrets that a step which cannot be evaluated yet may use: those that its expressions name, and those in its plan's vars.
+fn named(step: &Step, names: &mut BTreeSet<String>) {
+    let outputs = step.outputs.values().map(|rule| match rule {
+        OutputRule::Lookup(template) | OutputRule::Value(template) => template,
+    });
+    let with = step.work.iter().map(|work| &work.with);
+    for template in with.chain(&step.check).chain(&step.wait).chain(outputs) {
+        let value = as_text(template);
+        marked(&value, names);
+        mentioned(&value.to_string(), names);
+    }
+    for unit in step.scope.units.iter() {
+        unit.vars.values().for_each(|value| marked(value, names));
+    }
+}
+
+fn mentioned(text: &str, names: &mut BTreeSet<String>) {
+    for rest in text.split("secrets.").skip(1) {
+        let end = rest.find(|next: char| !next.is_ascii_alphanumeric() && next != '_').unwrap_or(rest.len());
+        names.insert(rest[..end].to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_by_marker_and_by_name() {
+        let mut names = BTreeSet::new();
+        marked(&serde_json::json!({ "env": { "A": "x«secret:one»y«secret:two»" } }), &mut names);
+        mentioned("Bearer ${{ secrets.three }} ${{secrets.four|trim}}", &mut names);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["four", "one", "three", "two"]);
+    }
+}

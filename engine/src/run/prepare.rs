@@ -1,0 +1,125 @@
+//! A step made ready: whether it is wanted, what exactly it does, and the value that does it. Runs nothing.
+
+use runbook_steps::{Class, Effect, Failure, Redactor};
+use serde_json::Value;
+
+use crate::plan::Plan;
+use crate::plan::eval::{EvalError, Rendered};
+use crate::plan::model::{Known, Step};
+use crate::state::fingerprint::fingerprint;
+use crate::state::record::Fingerprint;
+
+/// What a step is when its needs have ended.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    /// Its `when` is false.
+    Unwanted(String),
+    /// It cannot be evaluated, or its kind cannot read it.
+    Refused(Failure),
+    /// It can run.
+    Ready(Box<Ready>),
+}
+
+/// All that an attempt needs of its step.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) rendered: Rendered,
+    pub(crate) work: Option<Box<dyn runbook_steps::Step>>,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// Evaluates a step over the outputs that are known.
+pub(crate) fn prepare(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Prepared {
+    match step.is_wanted(known) {
+        Ok(true) => {}
+        Ok(false) => return Prepared::Unwanted(unwanted(step)),
+        Err(error) => return Prepared::Refused(refusal(&error)),
+    }
+    match ready(plan, step, known, redactor) {
+        Ok(ready) => Prepared::Ready(Box::new(ready)),
+        Err(failure) => Prepared::Refused(failure),
+    }
+}
+
+fn unwanted(step: &Step) -> String {
+    step.when.as_ref().map_or_else(String::new, |when| format!("`when` is false: {}", when.text))
+}
+
+fn ready(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Result<Ready, Failure> {
+    let rendered = step.render(known).map_err(|error| refusal(&error))?;
+    let work = match &step.work {
+        None => None,
+        Some(work) => Some((work.kind.read)(with_answers(step, &rendered.with)).map_err(|error| {
+            let place = if error.path.is_empty() { "with".to_owned() } else { format!("with.{}", error.path) };
+            Failure::invalid(format!("`{place}` of `{}`: {}", step.id, error.message))
+        })?),
+    };
+    let files = work.as_ref().map(|work| work.files()).unwrap_or_default();
+    let mut print = fingerprint(step, &rendered, &files, &plan.dir);
+    print.0.values_mut().for_each(|part| redactor.mask_value(part));
+    Ok(Ready { rendered, work, fingerprint: print })
+}
+
+/// A step's `with` and what a person answered to it. The answers are no part of the fingerprint: they are given once.
+fn with_answers(step: &Step, with: &Value) -> Value {
+    let mut with = with.clone();
+    if let (false, Some(map)) = (step.answers.is_empty(), with.as_object_mut()) {
+        map.insert("answers".to_owned(), Value::Object(step.answers.clone()));
+    }
+    with
+}
+
+/// The failure of a step whose requirement is not met, if one is not.
+pub(crate) fn unmet(step: &Step, known: &Known) -> Option<Failure> {
+    match step.unmet(known) {
+        Ok(None) => None,
+        Ok(Some(unmet)) => {
+            let failure = Failure::permanent(unmet.message);
+            Some(Failure { fix: unmet.fix, ..failure })
+        }
+        Err(error) => Some(refusal(&error)),
+    }
+}
+
+/// An expression that has no value, as a failure.
+pub(crate) fn refusal(error: &EvalError) -> Failure {
+    let failure = Failure::new(Class::Invalid, error.message.clone());
+    match &error.place {
+        Some(place) => failure.detail(place.location()),
+        None => failure,
+    }
+}
+
+/// Whether a step changes nothing.
+pub(crate) fn only_reads(step: &Step) -> bool {
+    step.read_only || step.work.as_ref().is_none_or(|work| work.kind.effect == Effect::Reads)
+}
+
+/// Whether doing a step again is safe even if nobody can look.
+pub(crate) fn repeatable(step: &Step) -> bool {
+    only_reads(step) || step.idempotent || step.work.as_ref().is_none_or(|work| work.kind.idempotent)
+}
+
+/// Whether a crash in the middle of a step can be settled without a person.
+pub(crate) fn recoverable(step: &Step) -> bool {
+    repeatable(step) || !step.check.is_empty() || step.work.as_ref().is_none_or(|work| work.kind.observes)
+}
+
+/// A value with every secret masked, whatever it serializes to.
+pub(crate) fn masked<T>(redactor: &Redactor, value: T) -> T
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let Ok(mut plain) = serde_json::to_value(&value) else { return value };
+    let before = plain.clone();
+    redactor.mask_value(&mut plain);
+    if plain == before {
+        return value;
+    }
+    serde_json::from_value(plain).unwrap_or(value)
+}
+
+/// Masks a step's outputs.
+pub(crate) fn mask_outputs(redactor: &Redactor, outputs: &mut serde_json::Map<String, Value>) {
+    outputs.values_mut().for_each(|value| redactor.mask_value(value));
+}

@@ -1,0 +1,170 @@
+//! Where a deployment's state lives: folders, names and permissions. Does not know what is in the files.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use super::error::StateError;
+use super::lock::{self, Holder, Lock, LockId, Note};
+use crate::plan::StepId;
+
+/// The folder of one deployment. Making the value touches nothing; [`Home::lock`] makes the folders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    path: PathBuf,
+    deployment: String,
+}
+
+/// One attempt's log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogFile {
+    /// The run.
+    pub run: u32,
+    /// The attempt in it.
+    pub attempt: u32,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Home {
+    /// The home of a deployment below a root, which is `.runbook` in most cases.
+    pub fn new(root: &Path, deployment: &str) -> Result<Self, StateError> {
+        if !is_name(deployment) {
+            return Err(StateError::BadName(deployment.to_owned()));
+        }
+        Ok(Self { path: root.join(deployment), deployment: deployment.to_owned() })
+    }
+
+    /// The deployments below a root, by name. A root that does not exist has none.
+    pub fn list(root: &Path) -> Result<Vec<Home>, StateError> {
+        let mut names: Vec<String> =
+            entries(root)?.into_iter().filter(|name| root.join(name).join("journal.jsonl").is_file()).collect();
+        names.sort();
+        names.iter().map(|name| Home::new(root, name)).collect()
+    }
+
+    /// The deployment's name.
+    pub fn deployment(&self) -> &str {
+        &self.deployment
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a journal.
+    pub fn exists(&self) -> bool {
+        self.journal_path().is_file()
+    }
+
+    /// The journal's file.
+    pub fn journal_path(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// The lock's file.
+    pub fn lock_path(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// The folder of the logs.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// The log of one attempt; there is no file if it printed nothing.
+    pub fn log_path(&self, step: &StepId, run: u32, attempt: u32) -> PathBuf {
+        self.logs_dir().join(format!("{}.{run}-{attempt}.log", step.file_name()))
+    }
+
+    /// The logs of a step that exist, oldest first.
+    pub fn logs(&self, step: &StepId) -> Result<Vec<LogFile>, StateError> {
+        let prefix = format!("{}.", step.file_name());
+        let mut logs: Vec<LogFile> = entries(&self.logs_dir())?
+            .iter()
+            .filter_map(|name| {
+                let (run, attempt) = name.strip_prefix(&prefix)?.strip_suffix(".log")?.split_once('-')?;
+                let path = self.logs_dir().join(name);
+                Some(LogFile { run: run.parse().ok()?, attempt: attempt.parse().ok()?, path })
+            })
+            .collect();
+        logs.sort();
+        Ok(logs)
+    }
+
+    /// The newest log of a step.
+    pub fn latest_log(&self, step: &StepId) -> Result<Option<LogFile>, StateError> {
+        Ok(self.logs(step)?.pop())
+    }
+
+    /// Takes the deployment for this process, making its folders. Fails with [`StateError::Held`] while another process has it.
+    pub fn lock(&self, holder: Holder) -> Result<Lock, StateError> {
+        for dir in [self.path.clone(), self.logs_dir()] {
+            make_private(&dir)?;
+        }
+        lock::take(self, holder)
+    }
+
+    /// Who holds the deployment now, if a live process does.
+    pub fn holder(&self) -> Result<Option<Note>, StateError> {
+        lock::holder(self)
+    }
+
+    /// Takes the lock away from whoever has it. Wants its id, so that it cannot hit one that was taken since.
+    pub fn unlock(&self, id: &LockId) -> Result<(), StateError> {
+        lock::break_it(self, id)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn make_private(dir: &Path) -> Result<(), StateError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(StateError::io("make the folder", dir))
+}
+
+fn entries(dir: &Path) -> Result<Vec<String>, StateError> {
+    let read = match fs::read_dir(dir) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StateError::io("list", dir)(error)),
+    };
+    Ok(read.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+/// Syncs a folder, so that what was made in it is there after a power cut.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StateError> {
+    fs::File::open(dir).and_then(|handle| handle.sync_all()).map_err(StateError::io("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_folder_are_refused() {
+        for bad in ["", ".", "..", "a/b", "../x", "-x", "ä", &"x".repeat(65)] {
+            assert!(matches!(Home::new(Path::new("r"), bad), Err(StateError::BadName(_))), "{bad}");
+        }
+        assert!(Home::new(Path::new("r"), "native-gateway_2.1").is_ok());
+    }
+
+    #[test]
+    fn the_newest_log_is_found_by_numbers_not_by_letters() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let home = Home::new(dir.path(), "d").expect("a name");
+        fs::create_dir_all(home.logs_dir()).expect("made");
+        let step = StepId::from("a");
+        for (step, run, attempt) in [("a", 2, 1), ("a", 10, 2), ("a", 9, 3), ("a.b", 11, 1), ("a[x]", 12, 1)] {
+            fs::write(home.log_path(&StepId::from(step), run, attempt), "").expect("written");
+        }
+        let latest = home.latest_log(&step).expect("listed").expect("there");
+        assert_eq!((latest.run, latest.attempt), (10, 2));
+        assert_eq!(home.logs(&step).expect("listed").len(), 3);
+    }
+}

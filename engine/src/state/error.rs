@@ -1,0 +1,154 @@
+//! What can go wrong with a deployment's state, and the way out of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::lock::{Holder, LockId};
+use super::record::{FORMAT, Format};
+use crate::plan::StepId;
+
+/// Why the state cannot be read, written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another run holds the lock.
+    #[error("{}", held(.0))]
+    Held(Box<Held>),
+    /// A line in the middle of the journal is not what was written.
+    #[error(
+        "line {line} of `{}` is damaged: {why}; the lines after it are whole, so it was not a crash of this program. \
+         Restore the file from a copy, or move it away to start afresh: every step is then looked at again",
+        path.display()
+    )]
+    Broken {
+        /// The journal.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The journal was written by a later program that changed its format.
+    #[error(
+        "`{}` has format {}.{}, this program knows {}.{}; use the `runbook` that wrote it, or a newer one",
+        path.display(), found.major, found.minor, FORMAT.major, FORMAT.minor
+    )]
+    Newer {
+        /// The journal.
+        path: PathBuf,
+        /// Its format.
+        found: Format,
+    },
+    /// An operation on a file failed.
+    #[error("cannot {doing} `{}`: {source}{}", path.display(), advice(source))]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier write or sync failed, so the handle is not believed any more.
+    #[error("the journal `{}` is not written any more, because {why}", path.display())]
+    Poisoned {
+        /// The journal.
+        path: PathBuf,
+        /// The first failure.
+        why: String,
+    },
+    /// The state of a rehearsal was to be continued for real, or the other way round.
+    #[error(
+        "`{}` is the state of {}, and this is {}; name another deployment with `--name`",
+        path.display(), world(.state.as_deref()), world(.wanted.as_deref())
+    )]
+    Simulated {
+        /// The deployment's folder.
+        path: PathBuf,
+        /// What the journal says is simulated.
+        state: Option<String>,
+        /// What this run simulates.
+        wanted: Option<String>,
+    },
+    /// A name that cannot be a folder's.
+    #[error(
+        "`{0}` cannot name a deployment: use up to 64 letters, digits, `-`, `_` and `.`, starting with a letter or a digit"
+    )]
+    BadName(String),
+    /// `unlock` was given another lock's id.
+    #[error("the lock's id is `{found}`, not `{given}`: it has changed hands since you looked")]
+    OtherLock {
+        /// The lock as it is now.
+        found: LockId,
+        /// The one that was named.
+        given: LockId,
+    },
+    /// A record that does not follow from those before it: a bug, and nothing was written.
+    #[error("{0}; this is a bug in runbook")]
+    Illegal(#[from] IllegalTransition),
+}
+
+impl StateError {
+    /// An input or output error, with what was tried on what.
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+        let path = path.to_owned();
+        move |source| StateError::Io { doing, path, source }
+    }
+}
+
+/// Who holds the lock, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The deployment's name.
+    pub deployment: String,
+    /// The lock's id, as `unlock` wants it.
+    pub id: Option<LockId>,
+    /// Who; `None` when the holder has not said so yet.
+    pub holder: Option<Holder>,
+    /// The steps that it is at, and since when.
+    pub doing: Vec<(StepId, Timestamp)>,
+}
+
+fn held(held: &Held) -> String {
+    let Some(holder) = &held.holder else {
+        return format!("`{}` is held by another process that has only just begun", held.deployment);
+    };
+    let mut text = format!(
+        "`{}` is held by {} (`{}`, pid {}) since {}",
+        held.deployment,
+        holder.who,
+        holder.command,
+        holder.pid,
+        holder.since.strftime("%F %TZ")
+    );
+    for (index, (step, since)) in held.doing.iter().take(3).enumerate() {
+        let lead = if index == 0 { ", now at" } else { "," };
+        text.push_str(&format!("{lead} `{step}` since {}", since.strftime("%TZ")));
+    }
+    text
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make the folder writable for this user"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and run the same command again",
+        _ => "",
+    }
+}
+
+fn world(simulated: Option<&str>) -> String {
+    simulated.map_or_else(|| "a real deployment".to_owned(), |what| format!("a rehearsal ({what})"))
+}
+
+/// A record that does not follow from the state before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq} cannot follow: {why}")]
+pub struct IllegalTransition {
+    /// The record's number.
+    pub seq: u64,
+    /// Why not.
+    pub why: String,
+}

@@ -1,0 +1,505 @@
+//! What follows from the records: the state of a deployment.
+//!
+//! [`RunState::apply`] is the one transition function, for a live run and for replay alike; a record that does not follow from
+//! those before it is an error, and nothing changes. No clock, no files.
+
+use indexmap::IndexMap;
+use jiff::{SignedDuration, Timestamp};
+use runbook_steps::{Child, Failure, Outputs};
+
+use super::error::IllegalTransition;
+use super::record::{self, Entry, Fingerprint, Outcome, Record, Verdict};
+use crate::plan::StepId;
+use crate::plan::model::Known;
+
+/// What has become of a step. Ends of an earlier run give way to `Pending` when the next begins, but for `Succeeded` and `Unknown`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Status {
+    /// Nothing yet in this run.
+    #[default]
+    Pending,
+    /// An attempt is under way.
+    Running {
+        /// Which.
+        attempt: u32,
+        /// When it began.
+        since: Timestamp,
+    },
+    /// An attempt failed, and there will be another.
+    Retrying {
+        /// The one that failed.
+        attempt: u32,
+        /// When the next begins.
+        until: Timestamp,
+    },
+    /// It holds.
+    Succeeded {
+        /// Whether anything was done.
+        outcome: Outcome,
+    },
+    /// Its last attempt failed.
+    Failed,
+    /// It was not wanted.
+    Skipped {
+        /// Why.
+        why: String,
+    },
+    /// What it needs did not end well.
+    Blocked {
+        /// The steps at the root of it.
+        by: Vec<StepId>,
+    },
+    /// It was told to stop in the middle.
+    Cancelled,
+    /// Nobody can tell whether it was done.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
+/// The last time that a step came to hold, which stands until it starts again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// In which run.
+    pub run: u32,
+    /// Whether anything was done.
+    pub outcome: Outcome,
+    /// What it gives to others.
+    pub outputs: Outputs,
+    /// What exactly was done.
+    pub fingerprint: Fingerprint,
+}
+
+/// An attempt that began and whose end nobody saw, or that was stopped in the middle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InFlight {
+    /// In which run.
+    pub run: u32,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whether looking or repeating can settle it without a person, by what its plan said then.
+    pub recoverable: bool,
+    /// What exactly it was doing.
+    pub fingerprint: Fingerprint,
+    /// The process groups that it had started; they may still run.
+    pub children: Vec<Child>,
+}
+
+/// One step's state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepState {
+    status: Status,
+    attempts: u32,
+    done: Option<Done>,
+    in_flight: Option<InFlight>,
+    failure: Option<Failure>,
+    note: Option<String>,
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    took_ms: u64,
+    changed: bool,
+    run: u32,
+}
+
+impl StepState {
+    /// What has become of it.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// How many attempts it had in the run that touched it last.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The last time that it came to hold, if it has not been started again since.
+    pub fn done(&self) -> Option<&Done> {
+        self.done.as_ref()
+    }
+
+    /// The attempt whose end nobody saw. While a step runs, that attempt.
+    pub fn in_flight(&self) -> Option<&InFlight> {
+        self.in_flight.as_ref()
+    }
+
+    /// The last failure, until it succeeds.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// What is to be said about a known issue.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// When its first attempt in the run that touched it last began.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.started
+    }
+
+    /// When it ended.
+    pub fn ended(&self) -> Option<Timestamp> {
+        self.ended
+    }
+
+    /// How long its last attempt took, in milliseconds.
+    pub fn took_ms(&self) -> u64 {
+        self.took_ms
+    }
+
+    /// What it gives to others, as long as it holds.
+    pub fn outputs(&self) -> Option<&Outputs> {
+        self.done.as_ref().map(|done| &done.outputs)
+    }
+
+    /// Whether this deployment ever changed the world by it: what `destroy` takes back.
+    pub fn ever_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The run that touched it last.
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+}
+
+/// One run of the deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// Its header.
+    pub opened: record::Opened,
+    /// When it began.
+    pub began: Timestamp,
+    /// Its last record.
+    pub last: Timestamp,
+    /// How it ended; `None` while it runs, or after a crash.
+    pub verdict: Option<Verdict>,
+    /// The signal that it was told to stop by.
+    pub signal: Option<String>,
+}
+
+/// The state of a deployment: what follows from its journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunState {
+    steps: IndexMap<StepId, StepState>,
+    runs: Vec<RunSummary>,
+    known: Known,
+    seq: u64,
+}
+
+impl RunState {
+    /// A step's state, if any record speaks of it.
+    pub fn step(&self, id: &StepId) -> Option<&StepState> {
+        self.steps.get(id)
+    }
+
+    /// What has become of a step.
+    pub fn status(&self, id: &StepId) -> &Status {
+        self.steps.get(id).map_or(&Status::Pending, |step| &step.status)
+    }
+
+    /// Every step that a record speaks of, in the order of first mention.
+    pub fn steps(&self) -> impl Iterator<Item = (&StepId, &StepState)> {
+        self.steps.iter()
+    }
+
+    /// The runs, oldest first.
+    pub fn runs(&self) -> &[RunSummary] {
+        &self.runs
+    }
+
+    /// The newest run.
+    pub fn current(&self) -> Option<&RunSummary> {
+        self.runs.last()
+    }
+
+    /// The outputs of the steps that hold.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The number of the last record.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The steps that run, and since when.
+    pub fn running(&self) -> Vec<(StepId, Timestamp)> {
+        let running = |(id, step): (&StepId, &StepState)| match step.status {
+            Status::Running { since, .. } => Some((id.clone(), since)),
+            _ => None,
+        };
+        self.steps.iter().filter_map(running).collect()
+    }
+
+    /// What is simulated, if this is the state of a rehearsal.
+    pub fn simulated(&self) -> Option<&str> {
+        self.current()?.opened.simulated.as_deref()
+    }
+
+    /// Folds a record in. An illegal one is refused and changes nothing.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
+        self.legal(entry)?;
+        self.seq = entry.seq;
+        self.transition(entry);
+        if let Some(run) = self.runs.last_mut() {
+            run.last = entry.time;
+        }
+        Ok(())
+    }
+
+    /// Whether a record follows from the state; asked before it is written.
+    pub(super) fn legal(&self, entry: &Entry) -> Result<(), IllegalTransition> {
+        self.check(entry).map_err(|why| IllegalTransition { seq: entry.seq, why })
+    }
+
+    fn check(&self, entry: &Entry) -> Result<(), String> {
+        if entry.seq != self.seq + 1 {
+            return Err(format!("it should have number {}", self.seq + 1));
+        }
+        let open = self.current().is_some_and(|run| run.verdict.is_none());
+        match &entry.record {
+            Record::Opened(opened) => self.check_opened(opened),
+            Record::Settled { .. } | Record::Later => Ok(()),
+            _ if !open => Err("no run is open".to_owned()),
+            Record::Interrupted { .. } | Record::Closed { .. } => Ok(()),
+            Record::Started(started) => self.check_started(started),
+            Record::Spawned { step, attempt, .. } | Record::Cancelled { step, attempt, .. } => {
+                self.expect(step, *attempt)
+            }
+            Record::Succeeded(succeeded) => self.expect(&succeeded.step, succeeded.attempt),
+            Record::Failed(failed) if failed.attempt == 0 => self.check_refused(failed),
+            Record::Failed(failed) => self.check_failed(failed),
+            Record::Skipped { step, .. } | Record::Blocked { step, .. } => self.expect_untouched(step),
+            Record::Unknown { step, .. } => self.check_unknown(step),
+        }
+    }
+
+    fn check_opened(&self, opened: &record::Opened) -> Result<(), String> {
+        let expected = self.runs.last().map_or(1, |run| run.opened.run + 1);
+        if opened.run == expected { Ok(()) } else { Err(format!("the run should have number {expected}")) }
+    }
+
+    fn check_started(&self, started: &record::Started) -> Result<(), String> {
+        let step = self.steps.get(&started.step);
+        let expected = self.attempts_in_this_run(step) + 1;
+        if started.attempt != expected {
+            return Err(format!("the next attempt of `{}` is {expected}, not {}", started.step, started.attempt));
+        }
+        match self.status(&started.step) {
+            Status::Retrying { .. } => Ok(()),
+            _ => self.expect_untouched(&started.step),
+        }
+    }
+
+    fn check_refused(&self, failed: &record::Failed) -> Result<(), String> {
+        match (self.status(&failed.step), failed.retry_in_ms) {
+            (_, Some(_)) => Err(format!("`{}` was never started, so it cannot be tried again", failed.step)),
+            (Status::Retrying { .. }, None) => Ok(()),
+            _ => self.expect_untouched(&failed.step),
+        }
+    }
+
+    /// A step that waits to be tried again may also be given up.
+    fn check_failed(&self, failed: &record::Failed) -> Result<(), String> {
+        match self.status(&failed.step) {
+            Status::Retrying { attempt, .. } if *attempt == failed.attempt && failed.retry_in_ms.is_none() => Ok(()),
+            _ => self.expect(&failed.step, failed.attempt),
+        }
+    }
+
+    fn check_unknown(&self, id: &StepId) -> Result<(), String> {
+        match self.status(id) {
+            Status::Running { .. } => Ok(()),
+            _ => self.expect_untouched(id),
+        }
+    }
+
+    fn expect(&self, id: &StepId, attempt: u32) -> Result<(), String> {
+        match self.status(id) {
+            Status::Running { attempt: running, .. } if *running == attempt => Ok(()),
+            other => Err(format!("attempt {attempt} of `{id}` is not running; the step is {}", name(other))),
+        }
+    }
+
+    /// A step that this run has not brought to an end, and is not at.
+    fn expect_untouched(&self, id: &StepId) -> Result<(), String> {
+        let Some(step) = self.steps.get(id) else { return Ok(()) };
+        let touched = step.run == self.run_number() && step.status != Status::Pending;
+        if touched { Err(format!("`{id}` is {} already", name(&step.status))) } else { Ok(()) }
+    }
+
+    fn attempts_in_this_run(&self, step: Option<&StepState>) -> u32 {
+        step.filter(|step| step.run == self.run_number()).map_or(0, |step| step.attempts)
+    }
+
+    fn run_number(&self) -> u32 {
+        self.runs.last().map_or(0, |run| run.opened.run)
+    }
+
+    fn transition(&mut self, entry: &Entry) {
+        let at = entry.time;
+        match &entry.record {
+            Record::Opened(opened) => self.open(opened, at),
+            Record::Started(started) => self.start(started, at),
+            Record::Spawned { step, child, .. } => self.spawned(step, child),
+            Record::Succeeded(succeeded) => self.succeed(succeeded, at),
+            Record::Failed(failed) => self.fail(failed, at),
+            Record::Skipped { step, why } => self.end(step, Status::Skipped { why: why.clone() }, at),
+            Record::Blocked { step, by } => self.end(step, Status::Blocked { by: by.clone() }, at),
+            Record::Cancelled { step, untouched, .. } => self.cancel(step, *untouched, at),
+            Record::Unknown { step, why } => self.end(step, Status::Unknown { why: why.clone() }, at),
+            Record::Settled { step, done } => self.settle(step, *done),
+            Record::Interrupted { signal } => self.with_run(|run| run.signal = Some(signal.clone())),
+            Record::Closed { verdict } => self.with_run(|run| run.verdict = Some(*verdict)),
+            Record::Later => {}
+        }
+    }
+
+    fn with_run(&mut self, change: impl FnOnce(&mut RunSummary)) {
+        if let Some(run) = self.runs.last_mut() {
+            change(run);
+        }
+    }
+
+    /// The step, as this run touches it: what an earlier run left of attempts and times goes.
+    fn touch(&mut self, id: &StepId) -> &mut StepState {
+        let run = self.run_number();
+        let step = self.steps.entry(id.clone()).or_default();
+        if step.run != run {
+            *step = StepState {
+                run,
+                done: step.done.take(),
+                in_flight: step.in_flight.take(),
+                failure: step.failure.take(),
+                changed: step.changed,
+                ..StepState::default()
+            };
+        }
+        step
+    }
+
+    /// A new run begins: what was under way is in flight, what held still holds, all else is pending again.
+    fn open(&mut self, opened: &record::Opened, at: Timestamp) {
+        for (id, step) in &mut self.steps {
+            step.status = match (&step.done, std::mem::take(&mut step.status)) {
+                (_, unknown @ Status::Unknown { .. }) => unknown,
+                (Some(done), _) => {
+                    self.known.entry(id.clone()).or_insert_with(|| done.outputs.clone());
+                    Status::Succeeded { outcome: done.outcome }
+                }
+                (None, _) => Status::Pending,
+            };
+        }
+        let opened = opened.clone();
+        self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
+    }
+
+    fn start(&mut self, started: &record::Started, at: Timestamp) {
+        self.known.remove(&started.step);
+        let step = self.touch(&started.step);
+        step.status = Status::Running { attempt: started.attempt, since: at };
+        step.attempts = started.attempt;
+        step.started.get_or_insert(at);
+        step.done = None;
+        step.in_flight = Some(InFlight {
+            run: step.run,
+            attempt: started.attempt,
+            recoverable: started.recoverable,
+            fingerprint: started.fingerprint.clone(),
+            children: Vec::new(),
+        });
+    }
+
+    fn spawned(&mut self, id: &StepId, child: &Child) {
+        if let Some(in_flight) = &mut self.touch(id).in_flight {
+            in_flight.children.push(child.clone());
+        }
+    }
+
+    fn succeed(&mut self, record: &record::Succeeded, at: Timestamp) {
+        self.known.insert(record.step.clone(), record.outputs.clone());
+        let step = self.touch(&record.step);
+        let fingerprint = step.in_flight.take().map(|flight| flight.fingerprint).unwrap_or_default();
+        let (run, outcome, outputs) = (step.run, record.outcome, record.outputs.clone());
+        step.done = Some(Done { run, outcome, outputs, fingerprint });
+        step.status = Status::Succeeded { outcome };
+        step.changed |= outcome == Outcome::Changed;
+        step.failure = None;
+        step.note.clone_from(&record.note);
+        step.took_ms = record.took_ms;
+        step.ended = Some(at);
+    }
+
+    fn fail(&mut self, record: &record::Failed, at: Timestamp) {
+        self.known.remove(&record.step);
+        let step = self.touch(&record.step);
+        step.status = match record.retry_in_ms {
+            Some(pause) => Status::Retrying { attempt: record.attempt, until: later(at, pause) },
+            None => Status::Failed,
+        };
+        // A failure before the first attempt says nothing about an earlier one that is still in flight.
+        if record.attempt > 0 {
+            step.in_flight = None;
+        }
+        step.failure = Some(record.failure.clone());
+        step.took_ms = record.took_ms;
+        step.ended = Some(at);
+    }
+
+    fn end(&mut self, id: &StepId, status: Status, at: Timestamp) {
+        self.known.remove(id);
+        let step = self.touch(id);
+        step.status = status;
+        step.ended = Some(at);
+    }
+
+    fn cancel(&mut self, id: &StepId, untouched: bool, at: Timestamp) {
+        self.end(id, Status::Cancelled, at);
+        if untouched {
+            self.touch(id).in_flight = None;
+        }
+    }
+
+    /// A person's word. It ends whatever was in doubt.
+    fn settle(&mut self, id: &StepId, done: bool) {
+        let run = self.run_number();
+        let step = self.touch(id);
+        let fingerprint = step.in_flight.take().map(|flight| flight.fingerprint);
+        let earlier = step.done.take();
+        if !done {
+            step.status = Status::Pending;
+            self.known.remove(id);
+            return;
+        }
+        let fingerprint = fingerprint.unwrap_or_default();
+        let fresh = || Done { run, outcome: Outcome::Changed, outputs: Outputs::new(), fingerprint };
+        let settled = earlier.unwrap_or_else(fresh);
+        let outputs = settled.outputs.clone();
+        step.status = Status::Succeeded { outcome: Outcome::Changed };
+        step.changed = true;
+        step.failure = None;
+        step.done = Some(settled);
+        self.known.insert(id.clone(), outputs);
+    }
+}
+
+fn later(at: Timestamp, milliseconds: u64) -> Timestamp {
+    let pause = SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
+    at.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+fn name(status: &Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Running { .. } => "running",
+        Status::Retrying { .. } => "waiting to be tried again",
+        Status::Succeeded { .. } => "done",
+        Status::Failed => "failed",
+        Status::Skipped { .. } => "skipped",
+        Status::Blocked { .. } => "blocked",
+        Status::Cancelled => "cancelled",
+        Status::Unknown { .. } => "unknown",
+    }
+}

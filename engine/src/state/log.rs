@@ -1,0 +1,161 @@
+//! The log of one attempt: all that it printed, redacted, on disk; in memory never more than one long line.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use runbook_steps::{Log, Redactor, Stream};
+
+/// A line longer than this is written in pieces.
+const LONGEST: usize = 64 * 1024;
+
+/// What is kept back of a piece, so that a secret across its end is masked with the next.
+const OVERLAP: usize = 4 * 1024;
+
+/// Who wants to see whole lines as they come.
+pub type OnLine = Box<dyn Fn(Stream, &str) + Send + Sync>;
+
+/// The log of one attempt. The file is made with the first byte.
+pub struct StepLog {
+    path: PathBuf,
+    redactor: Arc<Redactor>,
+    on_line: Option<OnLine>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    file: Option<File>,
+    failed: bool,
+    pending: [Vec<u8>; 3],
+}
+
+impl StepLog {
+    /// A log that will be at a path.
+    pub fn new(path: PathBuf, redactor: Arc<Redactor>, on_line: Option<OnLine>) -> Self {
+        Self { path, redactor, on_line, inner: Mutex::default() }
+    }
+
+    /// Writes what is still held back of lines without an end.
+    pub fn finish(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stream, slot) in [(Stream::Out, 0), (Stream::Err, 1), (Stream::Note, 2)] {
+            let mut rest = std::mem::take(&mut inner.pending[slot]);
+            if !rest.is_empty() {
+                rest.push(b'\n');
+                self.put(&mut inner, stream, &rest);
+            }
+        }
+    }
+
+    /// Masks whole lines and puts them out.
+    fn put(&self, inner: &mut Inner, stream: Stream, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let masked = self.redactor.mask(&text);
+        self.store(inner, masked.as_bytes());
+        if let Some(on_line) = &self.on_line {
+            masked.lines().for_each(|line| on_line(stream, line));
+        }
+    }
+
+    /// A log that cannot be written must not fail the step: what matters is in the journal.
+    fn store(&self, inner: &mut Inner, bytes: &[u8]) {
+        if inner.failed {
+            return;
+        }
+        if inner.file.is_none() {
+            inner.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
+        }
+        inner.failed = inner.file.as_mut().is_none_or(|file| file.write_all(bytes).is_err());
+    }
+
+    /// A line without end: masks all of it, writes most, keeps the rest for the next piece.
+    fn put_piece(&self, inner: &mut Inner, slot: usize) {
+        let whole = std::mem::take(&mut inner.pending[slot]);
+        let text = String::from_utf8_lossy(&whole);
+        let masked = self.redactor.mask(&text).into_owned();
+        let mut keep = masked.len().saturating_sub(OVERLAP);
+        while !masked.is_char_boundary(keep) {
+            keep -= 1;
+        }
+        self.store(inner, &masked.as_bytes()[..keep]);
+        inner.pending[slot] = masked.as_bytes()[keep..].to_vec();
+    }
+}
+
+impl Log for StepLog {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = match stream {
+            Stream::Out => 0,
+            Stream::Err => 1,
+            Stream::Note => 2,
+        };
+        let split = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if split > 0 {
+            let mut lines = std::mem::take(&mut inner.pending[slot]);
+            lines.extend_from_slice(&bytes[..split]);
+            self.put(&mut inner, stream, &lines);
+        }
+        for piece in bytes[split..].chunks(LONGEST) {
+            inner.pending[slot].extend_from_slice(piece);
+            if inner.pending[slot].len() > LONGEST {
+                self.put_piece(&mut inner, slot);
+            }
+        }
+    }
+}
+
+impl Drop for StepLog {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use runbook_steps::{Secret, Secrets};
+
+    use super::*;
+
+    fn redactor() -> Arc<Redactor> {
+        Arc::new(Secrets::new(BTreeMap::from([("t".to_owned(), Secret::new("hunter2hunter2"))])).redactor())
+    }
+
+    #[test]
+    fn a_secret_split_over_writes_is_masked() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.log");
+        let log = StepLog::new(path.clone(), redactor(), None);
+        log.write(Stream::Out, b"token hunter2");
+        log.write(Stream::Err, b"other\n");
+        log.write(Stream::Out, b"hunter2!\nend");
+        drop(log);
+        assert_eq!(std::fs::read_to_string(path).expect("written"), "other\ntoken [redacted]!\nend\n");
+    }
+
+    #[test]
+    fn a_secret_across_the_pieces_of_an_endless_line_is_masked() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.log");
+        let log = StepLog::new(path.clone(), redactor(), None);
+        log.write(Stream::Out, "x".repeat(LONGEST - 7).as_bytes());
+        log.write(Stream::Out, b"hunter2hunter2");
+        log.write(Stream::Out, "y".repeat(LONGEST).as_bytes());
+        drop(log);
+        let text = std::fs::read_to_string(path).expect("written");
+        assert!(!text.contains("hunter2") && text.contains("xx[redacted]yy"));
+    }
+
+    #[test]
+    fn a_silent_attempt_makes_no_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.log");
+        drop(StepLog::new(path.clone(), redactor(), None));
+        assert!(!path.exists());
+    }
+}

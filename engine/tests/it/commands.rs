@@ -1,0 +1,258 @@
+//! The commands as a user meets them: what they print, where, and the code they leave with.
+
+use crate::sandbox::Sandbox;
+
+const HELLO: &str = "runbook: 1
+name: hello
+inputs:
+  who: { type: string, default: world }
+steps:
+  greet:
+    run: echo \"hello, $WHO\"
+    env: { WHO: \"${{ inputs.who }}\" }
+    idempotent: true
+  shout:
+    command: [echo, \"${{ steps.greet.outputs.stdout | upper }}\"]
+    idempotent: true
+outputs:
+  said: ${{ steps.shout.outputs.stdout }}
+";
+
+#[test]
+fn a_plan_runs_and_is_reused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0).says("everything holds").says("HELLO, WORLD");
+    let again = sandbox.run(&["apply", "hello.yaml", "-o", "json"]).exits(0).says("reuse   2 steps");
+    let result: serde_json::Value = serde_json::from_str(&again.out).expect("JSON on stdout and nothing else");
+    assert_eq!(result["outputs"]["said"], "HELLO, WORLD");
+    assert_eq!(result["steps"][0]["reused"], true);
+}
+
+#[test]
+fn a_changed_input_makes_its_steps_stale() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    sandbox.run(&["apply", "hello.yaml", "--input", "who=moon"]).exits(0).says("stale   greet").says("HELLO, MOON");
+}
+
+#[test]
+fn resume_remembers_the_plan_and_its_inputs() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml", "--input", "who=mars"]).exits(0);
+    sandbox.run(&["resume"]).exits(0).says("HELLO, MARS").says("reuse   2 steps");
+}
+
+#[test]
+fn a_failed_step_blocks_its_dependents_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: fails\nsteps:\n  bad: { command: ['false'] }\n  after: { needs: [bad], command: ['true'] }\n  \
+         apart: { command: ['true'] }\nfinally:\n  clean: { command: [touch, cleaned] }\n",
+    );
+    let ran = sandbox.run(&["apply", "plan.yaml", "-o", "json"]).exits(4).says("bad failed");
+    let result: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let outcomes: Vec<_> =
+        result["steps"].as_array().expect("steps").iter().map(|step| step["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["failed", "blocked", "changed", "changed"]);
+}
+
+#[test]
+fn status_and_log_show_what_happened() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0);
+    assert!(status.out.contains("greet") && status.out.contains("holds"), "{}", status.out);
+    let log = sandbox.run(&["log", "greet"]).exits(0);
+    assert!(log.out.contains("hello, world"), "{}", log.out);
+    sandbox.run(&["log", "gret"]).exits(2).says("did you mean `greet`?");
+}
+
+#[test]
+fn an_invalid_plan_touches_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("bad.yaml", "runbook: 1\nname: bad\nsteps:\n  a: { comand: ['true'], neds: [b] }\n");
+    sandbox.run(&["apply", "bad.yaml"]).exits(3).says("did you mean `command`?").says("did you mean `needs`?");
+    assert!(!sandbox.path(".runbook").exists());
+    sandbox.run(&["apply", "missing.yaml"]).exits(3).says("missing.yaml");
+}
+
+#[test]
+fn all_missing_inputs_are_named_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: needy\ninputs:\n  one: { type: string, required: true }\n  two: { type: int, required: true }\n\
+         steps:\n  a: { command: [echo, '${{ inputs.one }}', '${{ inputs.two }}'] }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(3).says("one").says("two");
+}
+
+#[test]
+fn all_missing_secrets_are_named_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: secretive\nsecrets:\n  a: { from: [{ env: NO_SUCH_A }] }\n  b: { from: [{ file: no/such/b }] }\n\
+         steps:\n  use: { run: 'true', env: { A: '${{ secrets.a }}', B: '${{ secrets.b }}' } }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(7).says("2 secrets are missing").says("NO_SUCH_A").says("no/such/b");
+}
+
+#[test]
+fn a_missing_program_is_found_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: p\nsteps:\n  first: { command: [touch, touched] }\n  \
+         later: { needs: [first], command: [no-such-program-here] }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(3).says("no-such-program-here").says("later");
+    assert!(!sandbox.path("touched").exists());
+}
+
+#[test]
+fn a_broken_journal_names_its_line() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    let journal = ".runbook/hello/journal.jsonl";
+    let text = sandbox.read(journal).replacen("greet", "groot", 1);
+    sandbox.write(journal, &text);
+    sandbox.run(&["apply", "hello.yaml"]).exits(6).says("line");
+}
+
+#[test]
+fn kinds_and_schema_print_data() {
+    let sandbox = Sandbox::new();
+    assert!(sandbox.run(&["kinds"]).exits(0).out.contains("gke.cluster"));
+    assert!(sandbox.run(&["kinds", "make"]).exits(0).out.contains("target"));
+    sandbox.run(&["kinds", "mak"]).exits(2).says("did you mean `make`?");
+    let schema = sandbox.run(&["schema"]).exits(0).out;
+    serde_json::from_str::<serde_json::Value>(&schema).expect("JSON");
+}
+
+#[test]
+fn events_are_json_lines() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml", "--events", "events.jsonl"]).exits(0);
+    let lines = sandbox.read("events.jsonl");
+    let kinds: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a JSON line"))
+        .map(|event| event["event"].as_str().unwrap_or("").to_owned())
+        .collect();
+    assert!(kinds.iter().any(|kind| kind == "recorded") && kinds.iter().any(|kind| kind == "output"), "{kinds:?}");
+}
+
+/// A run that is killed in the middle of a step that nobody can look at.
+fn killed_in_the_middle() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: doubt\nsteps:\n  once: { run: 'echo x >> ledger; exec sleep \"$(cat nap)\"' }\n",
+    );
+    sandbox.write("nap", "60");
+    let mut engine =
+        sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
+    while sandbox.read("ledger").is_empty() {
+        assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+        std::thread::yield_now();
+    }
+    engine.kill().expect("killed");
+    engine.wait().expect("gone");
+    sandbox.write("nap", "0");
+    sandbox
+}
+
+#[test]
+fn a_step_in_doubt_waits_for_a_person_and_is_settled() {
+    let sandbox = killed_in_the_middle();
+    sandbox.run(&["apply", "plan.yaml"]).exits(7).says("runbook settle once --done");
+    assert_eq!(sandbox.read("ledger"), "x\n", "nothing was done twice");
+    sandbox.run(&["settle", "once"]).exits(2);
+    sandbox.run(&["settle", "once", "--done"]).exits(0);
+    sandbox.run(&["resume"]).exits(0).says("everything holds");
+    assert_eq!(sandbox.read("ledger"), "x\n", "what counts as done is not run");
+    sandbox.run(&["settle", "once", "--redo"]).exits(2).says("nothing to settle");
+}
+
+#[test]
+fn a_step_in_doubt_may_be_done_again() {
+    let sandbox = killed_in_the_middle();
+    sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    sandbox.run(&["settle", "once", "--redo"]).exits(0);
+    sandbox.run(&["resume"]).exits(0).says("everything holds");
+    assert_eq!(sandbox.read("ledger"), "x\nx\n");
+}
+
+#[test]
+fn a_second_run_is_told_who_holds_the_lock() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: busy\nsteps:\n  long: { run: 'touch begun; exec sleep 60', idempotent: true }\n",
+    );
+    let mut engine =
+        sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
+    while !sandbox.path("begun").exists() {
+        assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+        std::thread::yield_now();
+    }
+    sandbox.run(&["apply", "plan.yaml"]).exits(5).says("is held by tester@").says("`long`");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains("is being run by tester@"), "{status}");
+    engine.kill().expect("killed");
+    engine.wait().expect("gone");
+    sandbox.write("plan.yaml", "runbook: 1\nname: busy\nsteps:\n  long: { run: 'true', idempotent: true }\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("it was ended");
+}
+
+#[test]
+fn a_manual_step_is_answered_from_the_command_line() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asks\nsteps:\n  ask: { manual: { ask: Get chips, outputs: { chips: { type: int } } } }\n  \
+         use: { command: [echo, '${{ steps.ask.outputs.chips }}'] }\noutputs:\n  said: ${{ steps.use.outputs.stdout }}\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(7).says("--answer ask.chips=");
+    sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(4).says("nothing asks for `other`");
+    sandbox.run(&["resume", "--answer", "use.chips=4"]).exits(2).says("answers nothing");
+    sandbox.run(&["resume", "--answer", "ask.chips=4"]).exits(0).says("everything holds");
+    let again = sandbox.run(&["resume", "-o", "json"]).exits(0).says("reuse   2 steps");
+    let result: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");
+    assert_eq!(result["outputs"]["said"], "4", "an answer is given once");
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_not_thrown_away() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.write(".runbook/hello/journal.jsonl", "this is something else entirely");
+    sandbox.run(&["apply", "hello.yaml"]).exits(6).says("line 1");
+    assert_eq!(sandbox.read(".runbook/hello/journal.jsonl"), "this is something else entirely");
+}
+
+#[test]
+fn a_rehearsal_is_not_continued_for_real() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["rehearse", "hello.yaml"]).exits(0).says("simulated");
+    sandbox.run(&["resume"]).exits(2).says("was a rehearsal");
+    sandbox.run(&["--state", ".runbook/rehearsals/hello", "apply", "hello.yaml"]).exits(6).says("simulated");
+}
+
+#[test]
+fn a_speed_that_never_ends_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    for speed in ["0", "-1", "nan", "inf", "fast"] {
+        sandbox.run(&["rehearse", "hello.yaml", &format!("--speed={speed}")]).exits(2);
+    }
+}
