@@ -105,12 +105,12 @@ impl Run {
         self.dir.iter().fold(program, Program::dir)
     }
 
-    /// The script's first command, for messages.
+    /// What messages call it: the one command that it is, or just a script.
     fn title(&self) -> String {
         let mut lines = self.script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         match (lines.next(), lines.next()) {
             (Some(only), None) => shorten(only, 60),
-            _ => "the script".to_owned(),
+            _ => "script".to_owned(),
         }
     }
 }
@@ -175,7 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_called_by_its_first_command() {
-        assert_eq!(run(json!({ "script": "# why\n\nhelm list\nmake\n" })).title(), "helm list …");
+    fn a_script_is_called_by_its_only_command_or_just_a_script() {
+        assert_eq!(run(json!({ "script": "# why\n\nhelm list\n" })).title(), "helm list");
+        assert_eq!(run(json!({ "script": "helm list\nmake\n" })).title(), "script");
     }
 }
