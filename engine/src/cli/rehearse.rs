@@ -25,8 +25,8 @@ use crate::state::record::Verdict;
 use crate::state::{Home, journal};
 use stage::Stage;
 
-/// How many times faster than real time, with the built-in stand-ins: the native gateway then takes some twelve seconds.
-const SPEED: f64 = 120.0;
+/// How many times faster than real time, with the built-in stand-ins: the native gateway then takes some ten seconds.
+const SPEED: f64 = 100.0;
 /// The same with the real gcloud, each call of which takes more than a second of real time to start.
 const SPEED_WITH_REAL_TOOLS: f64 = 12.0;
 
