@@ -213,7 +213,7 @@ impl Rehearse {
     fn say_more(&self, rehearsal: &Rehearsal, info: &Info, session: &Session, outcome: &Outcome) {
         let ui = session.ui;
         if self.keep {
-            ui.say("the simulated world stays up; use your own tools on it:");
+            ui.say("the simulated world stays up for an hour; use your own tools on it:");
             ui.say(&format!("  export KUBECONFIG={}", info.kubeconfig.display()));
             ui.say(&format!("  export http_proxy={}        # for the gateway's address", info.proxy));
             ui.say(&format!("  kill {}                                  # ends it\n", info.pid));
