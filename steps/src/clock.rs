@@ -12,17 +12,24 @@ use jiff::Timestamp;
 pub struct Clock {
     epoch: SystemTime,
     speed: f64,
+    /// When it showed the epoch, on the runtime's clock; `None` follows the machine's.
+    start: Option<tokio::time::Instant>,
 }
 
 impl Clock {
     /// The machine's own clock.
     pub fn real() -> Self {
-        Self { epoch: UNIX_EPOCH, speed: 1.0 }
+        Self { epoch: UNIX_EPOCH, speed: 1.0, start: None }
     }
 
     /// A clock that equals real time at the epoch (milliseconds since 1970) and runs `speed` times as fast since.
     pub fn scaled(epoch_unix_ms: u64, speed: f64) -> Self {
-        Self { epoch: UNIX_EPOCH + Duration::from_millis(epoch_unix_ms), speed: speed.max(0.001) }
+        Self { epoch: UNIX_EPOCH + Duration::from_millis(epoch_unix_ms), speed: speed.max(0.001), start: None }
+    }
+
+    /// A clock that shows the epoch now and goes with the runtime's time, which a simulation stops and moves on.
+    pub fn simulated(epoch_unix_ms: u64) -> Self {
+        Self { start: Some(tokio::time::Instant::now()), ..Self::scaled(epoch_unix_ms, 1.0) }
     }
 
     /// How many times as fast as the machine's clock this one runs.
@@ -33,7 +40,7 @@ impl Clock {
     /// The time now. Not monotonic: the machine's clock may be set back.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     pub fn now(&self) -> Timestamp {
-        let real = SystemTime::now();
+        let real = self.start.map_or_else(SystemTime::now, |start| self.epoch + start.elapsed());
         let model = real.duration_since(self.epoch).map_or(real, |since| self.epoch + since.mul_f64(self.speed));
         Timestamp::try_from(model).unwrap_or(Timestamp::MAX)
     }

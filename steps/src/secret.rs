@@ -137,6 +137,11 @@ impl Redactor {
         &self.values
     }
 
+    /// Whether there is nothing to mask.
+    pub fn is_idle(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The text with every secret value masked. Borrows where there is none.
     pub fn mask<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
         let mut text = std::borrow::Cow::Borrowed(text);

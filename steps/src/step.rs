@@ -42,6 +42,22 @@ pub trait Step: fmt::Debug + Send + Sync {
     /// Takes back what `perform` made, and only that: what was there before is left alone. What is already gone is no failure.
     fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>>;
 
+    /// Whether `observe` can tell how the world stands. A kind of which no step can says so once, in `Kind::observes`.
+    fn can_look(&self) -> bool {
+        true
+    }
+
+    /// What `undo` would do, as commands that a person could type; empty where it cannot take anything back. Must not touch the world.
+    fn undo_intent(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The `with` that `undo` needs later, asked for just before `perform`: without what may have changed by then, such as files,
+    /// and without what it does not need. `None` where it is the whole of this one.
+    fn undo_with<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Option<Value>, Failure>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Programs that must be on PATH; looked for before anything starts.
     fn programs(&self) -> Vec<String> {
         Vec::new()

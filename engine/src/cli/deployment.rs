@@ -1,6 +1,6 @@
 //! Running a plan against a world, from the lock to the summary: what `apply`, `resume` and `rehearse` have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,24 +13,33 @@ use serde_json::json;
 use super::check::Output;
 use super::exit::{Exit, Fatal};
 use super::screen::Screen;
+use super::select::{Selection, Stale, meaning};
 use super::{Environment, Session, secrets};
-use crate::plan::Plan;
+use crate::plan::{Plan, StepId};
 use crate::report::events::Events;
 use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{count, list};
+use crate::report::words::{count, list, some};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
-use crate::state::lock::Holder;
+use crate::state::dir::this_host;
+use crate::state::fold::RunSummary;
+use crate::state::journal::Cut;
+use crate::state::lock::{Holder, Lock};
 use crate::state::record::Verdict;
-use crate::state::{Home, Journal, StateError};
+use crate::state::{Home, Journal, RunState, StateError};
 
 /// How a plan is run.
 #[derive(Args, Clone, Debug)]
 pub(super) struct HowToRun {
     /// How many steps may run at once
     #[arg(long, short = 'j', default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    parallel: u16,
+    pub(super) parallel: u16,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    /// What to do with steps that hold, but would now do something else
+    #[arg(long, value_enum, value_name = "WHAT")]
+    stale: Option<Stale>,
     /// Start nothing new after a failure
     #[arg(long)]
     fail_fast: bool,
@@ -42,7 +51,7 @@ pub(super) struct HowToRun {
     events: Option<PathBuf>,
     /// How to print the result
     #[arg(long, short, value_enum, default_value_t)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 /// A plan, and the world that it is to change.
@@ -71,6 +80,9 @@ pub(super) struct Deployment {
     pub(super) log_command: String,
 }
 
+/// A journal that was opened, and the torn end that was cut off it.
+pub(super) type Opened = Result<(Journal, Option<Cut>), StateError>;
+
 /// How it went, for a caller that judges it.
 pub(super) struct Outcome {
     /// The code to leave with.
@@ -86,17 +98,32 @@ pub(super) struct Outcome {
 impl Deployment {
     /// Runs the plan, or continues it, and says how it went.
     pub(super) fn run(self, how: &HowToRun, session: &Session) -> Result<Outcome, Fatal> {
-        let journal = self.open(session)?;
+        self.run_with(how, session, Journal::open)
+    }
+
+    /// The same with a journal that is opened in another way.
+    pub(super) fn run_with(
+        self,
+        how: &HowToRun,
+        session: &Session,
+        opening: impl FnOnce(Lock, Clock) -> Opened,
+    ) -> Result<Outcome, Fatal> {
+        let journal = self.open(session, opening)?;
         let world = Arc::new(self.world(journal.home()));
-        refuse_missing_programs(&self.plan, &world, &journal)?;
-        let secrets = Arc::new(self.secrets(&journal, session)?);
-        self.announce(session, &journal);
+        let options = self.options(how, session, &journal)?;
+        let secrets = Arc::new(self.get_ready(&options, &world, session, &journal)?);
+        let fates = run::verdicts(&self.plan, journal.state(), &options, &secrets.redactor());
+        self.announce(session, &journal, &options, &fates);
+        Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
         let mut plan = self.plan;
         give_answers(&mut plan, &how.answer)?;
         let plan = Arc::new(plan);
+        let left = left_out(&plan, &options);
+        let partial = !left.is_empty() || !options.skip.is_empty();
+        let selection = options.selection.clone();
         let events = how.events.as_deref().map(open_events).transpose()?;
         let title = title(&self.name, self.simulated.as_deref(), self.clock);
-        let screen = Screen::new(plan.clone(), title, self.clock, session.ui, events);
+        let screen = Screen::new(plan.clone(), title, self.clock, session.ui, events).without(left.clone());
         let began = Instant::now();
         let runtime = super::runtime()?;
         let summary = runtime.block_on(async {
@@ -105,7 +132,7 @@ impl Deployment {
                 world,
                 journal,
                 secrets: secrets.clone(),
-                options: Options { parallel: how.parallel.into(), fail_fast: how.fail_fast, ..Options::default() },
+                options,
                 header: Header {
                     command: self.command.to_owned(),
                     who: who(&self.env),
@@ -114,14 +141,21 @@ impl Deployment {
                 watcher: Box::new(screen),
                 interrupts: Interrupts::from_system()?,
             };
-            run::drive(run).await.map_err(state_fatal)
+            // On a worker, where the steps are: each start and end would otherwise cross threads twice.
+            match tokio::spawn(run::drive(run)).await {
+                Ok(result) => result.map_err(state_fatal),
+                Err(error) => Err(Fatal::new(Exit::Unexpected, format!("a bug in runbook: {}", panic_text(error)))),
+            }
         })?;
         let real = began.elapsed();
         // What a cancelled step left in a blocking thread must not keep the program from ending.
         runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         let state = summary.journal.state();
-        let snapshot =
-            Tracker::default().snapshot(&plan, state, state.current().map_or_else(|| self.clock.now(), |run| run.last));
+        let snapshot = Tracker::without(left.clone()).snapshot(
+            &plan,
+            state,
+            state.current().map_or_else(|| self.clock.now(), |run| run.last),
+        );
         let mut outputs = plan.final_outputs(state.known());
         let redactor = secrets.redactor();
         outputs.values_mut().for_each(|value| redactor.mask_value(value));
@@ -129,6 +163,7 @@ impl Deployment {
             plan: &plan,
             state,
             snapshot: &snapshot,
+            part: Some((selection.as_str(), &left)).filter(|_| partial),
             outputs: &outputs,
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
@@ -142,33 +177,54 @@ impl Deployment {
         let text = summary::text(&ended);
         session.ui.say(&text);
         if how.output == Output::Json {
-            session.ui.data(&as_json(&self.name, &summary, &snapshot, &outputs));
+            session.ui.data(&as_json(&ended, &summary));
         }
         Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text })
     }
 
-    fn secrets(&self, journal: &Journal, session: &Session) -> Result<runbook_steps::Secrets, Fatal> {
-        let needed = preflight::needed_secrets(&self.plan, journal.state());
+    fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
+        let chosen = how.selection.options(&self.plan, journal.state())?;
+        let keep_stale = Stale::or_usual(how.stale, session.ui) == Stale::Keep;
+        Ok(Options { parallel: how.parallel.into(), fail_fast: how.fail_fast, keep_stale, ..chosen })
+    }
+
+    /// Finds what the steps that will run need: programs and secrets.
+    fn get_ready(
+        &self,
+        options: &Options,
+        world: &World,
+        session: &Session,
+        journal: &Journal,
+    ) -> Result<runbook_steps::Secrets, Fatal> {
+        let state = journal.state();
+        let fates = run::verdicts(&self.plan, state, options, &runbook_steps::Redactor::default());
+        refuse_missing(&preflight::missing_programs(&self.plan, world, state, &fates))?;
+        let needed = preflight::needed_secrets(&self.plan, state, &fates);
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
         secrets::resolve(&self.plan, &needed, &places)
     }
 
-    fn open(&self, session: &Session) -> Result<Journal, Fatal> {
+    /// Takes the deployment's lock and reads its journal.
+    pub(super) fn open(
+        &self,
+        session: &Session,
+        opening: impl FnOnce(Lock, Clock) -> Opened,
+    ) -> Result<Journal, Fatal> {
         let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
         let command = format!("{} {}", self.command, self.plan.file.display());
-        let lock = home.lock(holder(&command, &self.env, self.clock)).map_err(state_fatal)?;
-        let (journal, cut) = Journal::open(lock, self.clock).map_err(state_fatal)?;
+        let lock =
+            home.lock(holder(&command, &self.env, self.clock)).map_err(|error| held(error, session, &self.root))?;
+        let (journal, cut) = opening(lock, self.clock).map_err(state_fatal)?;
         if let Some(cut) = cut {
-            let what =
-                format!("the journal ended in a torn line ({}); it was cut off, and nothing else is lost", cut.why);
-            session.ui.say(&format!("{} {what}", session.ui.paint.warn("note:")));
+            session.ui.say(&format!("{} {cut}", session.ui.paint.warn("note:")));
         }
         journal.ensure_simulated(self.simulated.as_deref()).map_err(state_fatal)?;
         runbook_steps::tools::sweep(journal.home().path());
         Ok(journal)
     }
 
-    fn world(&self, home: &Home) -> World {
+    /// The outside, as this deployment's steps reach it.
+    pub(super) fn world(&self, home: &Home) -> World {
         let kubeconfig = home.path().join("kubeconfig");
         let mut env: BTreeMap<OsString, OsString> = self.env.0.clone();
         // Where the plan takes a secret from a variable, only the steps that name the secret get it.
@@ -189,52 +245,96 @@ impl Deployment {
         }
     }
 
-    /// Says what is reused, looked at, stale and new, if this continues an earlier run.
-    fn announce(&self, session: &Session, journal: &Journal) {
-        let state = journal.state();
-        let Some(last) = state.current() else { return };
-        let ui = session.ui;
+    /// Says what part of the plan this is for, and what is reused, looked at, stale and new, if this continues an earlier run.
+    fn announce(&self, session: &Session, journal: &Journal, options: &Options, verdicts: &[(StepId, Fate)]) {
+        let (ui, state) = (session.ui, journal.state());
+        if let Some(last) = state.current() {
+            self.say_what_is_continued(ui, last, state);
+            for line in fates(verdicts, MOST_LINES) {
+                ui.say(&line);
+            }
+            ui.say("");
+        }
+        let meaning = meaning(options, verdicts);
+        if !meaning.is_empty() {
+            ui.say(&format!("{}\n", meaning.join("\n")));
+        }
+    }
+
+    fn say_what_is_continued(&self, ui: super::ui::Ui, last: &RunSummary, state: &RunState) {
         let how = match (last.verdict, &last.signal) {
             (None, _) => "it ended without a word: killed, or the machine went down".to_owned(),
             (Some(_), Some(signal)) => format!("interrupted by {signal}"),
+            (Some(Verdict::Holds), None) if last.opened.command == "destroy" => "it was undone".to_owned(),
+            (Some(_), None) if last.opened.command == "destroy" => "it was undone in part".to_owned(),
             (Some(Verdict::Holds), None) => "everything held".to_owned(),
             (Some(_), None) => "a step failed".to_owned(),
         };
         let head = format!("{} · continuing after run {} ({how})", self.name, last.opened.run);
         ui.say(&format!("{}\n", ui.paint.bold(&head)));
-        for line in fates(&run::verdicts(&self.plan, state, state.known())) {
-            ui.say(&line);
+        if is_another_plan(&self.plan, last, state) {
+            let what = format!(
+                "`{}` was made by `{}`, and this plan shares no step with it; another deployment wants another --name",
+                self.name, last.opened.file
+            );
+            ui.say(&format!("{} {what}\n", ui.paint.warn("note:")));
         }
-        ui.say("");
     }
 }
 
-/// The lines that say what becomes of the steps.
-pub(super) fn fates(verdicts: &[(crate::plan::StepId, Fate)]) -> Vec<String> {
-    let having = |wanted: fn(&Fate) -> bool| {
-        verdicts.iter().filter(|(_, fate)| wanted(fate)).map(|(id, _)| id.clone()).collect::<Vec<_>>()
+/// A screen full of steps is enough before a run; `runbook plan` shows them all.
+const MOST_LINES: usize = 24;
+
+/// Whether a deployment was made by another file with other steps, which only happens to have the same name.
+fn is_another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> bool {
+    let other = Path::new(&last.opened.file) != absolute(&plan.file);
+    let mut known = state.steps().peekable();
+    other && known.peek().is_some() && !known.any(|(id, _)| plan.index.contains_key(id))
+}
+
+/// The steps that a run is not for.
+fn left_out(plan: &Plan, options: &Options) -> BTreeSet<StepId> {
+    let ids = plan.steps.iter().map(|step| step.id.clone());
+    ids.filter(|id| !options.only.is_empty() && !options.only.contains(id)).collect()
+}
+
+/// The lines that say what becomes of the steps, so many at most for single steps.
+pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
+    let having = |wanted: &Fate| {
+        verdicts.iter().filter(|(_, fate)| fate == wanted).map(|(id, _)| id.clone()).collect::<Vec<_>>()
     };
     let mut lines = Vec::new();
-    let reuse = having(|fate| *fate == Fate::Reuse);
-    if !reuse.is_empty() {
-        lines.push(format!("  reuse   {}", count(reuse.len(), "step")));
-    }
-    for (id, fate) in verdicts {
-        match fate {
-            Fate::InFlight => {
-                lines.push(format!("  look    {id} was in flight: it is looked at before anything is done"));
-            }
-            Fate::Stale(why) => lines.push(format!("  stale   {id}: {}", why.join("; "))),
-            Fate::Again(how) => lines.push(format!("  again   {id} ({how} last time)")),
-            _ => {}
+    for (word, fate) in [("reuse", Fate::Reuse), ("left ", Fate::Left)] {
+        let number = verdicts.iter().filter(|(_, found)| *found == fate).count();
+        if number > 0 {
+            lines.push(format!("  {word}   {}", count(number, "step")));
         }
     }
-    for (word, ids) in [("new ", having(|fate| *fate == Fate::New)), ("gone", having(|fate| *fate == Fate::Gone))] {
+    let single: Vec<String> = verdicts.iter().filter_map(|(id, fate)| single(id, fate)).collect();
+    lines.extend(single.iter().take(most).cloned());
+    if single.len() > most {
+        lines.push(format!("  …       {} more; `runbook plan` shows them all", single.len() - most));
+    }
+    let lists = [("redo", Fate::Redo), ("new ", Fate::New), ("gone", Fate::Gone)];
+    for (word, ids) in lists.map(|(word, wanted)| (word, having(&wanted))) {
         if !ids.is_empty() {
-            lines.push(format!("  {word}    {}", list(&ids)));
+            lines.push(format!("  {word}    {}", some(&ids, most)));
         }
     }
     lines
+}
+
+/// The line of a step whose fate has a reason.
+fn single(id: &StepId, fate: &Fate) -> Option<String> {
+    match fate {
+        Fate::InFlight => Some(format!("  look    {id} was in flight: it is looked at before anything is done")),
+        Fate::Look(by) => {
+            Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
+        }
+        Fate::Stale(why) => Some(format!("  stale   {id}: {}", why.join("; "))),
+        Fate::Again(how) => Some(format!("  again   {id} ({how} last time)")),
+        _ => None,
+    }
 }
 
 /// Puts the answers of the command line where their steps find them.
@@ -254,13 +354,13 @@ fn give_answers(plan: &mut Plan, answers: &[(String, String)]) -> Result<(), Fat
     Ok(())
 }
 
-fn refuse_missing_programs(plan: &Plan, world: &World, journal: &Journal) -> Result<(), Fatal> {
-    let missing = preflight::missing_programs(plan, world, journal.state());
+/// Refuses to begin where programs are missing.
+pub(super) fn refuse_missing(missing: &[preflight::Missing]) -> Result<(), Fatal> {
     if missing.is_empty() {
         return Ok(());
     }
     let mut text = format!("{} not on PATH; nothing was touched", are(missing.len()));
-    for one in &missing {
+    for one in missing {
         let hint = runbook_steps::tools::install_hint(&one.program);
         text.push_str(&format!("\n  `{}`, needed by {}: {hint}", one.program, list(&one.steps)));
     }
@@ -282,7 +382,8 @@ fn title(name: &str, simulated: Option<&str>, clock: Clock) -> String {
     }
 }
 
-fn open_events(path: &Path) -> Result<Events, Fatal> {
+/// The file that events are written to.
+pub(super) fn open_events(path: &Path) -> Result<Events, Fatal> {
     Events::create(path)
         .map_err(|error| Fatal::new(Exit::Usage, format!("cannot write events to `{}`: {error}", path.display())))
 }
@@ -297,13 +398,9 @@ fn exit_of(summary: &Summary) -> Exit {
     }
 }
 
-fn as_json(
-    name: &str,
-    summary: &Summary,
-    snapshot: &crate::report::snapshot::Snapshot,
-    outputs: &serde_json::Map<String, serde_json::Value>,
-) -> String {
-    let steps: Vec<_> = snapshot
+fn as_json(ended: &Ended, summary: &Summary) -> String {
+    let steps: Vec<_> = ended
+        .snapshot
         .rows
         .iter()
         .map(|row| {
@@ -313,9 +410,19 @@ fn as_json(
                     "took_seconds": row.took.as_secs_f64(), "failure": failure })
         })
         .collect();
-    let value = json!({ "deployment": name, "run": summary.run, "verdict": summary.verdict, "steps": steps,
-                        "elapsed_seconds": snapshot.elapsed.as_secs_f64(), "outputs": outputs });
+    let partial = ended.part.map(|(asked, left)| json!({ "selection": asked, "left_out": left }));
+    let value = json!({ "deployment": ended.deployment, "run": summary.run, "verdict": summary.verdict,
+                        "partial": partial, "steps": steps,
+                        "elapsed_seconds": ended.snapshot.elapsed.as_secs_f64(), "outputs": ended.outputs });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
+}
+
+/// The same where another process may have the lock: how to look on.
+fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
+    let StateError::Held(held) = &error else { return state_fatal(error) };
+    let program = if root == session.state { session.program() } else { format!("runbook --state {}", root.display()) };
+    let follow = format!("follow it with: {program} status {} --follow", held.deployment);
+    Fatal::new(Exit::Locked, error.to_string()).hint(follow)
 }
 
 /// An error of the state, with its exit code and what to do.
@@ -333,6 +440,13 @@ pub(super) fn state_fatal(error: StateError) -> Fatal {
     }
 }
 
+fn panic_text(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => run::panic_text(panic.as_ref()).to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// A path that does not depend on where programs run.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
@@ -340,14 +454,17 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 
 /// This process, as it holds a lock for a command.
 pub(super) fn holder(command: &str, env: &Environment, clock: Clock) -> Holder {
-    Holder { who: who(env), host: host(), pid: std::process::id(), command: command.to_owned(), since: clock.now() }
+    Holder {
+        who: who(env),
+        host: this_host(),
+        pid: std::process::id(),
+        command: command.to_owned(),
+        since: clock.now(),
+    }
 }
 
-fn who(env: &Environment) -> String {
+/// `user@host`.
+pub(super) fn who(env: &Environment) -> String {
     let user = env.get("USER").or_else(|| env.get("LOGNAME")).and_then(|name| name.to_str()).unwrap_or("somebody");
-    format!("{user}@{}", host())
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    format!("{user}@{}", this_host())
 }

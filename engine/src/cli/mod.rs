@@ -4,7 +4,9 @@ mod apply;
 mod check;
 mod completions;
 mod deployment;
+mod destroy;
 pub mod exit;
+mod follow;
 mod graph;
 mod kinds;
 mod log;
@@ -14,11 +16,13 @@ mod resume;
 mod schema;
 mod screen;
 mod secrets;
+mod select;
 mod settle;
 mod status;
 mod tool;
 mod ui;
 mod unlock;
+mod verify;
 mod world;
 
 use std::collections::BTreeMap;
@@ -57,10 +61,14 @@ enum Command {
     Resume(resume::Resume),
     /// Run a plan on an embedded, simulated world: no cloud, no cost
     Rehearse(rehearse::Rehearse),
+    /// Undo what a deployment made, in reverse order
+    Destroy(destroy::Destroy),
     /// Show what would run, in which order, what is reused and why
     Plan(plan::Plan),
     /// Show where a deployment stands
     Status(status::Status),
+    /// Look at everything again, change nothing, and say what differs
+    Verify(verify::Verify),
     /// Show what a step printed
     Log(log::Log),
     /// Check plans without running them
@@ -173,8 +181,10 @@ fn dispatch(command: Command, session: &Session) -> Result<ExitCode, Fatal> {
         Command::Apply(command) => command.run(session).map(Into::into),
         Command::Resume(command) => command.run(session).map(Into::into),
         Command::Rehearse(command) => command.run(session).map(Into::into),
+        Command::Destroy(command) => command.run(session).map(Into::into),
         Command::Plan(command) => command.run(session).map(Into::into),
         Command::Status(command) => command.run(session).map(Into::into),
+        Command::Verify(command) => command.run(session).map(Into::into),
         Command::Log(command) => command.run(session).map(Into::into),
         Command::Check(command) => command.run(session).map(Into::into),
         Command::Graph(command) => command.run(session).map(Into::into),

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use runbook_steps::Redactor;
 use serde_json::json;
 
 use super::check::Output;
 use super::deployment::{fates, state_fatal};
 use super::exit::{Exit, Fatal};
+use super::select::{Selection, meaning};
 use super::{Inputs, Session, check};
 use crate::plan::load::Given;
-use crate::plan::{Plan as Checked, graph};
+use crate::plan::{Plan as Checked, StepId, graph};
 use crate::report::words::{count, pad, span};
 use crate::run::{self, Fate};
 use crate::state::{Home, journal};
@@ -23,6 +25,8 @@ pub(super) struct Plan {
     plan: PathBuf,
     #[command(flatten)]
     inputs: Inputs,
+    #[command(flatten)]
+    selection: Selection,
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -35,10 +39,11 @@ impl Plan {
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
         let home = Home::new(&session.state, &name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
-        let verdicts = run::verdicts(&plan, &state, state.known());
+        let options = self.selection.options(&plan, &state)?;
+        let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
         let text = match self.output {
-            Output::Json => as_json(&plan, &verdicts),
-            Output::Text => text(&plan, &verdicts, state.current().is_some()),
+            Output::Json => as_json(&plan, &verdicts, &options.selection),
+            Output::Text => text(&plan, &verdicts, state.current().is_some(), &meaning(&options, &verdicts)),
         };
         session.ui.data(&text);
         Ok(Exit::Holds)
@@ -50,14 +55,27 @@ fn word(fate: &Fate) -> &'static str {
         Fate::Reuse => "reuse",
         Fate::Stale(_) => "stale",
         Fate::New => "run",
-        Fate::InFlight => "look",
-        Fate::Again(_) => "again",
+        Fate::InFlight | Fate::Look(_) => "look",
+        Fate::Again(_) | Fate::Redo => "again",
+        Fate::Left => "left",
         Fate::Skip => "skip",
         Fate::Gone => "gone",
     }
 }
 
-fn text(plan: &Checked, verdicts: &[(crate::plan::StepId, Fate)], continued: bool) -> String {
+/// Why, where the word does not say it.
+fn why(fate: &Fate) -> Vec<String> {
+    match fate {
+        Fate::Stale(why) => why.clone(),
+        Fate::Look(by) => vec![format!("`{by}` runs again")],
+        Fate::InFlight => vec!["it was in flight".to_owned()],
+        Fate::Again(how) => vec![format!("{how} last time")],
+        Fate::Redo => vec!["as asked for".to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String]) -> String {
     let (path, long) = graph::critical_path(plan);
     let waves = graph::waves(plan);
     let cost: f64 = plan.steps.iter().filter_map(|step| step.cost).map(|cost| cost.per_hour).sum();
@@ -90,23 +108,21 @@ fn text(plan: &Checked, verdicts: &[(crate::plan::StepId, Fate)], continued: boo
         }
     }
     out.push_str("\n◆ on the critical path\n");
+    if !meaning.is_empty() {
+        out.push_str(&format!("\n{}\n", meaning.join("\n")));
+    }
     if continued {
         out.push('\n');
-        out.extend(fates(verdicts).into_iter().map(|line| format!("{line}\n")));
+        out.extend(fates(verdicts, usize::MAX).into_iter().map(|line| format!("{line}\n")));
     }
     out
 }
 
-fn as_json(plan: &Checked, verdicts: &[(crate::plan::StepId, Fate)]) -> String {
+fn as_json(plan: &Checked, verdicts: &[(StepId, Fate)], selection: &str) -> String {
     let (path, long) = graph::critical_path(plan);
-    let steps: Vec<_> = verdicts
-        .iter()
-        .map(|(id, fate)| {
-            let why = if let Fate::Stale(why) = fate { why.clone() } else { Vec::new() };
-            json!({ "step": id, "fate": word(fate), "why": why })
-        })
-        .collect();
+    let steps: Vec<_> =
+        verdicts.iter().map(|(id, fate)| json!({ "step": id, "fate": word(fate), "why": why(fate) })).collect();
     let path: Vec<_> = path.iter().map(|&index| &plan.steps[index].id).collect();
-    let value = json!({ "plan": plan.name, "estimate_seconds": long.as_secs(), "critical_path": path, "steps": steps });
+    let value = json!({ "plan": plan.name, "selection": selection, "estimate_seconds": long.as_secs(), "critical_path": path, "steps": steps });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }

@@ -4,6 +4,7 @@
 //! engine that is killed, as a cloud would.
 
 mod expect;
+mod mortal;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -16,13 +17,16 @@ use runbook_fixtures::stage::Info;
 use runbook_steps::Clock;
 use serde_json::Value;
 
-use super::deployment::{Deployment, HowToRun, Outcome, state_fatal};
+use super::deployment::{Deployment, HowToRun, Opened, Outcome, state_fatal};
+use super::destroy::HowToDestroy;
 use super::exit::{Exit, Fatal};
+use super::verify::{HowToLook, LIMIT};
 use super::{Environment, Inputs, Session, check};
 use crate::plan::Plan;
 use crate::plan::load::Given;
 use crate::state::record::Verdict;
-use crate::state::{Home, journal};
+use crate::state::{Home, Journal, Lock, journal};
+use mortal::Death;
 use stage::Stage;
 
 /// How many times faster than real time, with the built-in stand-ins: the native gateway then takes some ten seconds.
@@ -34,6 +38,7 @@ const SPEED_WITH_REAL_TOOLS: f64 = 12.0;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  runbook rehearse plans/native-gateway.yaml\n  \
                   runbook rehearse plans/native-gateway.yaml --scenario stockout\n  \
+                  runbook rehearse plans/native-gateway.yaml --destroy  # and undo it all again\n  \
                   runbook rehearse plans/native-gateway.yaml --keep     # then use your own kubectl on it")]
 pub(super) struct Rehearse {
     /// The plan, or a scenario that names its plan
@@ -60,9 +65,21 @@ pub(super) struct Rehearse {
     /// Judge the run by what its scenario expects, and exit 0 only if all of it came true
     #[arg(long)]
     expect: bool,
+    /// Look at everything again in the world that was left up, and change nothing
+    #[arg(long, conflicts_with_all = ["fresh", "expect", "lift"])]
+    verify: bool,
+    /// Undo everything again afterwards, in the same world
+    #[arg(long)]
+    destroy: bool,
     /// Attach to the world that is up, and do not play the scenario's kill
     #[arg(long, hide = true)]
     attach: bool,
+    /// End this very process (SIGKILL) when the journal has so many records
+    #[arg(long, hide = true, value_name = "N", requires = "attach")]
+    die_after_record: Option<u64>,
+    /// The same, but in the middle of writing the next one
+    #[arg(long, hide = true, requires = "die_after_record")]
+    torn: bool,
     #[command(flatten)]
     inputs: Inputs,
     #[command(flatten)]
@@ -90,14 +107,55 @@ impl Rehearse {
         let rehearsal = self.find(session)?;
         let plan = self.load(&rehearsal, session, None)?;
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
+        if self.verify {
+            return self.verify(&rehearsal, name, session);
+        }
         let stage = self.stage(&rehearsal, &name, session)?;
         if let (Some(kill), false) = (&rehearsal.scenario.kill, self.attach) {
-            stage::kill_engine(&self.arguments(session), kill, &rehearsal, &name, stage.info(), session)?;
+            let journal = Home::new(&rehearsal.root, &name).map_err(state_fatal)?;
+            stage::kill_engine(self.arguments(session), kill, &journal, stage.info(), session)?;
         }
         let plan = self.load(&rehearsal, session, home_of(stage.info()))?;
         let deployment = self.deployment(plan, name, &rehearsal, stage.info(), session);
-        let outcome = deployment.run(&self.how, session);
-        self.end(stage, &rehearsal, session, outcome)
+        let destroys = self.destroy || rehearsal.scenario.destroy.is_some();
+        if destroys && half_undone(&rehearsal.root, &deployment.name)? {
+            return self.destroy(stage, &rehearsal, session, &deployment.name, Vec::new());
+        }
+        let name = deployment.name.clone();
+        match deployment.run_with(&self.how, session, self.opening()) {
+            Ok(outcome) if destroys => {
+                let expect = &rehearsal.scenario.expect;
+                let judged = self.expect.then(|| expect::complaints(expect, &outcome, stage.info()));
+                // The lock goes with the journal, for whoever undoes.
+                drop(outcome);
+                self.destroy(stage, &rehearsal, session, &name, judged.unwrap_or_default())
+            }
+            outcome => self.end(stage, &rehearsal, session, outcome),
+        }
+    }
+
+    /// Looks at the world that a rehearsal left.
+    fn verify(&self, rehearsal: &Rehearsal, name: String, session: &Session) -> Result<Exit, Fatal> {
+        let Some(info) = stage::live(&rehearsal.root) else {
+            let what = format!("no simulated world of `{}` is up", rehearsal.plan_file.display());
+            let keep = format!("leave one up: {} --keep", self.again(session));
+            return Err(Fatal::new(Exit::Usage, what).hint(keep));
+        };
+        let plan = self.load(rehearsal, session, home_of(&info))?;
+        let deployment = self.deployment(plan, name, rehearsal, &info, session);
+        // The programs that look take real time, however fast the model's runs.
+        let limit = LIMIT.mul_f64(info.speed);
+        let how = HowToLook { parallel: self.how.parallel, limit, output: self.how.output };
+        deployment.verify(&how, session)
+    }
+
+    /// How the journal is opened: with a death in it, if this process is to die.
+    fn opening(&self) -> impl FnOnce(Lock, Clock) -> Opened + use<> {
+        let death = self.die_after_record.map(|after_record| Death { after_record, torn: self.torn });
+        move |lock, clock| match death {
+            None => Journal::open(lock, clock),
+            Some(death) => mortal::open(death, lock, clock),
+        }
     }
 
     fn find(&self, session: &Session) -> Result<Rehearsal, Fatal> {
@@ -138,7 +196,8 @@ impl Rehearse {
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
     fn stage(&self, rehearsal: &Rehearsal, name: &str, session: &Session) -> Result<Stage, Fatal> {
         let live = stage::live(&rehearsal.root);
-        let wanted = self.attach || (!self.fresh && unfinished(&rehearsal.root, name)?);
+        let partial = self.how.selection.is_partial();
+        let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
         match live {
             Some(info) if wanted => {
                 session.ui.say("continuing on the simulated world that the last rehearsal left\n");
@@ -180,6 +239,38 @@ impl Rehearse {
         }
     }
 
+    /// Undoes what the run made, and judges both.
+    fn destroy(
+        &self,
+        stage: Stage,
+        rehearsal: &Rehearsal,
+        session: &Session,
+        name: &str,
+        mut complaints: Vec<String>,
+    ) -> Result<Exit, Fatal> {
+        let info = stage.info().clone();
+        let kill = rehearsal.scenario.destroy.as_ref().and_then(|destroy| destroy.kill.as_ref());
+        if let (Some(kill), false) = (kill, self.attach) {
+            let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
+            stage::kill_engine(self.arguments(session), kill, &home, &info, session)?;
+        }
+        let plan = self.load(rehearsal, session, home_of(&info))?;
+        let deployment = self.deployment(plan, name.to_owned(), rehearsal, &info, session);
+        let destroyed = deployment.destroy_with(&HowToDestroy::without_asking(), session, self.opening())?;
+        if self.expect {
+            let env = environment(&session.env, &info);
+            let expect = &rehearsal.scenario.expect.after_destroy;
+            complaints.extend(expect::after_destroy(expect, &destroyed, &env, &info));
+        }
+        let unfinished = !self.expect && destroyed.exit != Exit::Holds;
+        if self.keep || self.attach || unfinished {
+            stage.keep();
+        } else {
+            stage.close();
+        }
+        Ok(if self.expect { judge(&complaints, session) } else { destroyed.exit })
+    }
+
     /// Ends or keeps the world, and judges the run.
     fn end(
         &self,
@@ -200,14 +291,7 @@ impl Rehearse {
         if !self.expect {
             return Ok(outcome.exit);
         }
-        let complaints = expect::complaints(&rehearsal.scenario.expect, &outcome, &info);
-        for complaint in &complaints {
-            session.ui.say(&format!("{} {complaint}", session.ui.paint.bad("not as expected:")));
-        }
-        if complaints.is_empty() {
-            session.ui.say(&session.ui.paint.good("as the scenario expects"));
-        }
-        Ok(if complaints.is_empty() { Exit::Holds } else { Exit::Unexpected })
+        Ok(judge(&expect::complaints(&rehearsal.scenario.expect, &outcome, &info), session))
     }
 
     fn say_more(&self, rehearsal: &Rehearsal, info: &Info, session: &Session, outcome: &Outcome) {
@@ -253,6 +337,7 @@ impl Rehearse {
             line.extend(value.iter().map(|value| format!(" {flag} {value}")));
         }
         line.extend(self.inputs.inputs.iter().map(|(name, value)| format!(" --input {name}={value}")));
+        line.extend(self.destroy.then_some(" --destroy".to_owned()));
         line
     }
 
@@ -261,6 +346,7 @@ impl Rehearse {
         let mut args: Vec<std::ffi::OsString> =
             vec!["--state".into(), session.state.clone().into(), "rehearse".into(), self.file.clone().into()];
         args.extend(["--attach".into(), "--color".into(), "never".into()]);
+        args.extend(self.destroy.then(|| "--destroy".into()));
         if let Some(scenario) = &self.scenario {
             args.extend(["--scenario".into(), scenario.into()]);
         }
@@ -269,6 +355,17 @@ impl Rehearse {
         }
         args
     }
+}
+
+/// Says what was not as the scenario expects.
+fn judge(complaints: &[String], session: &Session) -> Exit {
+    for complaint in complaints {
+        session.ui.say(&format!("{} {complaint}", session.ui.paint.bad("not as expected:")));
+    }
+    if complaints.is_empty() {
+        session.ui.say(&session.ui.paint.good("as the scenario expects"));
+    }
+    if complaints.is_empty() { Exit::Holds } else { Exit::Unexpected }
 }
 
 /// Whether a file is a plan rather than a scenario: a plan begins with its language version.
@@ -325,6 +422,13 @@ fn unfinished(root: &Path, name: &str) -> Result<bool, Fatal> {
     let home = Home::new(root, name).map_err(state_fatal)?;
     let state = journal::read(&home).map_err(state_fatal)?.state;
     Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)))
+}
+
+/// Whether what the last run did was to undo, and it did not come to its end.
+fn half_undone(root: &Path, name: &str) -> Result<bool, Fatal> {
+    let home = Home::new(root, name).map_err(state_fatal)?;
+    let state = journal::read(&home).map_err(state_fatal)?.state;
+    Ok(state.current().is_some_and(|run| run.opened.command == "destroy" && run.verdict != Some(Verdict::Holds)))
 }
 
 /// The home folder that programs of the rehearsal have.

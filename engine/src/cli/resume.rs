@@ -1,16 +1,19 @@
 //! `runbook resume`: continue a deployment with the plan and inputs of its last run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
 
-use super::deployment::{HowToRun, state_fatal};
+use super::deployment::{HowToRun, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, check, status};
+use crate::plan::Plan;
 use crate::plan::load::Given;
-use crate::state::journal;
+use crate::state::fold::RunSummary;
+use crate::state::record::Opened;
+use crate::state::{Home, journal};
 
 /// Continue a deployment with the plan and inputs of its last run
 #[derive(Args, Debug)]
@@ -28,27 +31,88 @@ impl Resume {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let named = self.deployment.as_deref().or(self.inputs.name.as_deref());
         let home = status::choose(session, named)?;
-        let reading = journal::read(&home).map_err(state_fatal)?;
-        let Some(last) = reading.state.current() else {
-            return Err(Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())));
-        };
+        let last = last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("the last run of `{}` was a rehearsal, and `resume` is for real", home.deployment());
             return Err(
                 Fatal::new(Exit::Usage, why).hint("continue it with `runbook rehearse`, with what you gave it then")
             );
         }
-        let mut inputs: BTreeMap<String, String> =
-            last.opened.inputs.iter().map(|(name, value)| (name.clone(), as_input(value))).collect();
-        inputs.extend(self.inputs.values());
-        let given = Given { inputs, require_inputs: true, home: session.env.home() };
-        let plan = check::load_plan(session, &PathBuf::from(&last.opened.file), &given)?;
+        let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
         let name = home.deployment().to_owned();
         apply::for_real(plan, name, "resume", session).run(&self.how, session).map(|outcome| outcome.exit)
     }
 }
 
+/// The newest run of a deployment.
+pub(super) fn last_run(home: &Home) -> Result<RunSummary, Fatal> {
+    let reading = journal::read(home).map_err(state_fatal)?;
+    let never = || Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment()));
+    reading.state.current().cloned().ok_or_else(never)
+}
+
+/// The plan of a run as it is now, with the inputs of that run and others over them.
+pub(super) fn plan_of_last_run(
+    session: &Session,
+    home: &Home,
+    opened: &Opened,
+    over: BTreeMap<String, String>,
+) -> Result<Plan, Fatal> {
+    let Some(file) = plan_file(home, opened) else {
+        let what = format!("the plan `{}`, which `{}` was run with, is gone", opened.file, home.deployment());
+        let again = format!(
+            "put it back, or name it where it is now: {} apply PLAN --name {}",
+            session.program(),
+            home.deployment()
+        );
+        return Err(Fatal::new(Exit::Invalid, what).hint(again).hint("`status` and `log` still show what was done"));
+    };
+    if file != Path::new(&opened.file) {
+        session.ui.say(&format!("the folder has moved: the plan is now `{}`", file.display()));
+    }
+    let mut inputs = inputs_of(opened);
+    inputs.extend(over);
+    let given = Given { inputs, require_inputs: true, home: session.env.home() };
+    check::load_plan(session, &file, &given)
+}
+
+/// The inputs of a run, as a user would give them.
+pub(super) fn inputs_of(opened: &Opened) -> BTreeMap<String, String> {
+    opened.inputs.iter().map(|(name, value)| (name.clone(), as_input(value))).collect()
+}
+
+/// Where the plan of a run is now: where it was, or, if the folder with plan and state has moved, at the same place in that.
+pub(super) fn plan_file(home: &Home, opened: &Opened) -> Option<PathBuf> {
+    let there = PathBuf::from(&opened.file);
+    if there.is_file() {
+        return Some(there);
+    }
+    moved(&there, Path::new(&opened.home), &absolute(home.path())).filter(|file| file.is_file())
+}
+
+/// A file that had the same place relative to a folder that has moved. Both were absolute.
+fn moved(file: &Path, folder: &Path, now: &Path) -> Option<PathBuf> {
+    let common =
+        Some(folder).filter(|folder| folder.is_absolute())?.ancestors().find(|ancestor| file.starts_with(ancestor))?;
+    let up = folder.strip_prefix(common).ok()?.components().filter(|part| matches!(part, Component::Normal(_))).count();
+    let base = now.ancestors().nth(up)?;
+    Some(base.join(file.strip_prefix(common).ok()?))
+}
+
 /// An input as a user would give it.
-fn as_input(value: &Value) -> String {
+pub(super) fn as_input(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_found_at_its_place_in_a_folder_that_moved() {
+        let find = |file: &str, folder: &str, now: &str| moved(Path::new(file), Path::new(folder), Path::new(now));
+        let found = find("/a/proj/plans/p.yaml", "/a/proj/.runbook/p", "/b/new/.runbook/p");
+        assert_eq!(found, Some(PathBuf::from("/b/new/plans/p.yaml")));
+        assert_eq!(find("/a/p.yaml", "", "/b/.runbook/p"), None, "an old journal does not say where it was");
+    }
 }

@@ -1,12 +1,13 @@
 //! What a user sees of a run while it lasts: the moving picture or the lines, and the event file.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use runbook_steps::Clock;
 
 use super::ui::Ui;
 use crate::event::Event;
-use crate::plan::Plan;
+use crate::plan::{Plan, StepId};
 use crate::report::events::Events;
 use crate::report::lines;
 use crate::report::live::Canvas;
@@ -34,6 +35,12 @@ impl Screen {
         Self { plan, title, clock, ui, tracker: Tracker::default(), canvas, events }
     }
 
+    /// The same for a run that leaves steps out.
+    pub(super) fn without(mut self, left: BTreeSet<StepId>) -> Self {
+        self.tracker = Tracker::without(left);
+        self
+    }
+
     fn draw(&self, state: &RunState) {
         let Some(canvas) = &self.canvas else { return };
         let snapshot = self.tracker.snapshot(&self.plan, state, self.clock.now());
@@ -43,7 +50,7 @@ impl Screen {
     }
 
     fn tell(&self, event: &Event, state: &RunState) {
-        let Some(line) = lines::line(&self.plan, event, state, self.ui.paint) else { return };
+        let Some(line) = lines::line(Some(&self.plan), event, state, self.ui.paint) else { return };
         match (&self.canvas, event) {
             (None, _) => self.ui.say(&line),
             (Some(canvas), Event::Notice(_)) => canvas.above(&line),

@@ -1,30 +1,36 @@
 //! `runbook settle`: a person says what became of a step that nobody else can tell about.
 
 use clap::Args;
-use runbook_steps::Clock;
+use runbook_steps::tools::{self, Mark, Orphan};
+use runbook_steps::{Clock, Outputs};
+use serde_json::Value;
 
 use super::deployment::{holder, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
 use crate::plan::StepId;
-use crate::state::Journal;
+use crate::run::orphans;
 use crate::state::fold::Status;
 use crate::state::journal::Sync;
 use crate::state::record::Record;
+use crate::state::{Journal, RunState};
 
 /// Say what became of a step that nobody else can tell about
 #[derive(Args, Debug)]
-#[command(after_help = "Example: runbook settle migrate --done")]
+#[command(after_help = "Example: runbook settle migrate --done --output version=42")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["done", "redo"])))]
 pub(super) struct Settle {
     /// The step
     step: String,
-    /// It was done: it counts as done, without outputs
+    /// It was done: it counts as done, with the outputs that are given here
     #[arg(long)]
     done: bool,
     /// It was not done, or a repeat does no harm: it runs again
     #[arg(long)]
     redo: bool,
+    /// What it gave to others; JSON, or else a text
+    #[arg(long, value_name = "NAME=VALUE", requires = "done", conflicts_with = "redo", value_parser = super::name_and_value)]
+    output: Vec<(String, String)>,
     /// The deployment; may be left out if there is only one
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -35,17 +41,54 @@ impl Settle {
         let home = status::choose(session, self.name.as_deref())?;
         let clock = Clock::real();
         let lock = home.lock(holder("settle", &session.env, clock)).map_err(state_fatal)?;
-        let (mut journal, _) = Journal::open(lock, clock).map_err(state_fatal)?;
+        let (mut journal, cut) = Journal::open(lock, clock).map_err(state_fatal)?;
+        if let Some(cut) = cut {
+            session.ui.say(&format!("{} {cut}", session.ui.paint.warn("note:")));
+        }
         let step = StepId::from(self.step.as_str());
-        if !matches!(journal.state().status(&step), Status::Unknown { .. }) {
+        if !is_in_doubt(journal.state(), &step) {
             let why = format!("`{step}` of `{}` is not unknown, so there is nothing to settle", home.deployment());
             return Err(
                 Fatal::new(Exit::Usage, why).hint(format!("see how it stands: runbook status {}", home.deployment()))
             );
         }
-        journal.append(Record::Settled { step: step.clone(), done: self.done }, Sync::Now).map_err(state_fatal)?;
+        if let Some(mark) = orphans::mark(journal.state(), &step) {
+            self.end(mark, session)?;
+        }
+        let settled = Record::Settled { step: step.clone(), done: self.done, outputs: self.outputs() };
+        journal.append(settled, Sync::Now).map_err(state_fatal)?;
         let what = if self.done { "counts as done" } else { "will run again" };
         session.ui.say(&format!("`{step}` {what}; continue with: runbook resume {}", home.deployment()));
         Ok(Exit::Holds)
     }
+
+    fn outputs(&self) -> Outputs {
+        let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        self.output.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+    }
+
+    /// What the step had started must not work on beside its second copy; and as long as it works, the step is not done.
+    fn end(&self, mark: Mark, session: &Session) -> Result<(), Fatal> {
+        let step = &self.step;
+        let marks = [mark];
+        if let (true, Some(Orphan { pid, program, .. })) = (self.done, tools::marked(&marks).first()) {
+            let what = format!("`{program}` (pid {pid}), which `{step}` had started, still runs, so it is not done");
+            return Err(Fatal::new(Exit::NeedsPerson, what).hint(format!("wait for it, or end it with: kill {pid}")));
+        }
+        for orphan in super::runtime()?.block_on(tools::end_marked(&marks, Clock::real())) {
+            let what =
+                format!("`{step}` had left `{}` (pid {}) running; {}", orphan.program, orphan.pid, orphan.fate());
+            if !orphan.gone {
+                return Err(Fatal::new(Exit::NeedsPerson, what));
+            }
+            session.ui.say(&what);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a run could not tell, or one ended in the middle of it and none has looked since.
+fn is_in_doubt(state: &RunState, step: &StepId) -> bool {
+    let in_flight = state.step(step).is_some_and(|step| step.in_flight().is_some());
+    in_flight || matches!(state.status(step), Status::Unknown { .. })
 }

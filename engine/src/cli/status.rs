@@ -5,23 +5,33 @@ use std::path::Path;
 use clap::Args;
 use jiff::Timestamp;
 use runbook_steps::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Session;
 use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
+use super::{Session, follow};
 use crate::report::tracker::{between, standing};
 use crate::report::words::{pad, span};
-use crate::state::fold::{RunState, Status as Step};
+use crate::state::fold::{RunState, RunSummary, Status as Step};
+use crate::state::lock::{Holder, Note};
+use crate::state::record::Verdict;
 use crate::state::{Home, journal};
 
 /// Show where a deployment stands
 #[derive(Args, Debug)]
-#[command(after_help = "Example: runbook status native-gateway")]
+#[command(
+    after_help = "Examples:\n  runbook status native-gateway\n  runbook status --follow\n  runbook status --runs"
+)]
 pub(super) struct Status {
     /// The deployment; may be left out if there is only one
     deployment: Option<String>,
+    /// Look on while another process runs it, until it ends
+    #[arg(long, short, conflicts_with_all = ["runs", "output"])]
+    follow: bool,
+    /// List the runs that there were
+    #[arg(long)]
+    runs: bool,
     /// How to print
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -30,27 +40,77 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let home = choose(session, self.deployment.as_deref())?;
+        if self.follow {
+            return follow::follow(session, &home);
+        }
         let reading = journal::read(&home).map_err(state_fatal)?;
+        if let Some(later) = reading.later {
+            let what =
+                format!("written in format {}.{}, which this program does not know in full", later.major, later.minor);
+            session.ui.say(&format!("{} {what}; it can be looked at, not continued", session.ui.paint.warn("note:")));
+        }
         let holder = home.holder().map_err(state_fatal)?;
-        if self.output == Output::Json {
-            session.ui.data(&as_json(&home, &reading.state, holder.is_some()));
-            return Ok(Exit::Holds);
-        }
-        if let Some(note) = &holder {
-            let who = &note.holder;
-            session.ui.data(&format!(
-                "{} is being run by {} (`{}`, pid {}) since {}\nlock {}\n",
-                home.deployment(),
-                who.who,
-                who.command,
-                who.pid,
-                who.since,
-                note.id.0
-            ));
-        }
-        session.ui.data(&text(session, &home, &reading.state, holder.is_some()));
+        let (state, held) = (&reading.state, holder.is_some());
+        let shown = match (self.output, self.runs) {
+            (Output::Json, false) => as_json(&home, state, held),
+            (Output::Json, true) => pretty(&json!({ "deployment": home.deployment(), "runs": runs_json(state, held) })),
+            (Output::Text, true) => runs(session, state, held),
+            (Output::Text, false) => {
+                let holder = holder.map(|note| format!("{}\nlock {}\n", held_by(&home, &note), note.id.0));
+                format!("{}{}", holder.unwrap_or_default(), text(session, &home, state, held))
+            }
+        };
+        session.ui.data(&shown);
         Ok(Exit::Holds)
     }
+}
+
+/// Who runs a deployment now.
+pub(super) fn held_by(home: &Home, note: &Note) -> String {
+    let Holder { who, pid, command, since, .. } = &note.holder;
+    let since = since.strftime("%F %TZ");
+    format!("{} is being run by {who} (`{command}`, pid {pid}) since {since}", home.deployment())
+}
+
+/// How a run ended, in a few words. `held` is whether a process has the deployment now.
+pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
+    let is_last = state.current().is_some_and(|last| last.opened.run == run.opened.run);
+    match (run.verdict, &run.signal) {
+        (None, _) if held && is_last => "running".to_owned(),
+        (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
+        (Some(_), Some(signal)) => format!("interrupted by {signal}"),
+        (Some(Verdict::NeedsPerson), None) => "needs a person".to_owned(),
+        (Some(Verdict::Holds), None) if run.opened.command == "destroy" => "undone".to_owned(),
+        (Some(verdict), None) => format!("{verdict:?}").to_lowercase(),
+    }
+}
+
+/// The table of runs.
+fn runs(session: &Session, state: &RunState, held: bool) -> String {
+    let heading = ["run", "command", "began", "took", "ended", "who", "part of the plan"].map(str::to_owned);
+    let rows = state.runs().iter().map(|run| {
+        let until = if run.verdict.is_none() && held { now(state) } else { run.last };
+        [
+            run.opened.run.to_string(),
+            run.opened.command.clone(),
+            run.began.strftime("%F %TZ").to_string(),
+            span(between(run.began, until)),
+            ended(state, run, held),
+            run.opened.who.clone(),
+            run.opened.selection.clone(),
+        ]
+    });
+    let rows: Vec<[String; 7]> = std::iter::once(heading).chain(rows).collect();
+    let widths: [usize; 7] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut out = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| pad(cell, width)).collect();
+        let line = cells.join("  ");
+        let line = if number == 0 { session.ui.paint.dim(line.trim_end()) } else { line.trim_end().to_owned() };
+        out.push_str(&format!("  {line}\n"));
+    }
+    out
 }
 
 /// The deployment that is meant: the named one, or the only one there is; where there is none, the newest rehearsal.
@@ -93,17 +153,14 @@ fn known(homes: &[Home]) -> String {
     if names.is_empty() { "there are none yet".to_owned() } else { format!("there is {}", names.join(", ")) }
 }
 
-fn text(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
+/// Where every step stands.
+pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
     let paint = session.ui.paint;
     let Some(run) = state.current() else { return format!("{} has never run\n", home.deployment()) };
-    let ended = match (run.verdict, &run.signal) {
-        (None, _) if held => "running".to_owned(),
-        (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
-        (Some(_), Some(signal)) => format!("interrupted by {signal}"),
-        (Some(verdict), None) => format!("{verdict:?}").to_lowercase(),
-    };
+    let ended = ended(state, run, held);
+    let part = if run.opened.selection.is_empty() { String::new() } else { format!(" · {}", run.opened.selection) };
     let label = state.simulated().map(|what| format!(" · rehearsal ({what})")).unwrap_or_default();
-    let head = format!("{}{label} · run {} · {ended}", home.deployment(), run.opened.run);
+    let head = format!("{}{label} · run {}{part} · {ended}", home.deployment(), run.opened.run);
     let mut out =
         format!("{}\nplan {} · began {}\n\n", paint.bold(&head), run.opened.file, run.began.strftime("%F %TZ"));
     let names = state.steps().map(|(id, _)| id.as_str().chars().count()).max().unwrap_or(0);
@@ -142,14 +199,21 @@ fn as_json(home: &Home, state: &RunState, held: bool) -> String {
                     "outputs": step.outputs(), "failure": step.failure() })
         })
         .collect();
-    let runs: Vec<_> = state
-        .runs()
-        .iter()
-        .map(|run| {
-            json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
-                           "verdict": run.verdict, "simulated": run.opened.simulated })
-        })
-        .collect();
-    let value = json!({ "deployment": home.deployment(), "held": held, "runs": runs, "steps": steps });
-    format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
+    let runs = runs_json(state, held);
+    pretty(&json!({ "deployment": home.deployment(), "held": held, "runs": runs, "steps": steps }))
+}
+
+fn runs_json(state: &RunState, held: bool) -> Vec<Value> {
+    let run = |run: &RunSummary| {
+        json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
+                "took_seconds": between(run.began, run.last).as_secs_f64(), "verdict": run.verdict,
+                "signal": run.signal, "ended": ended(state, run, held), "who": run.opened.who,
+                "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.file,
+                "simulated": run.opened.simulated })
+    };
+    state.runs().iter().map(run).collect()
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{}\n", serde_json::to_string_pretty(value).expect("a JSON value has a text"))
 }

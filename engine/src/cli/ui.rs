@@ -68,7 +68,8 @@ impl Ui {
 
     /// Talk, to stderr, with a line end.
     pub(crate) fn say(self, text: &str) {
-        let _ = writeln!(io::stderr(), "{text}");
+        // In one piece: what others write must not come between a line and its end.
+        let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
     }
 
     /// An error that ends the program.
@@ -79,6 +80,22 @@ impl Ui {
         for hint in &fatal.hints {
             self.say(&format!("{} {hint}", self.paint.busy("hint:")));
         }
+    }
+
+    /// Asks a question whose usual answer is no.
+    pub(crate) fn confirm(self, question: &str) -> bool {
+        let answer = self.ask(&format!("{question} [y/N]")).unwrap_or_default();
+        matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// Asks for a line. `None` when nobody answers.
+    pub(crate) fn ask(self, question: &str) -> Option<String> {
+        if !self.asks {
+            return None;
+        }
+        let _ = write!(io::stderr(), "{question}: ");
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).ok().map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
     /// Asks for a secret without showing it. `None` when nobody answers.

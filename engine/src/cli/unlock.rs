@@ -5,7 +5,8 @@ use clap::Args;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
-use crate::state::lock::LockId;
+use crate::state::StateError;
+use crate::state::lock::{LockId, Note};
 
 /// Release a lock whose holder is gone
 ///
@@ -18,6 +19,9 @@ pub(super) struct Unlock {
     /// The lock's id, as `runbook status` shows it
     #[arg(long)]
     id: Option<String>,
+    /// Take it away even from a process that is known to run; two runs may then work at once
+    #[arg(long, requires = "id")]
+    force: bool,
 }
 
 impl Unlock {
@@ -34,8 +38,21 @@ impl Unlock {
                 format!("if that process is surely gone: runbook unlock {} --id {}", home.deployment(), note.id.0);
             return Err(Fatal::new(Exit::Locked, what).hint(hint));
         };
-        home.unlock(&LockId(id.clone())).map_err(state_fatal)?;
+        home.unlock(&LockId(id.clone()), self.force).map_err(|error| refusal(error, &note))?;
         session.ui.say(&format!("`{}` is unlocked", home.deployment()));
         Ok(Exit::Holds)
     }
+}
+
+/// What to do about a holder that lives.
+fn refusal(error: StateError, note: &Note) -> Fatal {
+    let alive = matches!(error, StateError::Held(_));
+    let fatal = state_fatal(error);
+    if !alive {
+        return fatal;
+    }
+    let who = &note.holder;
+    fatal
+        .hint(format!("that process is alive; to stop it gently, on `{}`: kill -INT {}", who.host, who.pid))
+        .hint("`--force` takes the lock away all the same, and then two runs may work at once")
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns which steps there are and what they are called; does not know what a step does.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ impl<'t, 'p> Binder<'t, 'p> {
         let none = Map::new();
         let before = Before { units: &self.units, unit: parent, each: &none };
         let name = input.entry.key.clone();
-        match before.reach(&template::references(&template)) {
+        match before.reach_of_template(&template) {
             Reach::Inputs => {}
             Reach::Steps => drop(self.units[unit].late_inputs.insert(name, template)),
             Reach::Now => {
@@ -251,7 +251,7 @@ impl<'t, 'p> Binder<'t, 'p> {
         let template = template::from_node(&entry.value, self.source(unit));
         let none = Map::new();
         let before = Before { units: &self.units, unit, each: &none };
-        match before.reach(&template::references(&template)) {
+        match before.reach_of_template(&template) {
             Reach::Inputs => {}
             Reach::Steps => drop(self.units[unit].late_vars.insert(entry.key.clone(), template)),
             Reach::Now => match before.with_known(|sight| sight.template(&template)) {
@@ -272,7 +272,7 @@ impl<'t, 'p> Binder<'t, 'p> {
     fn bind_names(&mut self, unit: usize) {
         let (includes, steps) =
             self.file(unit).map(|file| (file.includes.clone(), file.steps.clone())).unwrap_or_default();
-        let mut names = BTreeMap::new();
+        let mut names = HashMap::with_capacity(steps.len() + includes.len());
         for (entry, fields) in includes {
             if let Some(inner) = self.include(unit, entry, fields) {
                 names.insert(entry.key.clone(), Target::Include(inner));
@@ -370,7 +370,7 @@ impl<'t, 'p> Binder<'t, 'p> {
             }
             _ => {
                 let template = template::from_node(node, &source);
-                (before.reach(&template::references(&template)), before.value(&template))
+                (before.reach_of_template(&template), before.value(&template))
             }
         };
         let mut reader = self.reader(unit);

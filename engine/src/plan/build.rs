@@ -44,7 +44,7 @@ pub(crate) struct Built {
 #[derive(Clone, Debug)]
 pub(crate) struct Defaults {
     pub(crate) timeout: Option<Duration>,
-    pub(crate) retry: Retry,
+    pub(crate) retry: Arc<Retry>,
 }
 
 impl Default for Retry {
@@ -81,10 +81,12 @@ impl Builder<'_> {
     /// What the plan's `defaults` say.
     pub(crate) fn defaults(&mut self, fields: Option<&Fields<'_>>) -> Defaults {
         let none = Map::new();
-        let Some(fields) = fields else { return Defaults { timeout: None, retry: Retry::default() } };
+        let Some(fields) = fields else { return Defaults { timeout: None, retry: Arc::default() } };
         Defaults {
             timeout: fields.get("timeout").and_then(|node| self.duration(node, "`timeout`", &none)),
-            retry: fields.get("retry").map_or_else(Retry::default, |node| self.retry(node, &Retry::default(), &none)),
+            retry: fields
+                .get("retry")
+                .map_or_else(Arc::default, |node| Arc::new(self.retry(node, &Retry::default(), &none))),
         }
     }
 
@@ -107,7 +109,7 @@ impl Builder<'_> {
             outputs: fields.get("outputs").map(|node| self.outputs(node, each)).unwrap_or_default(),
             retry: fields
                 .get("retry")
-                .map_or_else(|| defaults.retry.clone(), |node| self.retry(node, &defaults.retry, each)),
+                .map_or_else(|| Arc::clone(&defaults.retry), |node| self.retry(node, &defaults.retry, each).into()),
             timeout: fields.get("timeout").map_or(defaults.timeout, |node| self.duration(node, "`timeout`", each)),
             deadline: fields.get("deadline").and_then(|node| self.duration(node, "`deadline`", each)),
             expected: fields.get("expected").and_then(|node| self.expected(node, each)),
@@ -190,7 +192,7 @@ impl Builder<'_> {
     fn fixed_value(&mut self, node: &Node, what: &str, each: &Map<String, Value>) -> Option<Value> {
         let template = template::from_node(node, self.source);
         let before = Before { units: self.units, unit: self.unit, each };
-        match before.reach(&template::references(&template)) {
+        match before.reach_of_template(&template) {
             Reach::Inputs => Some(Value::Null),
             Reach::Now => match before.with_known(|sight| sight.template(&template)) {
                 Ok(value) => Some(value),

@@ -26,6 +26,9 @@ use super::texts::Texts;
 /// Beyond so many problems nothing more is suggested: it takes time with many steps, and nobody reads it.
 const SUGGESTIONS: usize = 200;
 
+/// So many links are looked through faster than they are hashed.
+const FEW: usize = 16;
+
 /// An edge with the place that it comes from.
 #[derive(Clone, Debug)]
 struct Link {
@@ -279,9 +282,9 @@ impl<'c, 't> Checker<'c, 't> {
     }
 
     fn unknown_need(&self, who: &str, unit: usize, need: &Need, place: &Place) -> Problem {
-        let names = self.units[unit].names.keys().map(String::as_str);
         let message = format!("{who} needs `{}`, which does not exist", need.name);
-        let near = if self.problems.len() < SUGGESTIONS { nearest(&need.name, names) } else { None };
+        let names = || self.units[unit].sorted_names();
+        let near = if self.problems.len() < SUGGESTIONS { nearest(&need.name, names()) } else { None };
         match near {
             Some(name) => {
                 let line = self.line_of(unit, name).map_or_else(String::new, |line| format!(" (line {line})"));
@@ -461,14 +464,18 @@ impl<'c, 't> Checker<'c, 't> {
 /// Each step once: what is written wins over what follows from a reference.
 fn merged(links: &[Link]) -> Vec<Edge> {
     let mut edges: Vec<Edge> = Vec::with_capacity(links.len());
-    let mut at: HashMap<usize, usize> = HashMap::new();
+    let mut many: HashMap<usize, usize> = HashMap::new();
     for link in links {
-        match at.get(&link.edge.step) {
-            None => {
-                at.insert(link.edge.step, edges.len());
-                edges.push(link.edge);
-            }
-            Some(known) if edges[*known].implied && !link.edge.implied => edges[*known] = link.edge,
+        let step = link.edge.step;
+        let known = if links.len() <= FEW {
+            edges.iter().position(|edge| edge.step == step)
+        } else {
+            let place = *many.entry(step).or_insert(edges.len());
+            (place < edges.len()).then_some(place)
+        };
+        match known {
+            None => edges.push(link.edge),
+            Some(known) if edges[known].implied && !link.edge.implied => edges[known] = link.edge,
             Some(_) => {}
         }
     }

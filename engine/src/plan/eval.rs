@@ -115,6 +115,11 @@ impl Step {
         })
     }
 
+    /// The `with` of some work of this step's alone, where the rest of the step may have no value any more.
+    pub fn render_work(&self, work: &Work, known: &Known) -> Result<Value, EvalError> {
+        self.sight(known, None).template(&work.with)
+    }
+
     /// The assertions that do not hold, each with the values of what it names. `own` are the outputs of this step.
     pub fn failed_assertions(&self, known: &Known, own: &Outputs) -> Result<Vec<String>, EvalError> {
         let sight = self.sight(known, Some(own));

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::duration;
 use super::error::did_you_mean;
-use super::scan::{self, Mentions, Used};
+use super::scan::{self, Dotted, Mentions, Used};
 
 /// What is wrong with an expression, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,6 +227,9 @@ mod base64_text {
 pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if text.trim().is_empty() {
         return Err(vec![Fault::new("an expression is missing")]);
+    }
+    if Dotted::read(text).is_some() {
+        return Ok(scan::mentions(text));
     }
     if let Err(error) = ENVIRONMENT.compile_expression_owned(text) {
         return Err(vec![syntax(&error)]);

@@ -2,7 +2,7 @@
 //!
 //! Pure. Knows steps by index and what they need; does not run anything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -13,33 +13,37 @@ use super::model::{Accept, Edge, Graph, Plan, Step};
 
 /// A graph from the needs of each step, or the cycles that prevent one: each as the steps on it, in order.
 pub(crate) fn build(needs: Vec<Vec<Edge>>) -> Result<Graph, Vec<Vec<usize>>> {
-    let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(needs.len(), needs.iter().map(Vec::len).sum());
-    for _ in &needs {
-        graph.add_node(());
-    }
     let mut dependents = vec![Vec::new(); needs.len()];
     for (step, edges) in needs.iter().enumerate() {
-        for edge in edges {
-            graph.add_edge(NodeIndex::new(edge.step), NodeIndex::new(step), ());
-            dependents[edge.step].push(step);
-        }
+        edges.iter().for_each(|edge| dependents[edge.step].push(step));
     }
-    match in_order(&graph, &needs) {
+    match in_order(&needs, &dependents) {
         Some(order) => Ok(Graph { needs, dependents, order }),
-        None => Err(cycles(&graph)),
+        None => Err(cycles(&directed(&needs))),
     }
 }
 
-/// Every step after what it needs; among those that could come next, in the order of the file.
-fn in_order(graph: &DiGraph<(), ()>, needs: &[Vec<Edge>]) -> Option<Vec<usize>> {
+fn directed(needs: &[Vec<Edge>]) -> DiGraph<(), ()> {
+    let mut graph = DiGraph::with_capacity(needs.len(), needs.iter().map(Vec::len).sum());
+    for _ in needs {
+        graph.add_node(());
+    }
+    for (step, edges) in needs.iter().enumerate() {
+        for edge in edges {
+            graph.add_edge(NodeIndex::new(edge.step), NodeIndex::new(step), ());
+        }
+    }
+    graph
+}
+
+/// Every step after what it needs; among those that could come next, in the order of the file, in which dependents are.
+fn in_order(needs: &[Vec<Edge>], dependents: &[Vec<usize>]) -> Option<Vec<usize>> {
     let mut open: Vec<usize> = needs.iter().map(Vec::len).collect();
     let mut ready: VecDeque<usize> = (0..needs.len()).filter(|step| open[*step] == 0).collect();
     let mut order = Vec::with_capacity(needs.len());
     while let Some(step) = ready.pop_front() {
         order.push(step);
-        let mut next: Vec<usize> = graph.neighbors(NodeIndex::new(step)).map(NodeIndex::index).collect();
-        next.sort_unstable();
-        for dependent in next {
+        for &dependent in &dependents[step] {
             open[dependent] -= 1;
             if open[dependent] == 0 {
                 ready.push_back(dependent);
@@ -61,7 +65,7 @@ fn cycles(graph: &DiGraph<(), ()>) -> Vec<Vec<usize>> {
 /// From the first step of a knot back to it, along dependents.
 fn shortest_cycle(graph: &DiGraph<(), ()>, knot: &[NodeIndex]) -> Vec<usize> {
     let start = *knot.iter().min().expect("a knot has steps");
-    let inside: std::collections::HashSet<NodeIndex> = knot.iter().copied().collect();
+    let inside: HashSet<NodeIndex> = knot.iter().copied().collect();
     let mut from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
@@ -132,7 +136,7 @@ fn doing(step: &Step) -> &'static str {
 
 /// The graph in Graphviz's language. Dashed edges come from references, dotted ones accept a failure, the critical path is bold.
 pub fn dot(plan: &Plan) -> String {
-    let (critical, _) = critical_path(plan);
+    let critical: HashSet<usize> = critical_path(plan).0.into_iter().collect();
     let mut text =
         String::from("digraph plan {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n");
     for (index, step) in plan.steps.iter().enumerate() {

@@ -17,6 +17,9 @@ use super::model::{Plan, SecretSource, SecretSpec, Unit};
 use super::texts::Texts;
 use super::tree::{LARGEST, Node};
 
+/// So many steps are built in two threads.
+const MANY: usize = 4096;
+
 /// What the command line says about the inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
@@ -47,6 +50,10 @@ pub fn load_with(file: &Path, given: &Given, kinds: &'static [&'static Kind]) ->
     let mut problems = Vec::new();
     let texts = Texts::read(file, read_text, &mut problems).map_err(|problem| Problems::one(file, problem))?;
     let plan = assemble(file, &texts, given, kinds, &mut problems);
+    if plan.as_ref().is_some_and(|plan| plan.steps.len() >= MANY) {
+        // Taking a large tree apart takes a while, and nobody has to wait for it.
+        std::thread::spawn(move || drop(texts));
+    }
     tidy(&mut problems);
     match plan {
         Some(plan) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
@@ -107,19 +114,35 @@ fn build(
     kinds: &'static [&'static Kind],
     problems: &mut Vec<Problem>,
 ) -> Vec<Built> {
-    let mut schemas = HashMap::new();
-    let mut defaults: HashMap<usize, Defaults> = HashMap::new();
-    let mut built = Vec::with_capacity(pending.len());
-    for step in pending {
-        let text = frames[step.unit].text;
-        let source = &texts.list[text].source;
-        let mut builder = Builder { source, units, kinds, schemas: &mut schemas, problems, unit: step.unit };
-        let defaults = defaults.entry(step.unit).or_insert_with(|| {
-            let fields = files[text].as_ref().and_then(|file| file.defaults.as_ref());
-            builder.defaults(fields)
-        });
-        built.push(builder.step(step, defaults));
+    let some = |pending: &[Pending<'_>], problems: &mut Vec<Problem>| {
+        let mut schemas = HashMap::new();
+        let mut defaults: HashMap<usize, Defaults> = HashMap::new();
+        let one = |step: &Pending<'_>| {
+            let text = frames[step.unit].text;
+            let source = &texts.list[text].source;
+            let mut builder = Builder { source, units, kinds, schemas: &mut schemas, problems, unit: step.unit };
+            let defaults = defaults.entry(step.unit).or_insert_with(|| {
+                let fields = files[text].as_ref().and_then(|file| file.defaults.as_ref());
+                builder.defaults(fields)
+            });
+            builder.step(step, defaults)
+        };
+        pending.iter().map(one).collect::<Vec<_>>()
+    };
+    if pending.len() < MANY {
+        return some(pending, problems);
     }
+    // What both halves report, such as problems of `defaults`, is made one by `tidy`.
+    let (first, rest) = pending.split_at(pending.len() / 2);
+    let (mut built, (more, found)) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut found = Vec::new();
+            (some(rest, &mut found), found)
+        });
+        (some(first, problems), other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    built.extend(more);
+    problems.extend(found);
     built
 }
 

@@ -360,7 +360,7 @@ pub struct Step {
     /// What it gives to others, besides what its kind gives.
     pub outputs: IndexMap<String, OutputRule>,
     /// How often and when it is tried again.
-    pub retry: Retry,
+    pub retry: Arc<Retry>,
     /// Bounds one attempt.
     pub timeout: Option<Duration>,
     /// Bounds all attempts and the pauses between.
@@ -420,9 +420,18 @@ pub struct Unit {
     /// Vars that depend on those: name → template in this unit.
     pub late_vars: BTreeMap<String, Template>,
     /// What `steps.NAME` means.
-    pub names: BTreeMap<String, Target>,
+    pub names: HashMap<String, Target>,
     /// What it exports, or at the top shows at the end: name → template in this unit.
     pub outputs: IndexMap<String, Template>,
+}
+
+impl Unit {
+    /// The names of its steps and includes, sorted, for suggestions that are the same every time.
+    pub(crate) fn sorted_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.names.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 /// What a name of a step stands for.
@@ -437,7 +446,7 @@ pub enum Target {
 }
 
 /// The outputs of the steps that have ended well.
-pub type Known = BTreeMap<StepId, Outputs>;
+pub type Known = HashMap<StepId, Outputs>;
 
 /// What a step counts for whose plan does not say how long it takes.
 const UNSAID: Duration = Duration::from_secs(5);

@@ -183,7 +183,7 @@ impl<'c, 't> References<'c, 't> {
         let Some(target) = names.get(name) else {
             let fault =
                 Fault::new(format!("there is no step `{name}`")).at(reference.spans[0].start..reference.spans[1].end);
-            return Some(suggest(fault, name, names.keys().map(String::as_str)));
+            return Some(suggest(fault, name, self.units[unit].sorted_names()));
         };
         match reference.path.get(2).map(String::as_str) {
             Some("outputs") => self.check_output(reference, name, target),

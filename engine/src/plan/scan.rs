@@ -24,7 +24,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<Part>, usize> {
             parts.push(Part::Literal(at..open));
         }
         let inside = open + 3;
-        let close = closing(text, inside).ok_or(open)?;
+        let close = closing_plain(text, inside).or_else(|| closing(text, inside)).ok_or(open)?;
         parts.push(Part::Expression(inside..close));
         at = close + 2;
     }
@@ -37,6 +37,12 @@ pub(crate) fn split(text: &str) -> Result<Vec<Part>, usize> {
 /// Whether a text holds an expression.
 pub(crate) fn has_expression(text: &str) -> bool {
     text.contains("${{")
+}
+
+/// The same where no quote and no brace comes before it.
+fn closing_plain(text: &str, from: usize) -> Option<usize> {
+    let at = from + text[from..].find(['}', '{', '\'', '"'])?;
+    text[at..].starts_with("}}").then_some(at)
 }
 
 /// Where the `}}` of an expression is: not in a string, not closing a map.
@@ -54,6 +60,51 @@ fn closing(text: &str, from: usize) -> Option<usize> {
         }
     }
 }
+
+/// An expression that is nothing but names with dots between them, such as `vars.zone` or ` steps.a.outputs.ip `. Most are, and need no
+/// interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dotted<'t> {
+    text: &'t str,
+    /// Where it begins in the expression.
+    at: usize,
+}
+
+impl<'t> Dotted<'t> {
+    /// The expression as names; none if it has anything else in it, or begins with another name than one of our own.
+    pub(crate) fn read(expression: &'t str) -> Option<Self> {
+        let text = expression.trim_ascii();
+        let (root, rest) = text.split_once('.')?;
+        let ours = matches!(root, "inputs" | "vars" | "each" | "secrets" | "steps");
+        let plain = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'));
+        let names = || rest.split('.');
+        let named = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        (ours && plain && names().all(named) && names().count() < LONGEST_PATH)
+            .then(|| Self { text, at: expression.len() - expression.trim_ascii_start().len() })
+    }
+
+    /// Its names.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'t str> {
+        self.text.split('.')
+    }
+
+    /// What [`mentions`] finds in it.
+    fn mentions(self) -> Mentions {
+        let mut next = self.at;
+        let spans = self.names().map(|name| {
+            let start = next;
+            next += name.len() + 1;
+            start..start + name.len()
+        });
+        let spans = spans.collect();
+        let path = self.names().map(str::to_owned).collect();
+        let reference = Reference { path, spans, computed: false, guarded: false };
+        Mentions { references: vec![reference], ..Mentions::default() }
+    }
+}
+
+/// Longer paths are left to the interpreter, which has a limit of its own.
+const LONGEST_PATH: usize = 16;
 
 /// A dotted name such as `steps.gateway.outputs.ip`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +149,13 @@ pub(crate) struct Mentions {
 
 /// Reads what an expression mentions; offsets count from the start of `text`.
 pub(crate) fn mentions(text: &str) -> Mentions {
+    if let Some(dotted) = Dotted::read(text) {
+        return dotted.mentions();
+    }
+    walk(text)
+}
+
+fn walk(text: &str) -> Mentions {
     let mut lexer = Lexer { text, at: 0 };
     let tokens: Vec<Token<'_>> = std::iter::from_fn(|| lexer.next()).collect();
     let mut walk = Walk { tokens: &tokens, at: 0, found: Mentions::default() };
@@ -317,6 +375,17 @@ mod tests {
         assert_eq!(names("steps['a-b'].outputs.ip ~ inputs.zones[0]"), ["steps.a-b.outputs.ip", "inputs.zones.0"]);
         assert_eq!(names("f(a.b, key=c.d) | join(e) and x is in y"), ["a.b", "c.d", "e", "x", "y"]);
         assert_eq!(names("{'k': v.w, k2: [z]}"), ["v.w", "k2", "z"]);
+    }
+
+    #[test]
+    fn the_short_way_to_a_dotted_name_finds_what_the_long_one_does() {
+        for text in ["vars.x", " steps.a_1.outputs.ip ", "\n inputs._.b", "each.if"] {
+            assert!(Dotted::read(text).is_some(), "{text}");
+            assert_eq!(mentions(text), walk(text), "{text}");
+        }
+        for text in ["vars", "vars.", "vars.1", "vars.a.b c", "x.y", "vars.a[0]", "vars.a | upper", "steps.ä", ""] {
+            assert_eq!(Dotted::read(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::error::{Problem, did_you_mean, nearest, quoted_list};
 use super::model::{Place, Source};
 use super::scan;
 use super::sight::shown;
-use super::template::{self, Before};
+use super::template::Before;
 use super::tree::{Data, Entry, Node};
 
 /// References to definitions lead to each other at most this far.
@@ -61,8 +61,9 @@ impl SchemaCheck<'_> {
     }
 
     fn expression(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
-        let template = template::from_node(node, self.source);
-        if let Some(Ok(value)) = self.before.value(&template)
+        let Data::Text(text) = &node.data else { return };
+        let place = Place { source: self.source.clone(), span: node.span.clone() };
+        if let Some(Ok(value)) = self.before.text(text, &place)
             && !runbook_steps::secret::mentions_secret(&value.to_string())
         {
             self.plain(&node_of(&value, &node.span), schema, path, depth);

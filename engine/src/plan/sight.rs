@@ -3,6 +3,7 @@
 //! Owns the way from a reference to a value, through includes and items, and the rendering of templates. Gathers only what an
 //! expression mentions, so that a plan with many steps or large outputs costs nothing extra.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use super::eval::EvalError;
 use super::expr::{self, Fault};
 use super::model::{Expression, Known, Place, StepId, Target, Template, Unit};
-use super::scan::{self, Mentions, Part, Reference};
+use super::scan::{self, Dotted, Mentions, Part, Reference};
 
 /// Templates that lead to each other through includes and vars, at most this far.
 const DEEPEST: usize = 32;
@@ -76,6 +77,9 @@ impl<'a> Sight<'a> {
         let parts =
             scan::split(text).map_err(|at| EvalError::new("`${{` without `}}`", caret(place, text, at..at + 3)))?;
         if let [Part::Expression(range)] = parts.as_slice() {
+            if let Some(value) = self.direct(&text[range.clone()]) {
+                return Ok(value.into_owned());
+            }
             let value = self.part(text, range, place)?;
             return expr::to_json(&value).map_err(|message| EvalError::new(message, caret(place, text, range.clone())));
         }
@@ -84,6 +88,9 @@ impl<'a> Sight<'a> {
             match part {
                 Part::Literal(range) => out.push_str(&text[range.clone()]),
                 Part::Expression(range) => {
+                    if self.put_direct(&text[range.clone()], &mut out) {
+                        continue;
+                    }
                     let value = self.part(text, range, place)?;
                     let shown = text[range.clone()].trim();
                     let problem = |why| {
@@ -97,6 +104,37 @@ impl<'a> Sight<'a> {
             }
         }
         Ok(Value::String(out))
+    }
+
+    /// The value of an expression that only names something that has one; any other is for the interpreter, errors too.
+    fn direct(&self, expression: &str) -> Option<Cow<'a, Value>> {
+        let mut names = Dotted::read(expression)?.names();
+        let (root, name) = (names.next()?, names.next()?);
+        let unit = self.units.get(self.unit)?;
+        let value = match root {
+            "inputs" => unit.inputs.get(name)?,
+            "vars" => unit.vars.get(name)?,
+            "each" => self.each.get(name)?,
+            "steps" if names.next()? == "outputs" => match unit.names.get(name)? {
+                Target::Step(id) => self.known.get(id)?.get(names.next()?)?,
+                Target::Items(_) | Target::Include(_) => return None,
+            },
+            "secrets" if names.next().is_none() => {
+                return Some(Cow::Owned(Value::String(runbook_steps::secret::marker(name))));
+            }
+            _ => return None,
+        };
+        names.try_fold(value, |value, name| value.as_object()?.get(name)).map(Cow::Borrowed)
+    }
+
+    /// Writes the value of such an expression, if it is one that a text can hold as it is.
+    fn put_direct(&self, expression: &str, out: &mut String) -> bool {
+        match self.direct(expression).as_deref() {
+            Some(Value::String(text)) => out.push_str(text),
+            Some(Value::Number(number)) if !number.is_f64() => out.push_str(&number.to_string()),
+            _ => return false,
+        }
+        true
     }
 
     fn part(&self, text: &str, range: &Range<usize>, place: &Place) -> Result<Item, EvalError> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::eval::EvalError;
 use super::model::{Known, Place, Source, Template, Unit};
-use super::scan::{self, Part, Reference};
+use super::scan::{self, Dotted, Part, Reference};
 use super::sight::Sight;
 use super::tree::{Data, Node};
 
@@ -100,15 +100,45 @@ impl<'a> Before<'a> {
         references.iter().map(|reference| self.reach_of(reference)).max().unwrap_or(Reach::Now)
     }
 
+    /// The latest of what the expressions in a template need.
+    pub(crate) fn reach_of_template(&self, template: &Template) -> Reach {
+        match template {
+            Template::Plain(_) => Reach::Now,
+            Template::Text { text, .. } => self.reach_of_text(text),
+            Template::List(items) => items.iter().map(|item| self.reach_of_template(item)).max().unwrap_or(Reach::Now),
+            Template::Map(entries) => {
+                entries.iter().map(|(_, item)| self.reach_of_template(item)).max().unwrap_or(Reach::Now)
+            }
+        }
+    }
+
+    fn reach_of_text(&self, text: &str) -> Reach {
+        let parts = scan::split(text).unwrap_or_default();
+        let needs = parts.into_iter().map(|part| match part {
+            Part::Literal(_) => Reach::Now,
+            Part::Expression(range) => match Dotted::read(&text[range.clone()]) {
+                Some(dotted) => {
+                    let mut names = dotted.names();
+                    self.reach_of_name(names.next().unwrap_or_default(), names.next().unwrap_or_default())
+                }
+                None => self.reach(&scan::mentions(&text[range]).references),
+            },
+        });
+        needs.max().unwrap_or(Reach::Now)
+    }
+
     fn reach_of(&self, reference: &Reference) -> Reach {
+        self.reach_of_name(&reference.path[0], reference.path.get(1).map(String::as_str).unwrap_or_default())
+    }
+
+    fn reach_of_name(&self, root: &str, name: &str) -> Reach {
         let unit = &self.units[self.unit];
-        let name = reference.path.get(1).map(String::as_str).unwrap_or_default();
         let known = |found: bool, late: bool| match (found, late) {
             (true, _) => Reach::Now,
             (_, true) => Reach::Steps,
             _ => Reach::Inputs,
         };
-        match reference.path[0].as_str() {
+        match root {
             "inputs" => known(unit.inputs.contains_key(name), unit.late_inputs.contains_key(name)),
             "vars" => known(unit.vars.contains_key(name), unit.late_vars.contains_key(name)),
             "each" => known(self.each.contains_key(name), false),
@@ -119,8 +149,14 @@ impl<'a> Before<'a> {
 
     /// The value of a template, if it can be had at once.
     pub(crate) fn value(&self, template: &Template) -> Option<Result<Value, EvalError>> {
-        let now = self.reach(&references(template)) == Reach::Now;
+        let now = self.reach_of_template(template) == Reach::Now;
         now.then(|| self.with_known(|sight| sight.template(template)))
+    }
+
+    /// The value of a text with `${{ }}`, if it can be had at once.
+    pub(crate) fn text(&self, text: &str, place: &Place) -> Option<Result<Value, EvalError>> {
+        let now = self.reach_of_text(text) == Reach::Now;
+        now.then(|| self.with_known(|sight| sight.text(text, place)))
     }
 
     /// Evaluates with nothing known of other steps.

@@ -179,7 +179,27 @@ struct Open {
 
 enum Held {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashMap<String, Range<usize>>, key: Option<(String, Range<usize>)> },
+    Map { entries: Vec<Entry>, seen: Seen, key: Option<(String, Range<usize>)> },
+}
+
+/// Which keys a map has so far. Most maps are small, and looked through faster than hashed.
+#[derive(Default)]
+struct Seen(HashMap<String, Range<usize>>);
+
+/// Maps beyond this are hashed.
+const SMALL: usize = 16;
+
+impl Seen {
+    /// Takes note of the key after some entries; where it stood before, if it did.
+    fn add(&mut self, entries: &[Entry], key: &str, span: &Range<usize>) -> Option<Range<usize>> {
+        if entries.len() < SMALL {
+            return entries.iter().rfind(|entry| entry.key == key).map(|entry| entry.key_span.clone());
+        }
+        if self.0.is_empty() {
+            self.0 = entries.iter().map(|entry| (entry.key.clone(), entry.key_span.clone())).collect();
+        }
+        self.0.insert(key.to_owned(), span.clone())
+    }
 }
 
 struct Builder<'p> {
@@ -212,7 +232,7 @@ impl<'p> Builder<'p> {
             Event::Alias(anchor) => self.alias(anchor, range),
             Event::SequenceStart(style, anchor, _) => self.open(Held::List(Vec::new()), style, anchor, range),
             Event::MappingStart(style, anchor, _) => {
-                let held = Held::Map { entries: Vec::new(), seen: HashMap::new(), key: None };
+                let held = Held::Map { entries: Vec::new(), seen: Seen::default(), key: None };
                 self.open(held, style, anchor, range)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(range),
@@ -291,9 +311,9 @@ impl<'p> Builder<'p> {
 
     /// Notes a key. A repeated one is reported with both places, and reading goes on.
     fn name_once(&mut self, text: &str, range: Range<usize>) -> Step {
-        let Some(Open { held: Held::Map { seen, key, .. }, .. }) = self.stack.last_mut() else { return Ok(()) };
+        let Some(Open { held: Held::Map { entries, seen, key }, .. }) = self.stack.last_mut() else { return Ok(()) };
         *key = Some((text.to_owned(), range.clone()));
-        if let Some(first) = seen.insert(text.to_owned(), range.clone()) {
+        if let Some(first) = seen.add(entries, text, &range) {
             let problem = Problem::at(
                 "yaml::duplicate-key",
                 &self.place(range),

@@ -7,8 +7,8 @@ use crate::plan::{Plan, StepId};
 use crate::state::fold::RunState;
 use crate::state::record::{Entry, Outcome, Record, Verdict};
 
-/// The line for an event; many events have none.
-pub(crate) fn line(plan: &Plan, event: &Event, state: &RunState, paint: Paint) -> Option<String> {
+/// The line for an event; many events have none. The plan only adds what kind a step is of.
+pub(crate) fn line(plan: Option<&Plan>, event: &Event, state: &RunState, paint: Paint) -> Option<String> {
     match event {
         Event::Notice(text) => Some(text.clone()),
         Event::Recorded(entry) => {
@@ -21,7 +21,7 @@ pub(crate) fn line(plan: &Plan, event: &Event, state: &RunState, paint: Paint) -
     }
 }
 
-fn words_for(plan: &Plan, entry: &Entry, state: &RunState, paint: Paint) -> Option<String> {
+fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint) -> Option<String> {
     match &entry.record {
         Record::Started(started) => {
             let about = about(plan, &started.step);
@@ -49,10 +49,26 @@ fn words_for(plan: &Plan, entry: &Entry, state: &RunState, paint: Paint) -> Opti
         Record::Skipped { step, why } => Some(format!("{step}  skipped  {why}")),
         Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.bad("blocked"), words::list(by))),
         Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.bad("cancelled"))),
+        Record::UndoStarted { step, attempt } => {
+            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+            Some(format!("{step}  {}{again}{}", paint.busy("undoing"), about(plan, step)))
+        }
+        Record::Undone { step, took_ms, .. } => {
+            Some(format!("{step}  {}  {}", paint.good("undone"), took(state, step, *took_ms)))
+        }
+        Record::UndoFailed(failed) => {
+            let took = span(std::time::Duration::from_millis(failed.took_ms));
+            let word = paint.bad(&format!("not undone ({})", failed.failure.class));
+            let again = failed
+                .retry_in_ms
+                .map(|millis| format!("; trying again in {}", span(std::time::Duration::from_millis(millis))));
+            Some(format!("{}  {word}  {took}  {}{}", failed.step, failed.failure.what, again.unwrap_or_default()))
+        }
         Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
         Record::Interrupted { signal } => Some(format!("{}  {signal}", paint.warn("interrupted"))),
         Record::Closed { verdict: Verdict::Holds } | Record::Opened(_) | Record::Spawned { .. } => None,
-        Record::Settled { .. } | Record::Later | Record::Closed { .. } => None,
+        Record::Performing { .. } | Record::UndoSkipped { .. } => None,
+        Record::Settled { .. } | Record::Snapshot(_) | Record::Later | Record::Closed { .. } => None,
     }
 }
 
@@ -63,7 +79,7 @@ fn took(state: &RunState, id: &StepId, last_ms: u64) -> String {
     span(whole.unwrap_or(std::time::Duration::from_millis(last_ms)))
 }
 
-fn about(plan: &Plan, id: &StepId) -> String {
-    let step = plan.steps.iter().find(|step| &step.id == id);
-    step.and_then(|step| step.work.as_ref()).map(|work| format!("  ({})", work.kind.name)).unwrap_or_default()
+fn about(plan: Option<&Plan>, id: &StepId) -> String {
+    let kind = |plan: &Plan| Some(plan.steps[plan.step(id.as_str())?].work.as_ref()?.kind.name);
+    plan.and_then(kind).map(|name| format!("  ({name})")).unwrap_or_default()
 }

@@ -9,5 +9,6 @@ pub(crate) mod live;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
 pub(crate) mod tracker;
+pub(crate) mod undo;
 pub(crate) mod view;
 pub(crate) mod words;

@@ -17,12 +17,16 @@ pub(crate) enum Standing {
     Blocked,
     Cancelled,
     Unknown,
+    /// Not part of a partial run, and never ran.
+    Left,
+    Undoing,
+    Undone,
 }
 
 impl Standing {
     /// Whether nothing more will happen to it in this run.
     pub(crate) fn ended(self) -> bool {
-        !matches!(self, Standing::Waiting | Standing::Running | Standing::Retrying)
+        !matches!(self, Standing::Waiting | Standing::Running | Standing::Retrying | Standing::Undoing)
     }
 
     /// Whether those who need it may run.
@@ -43,6 +47,9 @@ impl Standing {
             Standing::Blocked => "blocked",
             Standing::Cancelled => "cancelled",
             Standing::Unknown => "unknown",
+            Standing::Left => "left out",
+            Standing::Undoing => "undoing",
+            Standing::Undone => "undone",
         }
     }
 
@@ -50,14 +57,15 @@ impl Standing {
     pub(crate) fn mark(self) -> &'static str {
         match self {
             Standing::Waiting => "·",
-            Standing::Running => "◐",
+            Standing::Running | Standing::Undoing => "◐",
             Standing::Retrying => "↻",
             Standing::Ok | Standing::Changed => "✓",
-            Standing::Skipped => "-",
+            Standing::Skipped | Standing::Left => "-",
             Standing::Failed => "✗",
             Standing::Blocked => "⊘",
             Standing::Cancelled => "■",
             Standing::Unknown => "?",
+            Standing::Undone => "↩",
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What is said when a run has ended: the table, what failed and what to do, what came out, what to type next. Pure text.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::estimate;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{Paint, clip, count, list, pad, span};
+use super::words::{Paint, clip, count, list, pad, some, span};
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::{RunState, Status};
 
@@ -15,6 +16,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) state: &'a RunState,
     pub(crate) snapshot: &'a Snapshot,
+    /// What was asked for where that is not all of the plan, and the steps that this left out.
+    pub(crate) part: Option<(&'a str, &'a BTreeSet<StepId>)>,
     /// What the plan shows at its end.
     pub(crate) outputs: &'a Map<String, Value>,
     /// The deployment's name.
@@ -37,9 +40,13 @@ pub(crate) struct Ended<'a> {
 /// Longer outputs are cut on the screen; `-o json` has them whole.
 const LONGEST_OUTPUT: usize = 160;
 
+/// A plan with more steps is large.
+const MANY: usize = 200;
+
 /// The whole summary.
 pub(crate) fn text(ended: &Ended) -> String {
     let mut parts = vec![table(ended)];
+    parts.extend(reused(ended));
     parts.extend(failures(ended));
     parts.extend(consequences(ended));
     parts.push(headline(ended));
@@ -54,14 +61,16 @@ fn headline(ended: &Ended) -> String {
         .iter()
         .map(|&standing| snapshot.having(standing).count())
         .sum();
-    let verdict = if bad == 0 { paint.good("everything holds") } else { paint.bad(&tally(snapshot)) };
+    let good = if ended.part.is_some() { "what was asked for holds" } else { "everything holds" };
+    let verdict = if bad == 0 { paint.good(good) } else { paint.bad(&tally(snapshot)) };
     let time = match ended.simulated {
         Some(_) => format!("{} model time ({} real)", span(snapshot.elapsed), span(ended.real)),
         None => span(snapshot.elapsed),
     };
     let label = ended.simulated.map_or("", |_| " · rehearsal");
-    let steps = count(snapshot.rows.len(), "step");
+    let steps = steps_of(ended);
     let mut text = format!("{}{label} · {verdict} · {steps} in {time}\n", paint.bold(ended.deployment));
+    text.extend(partly(ended));
     if let Some(what) = ended.simulated {
         text.push_str(&format!("{}\n", paint.warn(what)));
     }
@@ -73,6 +82,28 @@ fn headline(ended: &Ended) -> String {
         text.push_str(&format!("{figures}\n{}\n", paint.dim(&clip(&ids.join(" → "), ended.width))));
     }
     text
+}
+
+/// How many steps the run was for.
+fn steps_of(ended: &Ended) -> String {
+    let all = ended.snapshot.rows.len();
+    match ended.part {
+        Some((_, left)) if !left.is_empty() => format!("{} of {}", all - left.len(), count(all, "step")),
+        _ => count(all, "step"),
+    }
+}
+
+/// That the run was not for all of the plan, and what it left out.
+fn partly(ended: &Ended) -> Option<String> {
+    let (asked, left) = ended.part?;
+    let left: Vec<&StepId> = left.iter().collect();
+    let out = if left.is_empty() { String::new() } else { format!("; left out {}", some(&left, 8)) };
+    Some(format!("{}\n", ended.paint.warn(&format!("partial run: {asked}{out}"))))
+}
+
+/// Whether a step was no part of the run.
+fn is_left_out(ended: &Ended, row: &Row) -> bool {
+    row.attempts == 0 && ended.part.is_some_and(|(_, left)| left.contains(&row.id))
 }
 
 fn tally(snapshot: &Snapshot) -> String {
@@ -91,18 +122,32 @@ fn table(ended: &Ended) -> String {
     let times = if ended.simulated.is_some() { "model time  real" } else { "took" };
     let heading = format!("  {}  {}  {}  {times}", pad("step", names), pad("outcome", 9), pad("tries", 5));
     let mut text = format!("\n{}\n", ended.paint.dim(&heading));
-    for (step, row) in ended.plan.steps.iter().zip(&ended.snapshot.rows) {
+    let rows = ended.plan.steps.iter().zip(&ended.snapshot.rows);
+    for (step, row) in rows.filter(|(_, row)| !is_left_out(ended, row)) {
         text.push_str(&table_row(ended, step, row, names));
     }
     text
 }
 
+/// In a large plan, the steps that were left alone are told in one line: the table is for what happened.
+fn is_told_in_passing(ended: &Ended, row: &Row) -> bool {
+    row.reused && ended.snapshot.rows.len() > MANY
+}
+
+fn reused(ended: &Ended) -> Option<String> {
+    let reused = ended.snapshot.rows.iter().filter(|row| is_told_in_passing(ended, row)).count();
+    (reused > 0).then(|| format!("  {}\n", ended.paint.dim(&format!("{} reused", count(reused, "step")))))
+}
+
 fn table_row(ended: &Ended, step: &Step, row: &Row, names: usize) -> String {
+    if is_told_in_passing(ended, row) {
+        return String::new();
+    }
     let paint = ended.paint;
     let word = pad(if row.reused { "reused" } else { row.standing.word() }, 9);
     let word = match row.standing {
         Standing::Ok | Standing::Changed => paint.good(&word),
-        Standing::Skipped | Standing::Waiting => paint.dim(&word),
+        Standing::Skipped | Standing::Waiting | Standing::Left => paint.dim(&word),
         _ => paint.bad(&word),
     };
     let tries = if row.attempts == 0 { String::new() } else { row.attempts.to_string() };
@@ -140,7 +185,7 @@ fn failures(ended: &Ended) -> Vec<String> {
 
 fn failure(ended: &Ended, row: &Row) -> String {
     let paint = ended.paint;
-    let step = ended.plan.steps.iter().find(|step| step.id == row.id);
+    let step = ended.plan.step(row.id.as_str()).map(|index| &ended.plan.steps[index]);
     if let Status::Unknown { why } = ended.state.status(&row.id) {
         let id = &row.id;
         let ways = format!("runbook settle {id} --done  or  runbook settle {id} --redo, then {}", ended.next);

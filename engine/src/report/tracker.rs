@@ -1,6 +1,6 @@
 //! Follows a run: what steps say of themselves, and the snapshot that the views are drawn from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,9 +15,15 @@ use crate::state::record::{Outcome, Record};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tracker {
     says: BTreeMap<StepId, String>,
+    left: BTreeSet<StepId>,
 }
 
 impl Tracker {
+    /// Follows a run that is not for these steps.
+    pub(crate) fn without(left: BTreeSet<StepId>) -> Self {
+        Self { left, ..Self::default() }
+    }
+
     /// Takes note of an event.
     pub(crate) fn on(&mut self, event: &Event) {
         match event {
@@ -41,7 +47,10 @@ impl Tracker {
     }
 
     fn row(&self, id: &StepId, state: &RunState, began: Timestamp, now: Timestamp) -> Row {
-        let standing = standing(state.status(id));
+        let standing = match standing(state.status(id)) {
+            Standing::Waiting if self.left.contains(id) => Standing::Left,
+            standing => standing,
+        };
         let run = state.current().map_or(0, |run| run.opened.run);
         let step = state.step(id);
         let mine = step.filter(|step| step.run() == run);
@@ -71,10 +80,28 @@ pub(crate) fn standing(status: &Status) -> Standing {
         Status::Blocked { .. } => Standing::Blocked,
         Status::Cancelled => Standing::Cancelled,
         Status::Unknown { .. } => Standing::Unknown,
+        Status::Undoing { .. } => Standing::Undoing,
+        Status::UndoFailed { until: Some(_) } => Standing::Retrying,
+        Status::UndoFailed { until: None } => Standing::Failed,
+        Status::Undone => Standing::Undone,
     }
 }
 
 /// The span between two times; none if the clock was set back.
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_span_is_negative_when_the_clock_is_set_back() {
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
+        assert_eq!(between(at(100), at(40)), Duration::ZERO);
+        assert_eq!(between(at(40), at(100)), Duration::from_secs(60));
+        assert_eq!(between(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
+        assert!(between(Timestamp::MIN, Timestamp::MAX) > Duration::from_secs(1));
+    }
 }

@@ -42,6 +42,15 @@ pub(crate) fn list<T: std::fmt::Display>(items: &[T]) -> String {
     }
 }
 
+/// The first few of a list: `a, b and 3 more`.
+pub(crate) fn some<T: std::fmt::Display>(items: &[T], most: usize) -> String {
+    if items.len() <= most.saturating_add(1) {
+        return list(items);
+    }
+    let shown: Vec<String> = items[..most].iter().map(ToString::to_string).collect();
+    format!("{} and {} more", shown.join(", "), items.len() - most)
+}
+
 /// Cuts a line to a width in characters, with an ellipsis.
 pub(crate) fn clip(line: &str, width: usize) -> String {
     if line.chars().count() <= width {

@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 
 use super::book::Book;
 use super::prepare::{self, Ready};
+use super::undo::recipe;
 use crate::event::Event;
 use crate::plan::eval::RenderedOutput;
 use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
-use crate::state::record::Outcome;
+use crate::state::record::{Outcome, Touches};
 
 /// How long a step may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL.
 const GENTLE: Duration = Duration::from_secs(15);
@@ -30,7 +31,7 @@ const FORCED: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) enum Ended {
     Succeeded { outcome: Outcome, outputs: Outputs },
-    Failed(Failure),
+    Failed { failure: Failure, untouched: bool },
     Cancelled { untouched: bool },
     Unknown(String),
 }
@@ -44,6 +45,10 @@ pub(crate) struct Attempt {
     pub(crate) watch: Arc<Watch>,
     /// Bounds the attempt, in model time; and whether it is the step's `deadline` rather than its `timeout`.
     pub(crate) limit: Option<(Duration, bool)>,
+    /// What it gave when it last held, if that was by doing the same: then it is only looked at, unless something is seen to lack.
+    pub(crate) before: Option<Outputs>,
+    /// Whether the user wants it done even if its `check` holds.
+    pub(crate) forced: bool,
 }
 
 /// Why the life of an attempt ended early.
@@ -65,6 +70,14 @@ impl Attempt {
 
     /// Runs the attempt. A panic in the step is a failure of the step.
     pub(crate) async fn run(self) -> Ended {
+        let ended = self.lived().await;
+        if let Ended::Failed { failure, .. } = &ended {
+            self.cx.note(&format!("failed: {}", failure.what));
+        }
+        ended
+    }
+
+    async fn lived(&self) -> Ended {
         let mut life = Box::pin(AssertUnwindSafe(self.life()).catch_unwind());
         let bound = async {
             match self.limit {
@@ -89,6 +102,7 @@ impl Attempt {
     async fn stop<T>(&self, mut life: impl Future<Output = T> + Unpin) -> Option<T> {
         self.cx.cancel.soft.cancel();
         let gently = tokio::select! {
+            biased;
             ended = within(GENTLE, &mut life) => ended,
             () = self.cx.cancel.hard.cancelled() => None,
         };
@@ -106,9 +120,13 @@ impl Attempt {
             Ok(Err(Early::Failed(failure))) if failure.class == Class::Cancelled && self.cx.cancel.asked() => {
                 self.cancelled()
             }
-            Ok(Err(Early::Failed(failure))) => Ended::Failed(failure),
-            Err(panic) => Ended::Failed(Failure::permanent(format!("step panicked: {}", panic_text(panic.as_ref())))),
+            Ok(Err(Early::Failed(failure))) => self.failed(failure),
+            Err(panic) => self.failed(Failure::permanent(format!("step panicked: {}", panic_text(panic.as_ref())))),
         }
+    }
+
+    fn failed(&self, failure: Failure) -> Ended {
+        Ended::Failed { failure, untouched: !self.watch.performs() }
     }
 
     fn cancelled(&self) -> Ended {
@@ -127,7 +145,7 @@ impl Attempt {
         };
         let last = self.watch.last();
         let what = if last.text.is_empty() { what } else { format!("{what}; last seen: {}", last.text) };
-        Ended::Failed(Failure::new(Class::Timeout, what).facts(last.facts))
+        self.failed(Failure::new(Class::Timeout, what).facts(last.facts))
     }
 
     async fn life(&self) -> Result<(Outcome, Outputs), Early> {
@@ -149,7 +167,8 @@ impl Attempt {
                 self.wait_unless(checked).await?;
                 Ok((Outcome::Ok, outputs))
             }
-            _ if checked => Ok((Outcome::Ok, Outputs::new())),
+            _ if checked => Ok((Outcome::Ok, self.before.clone().unwrap_or_default())),
+            Standing::Unknown if self.only_looks() => Ok((Outcome::Ok, self.before.clone().unwrap_or_default())),
             Standing::Unknown if self.is_uncertain() => Err(Early::Unknown(self.uncertainty())),
             Standing::Lacks(_) | Standing::InProgress(_) | Standing::Unknown => self.perform(work.as_ref()).await,
         }
@@ -157,10 +176,24 @@ impl Attempt {
 
     async fn perform(&self, work: &dyn runbook_steps::Step) -> Result<(Outcome, Outputs), Early> {
         self.watch.begin_to_perform();
+        self.announce(work).await?;
         let outputs = work.perform(&self.cx).await?;
         self.wait().await?;
         let outcome = if prepare::only_reads(self.step()) { Outcome::Ok } else { Outcome::Changed };
         Ok((outcome, outputs))
+    }
+
+    /// Writes down that the world is changed from here on, and how that can be taken back.
+    async fn announce(&self, work: &dyn runbook_steps::Step) -> Result<(), Failure> {
+        let step = self.step();
+        if prepare::only_reads(step) || prepare::touches(step) == Touches::AtOnce {
+            return Ok(());
+        }
+        let recipe = recipe::of(step, &self.ready.rendered, work, &self.cx).await;
+        match self.watch.book.performing(&step.id, self.watch.attempt, recipe) {
+            true => Ok(()),
+            false => Err(Failure::permanent("nothing was done: the journal cannot be written")),
+        }
     }
 
     /// An earlier attempt may have done it, nobody can look, and doing it twice may hurt.
@@ -176,8 +209,16 @@ impl Attempt {
         )
     }
 
+    /// It held before, and nothing says that it does not any more.
+    fn only_looks(&self) -> bool {
+        self.before.is_some() && self.step().check.is_empty()
+    }
+
     /// Whether the plan's `check` is there and all of it holds.
     async fn check_holds(&self) -> Result<bool, Failure> {
+        if self.forced && !self.cx.after_crash {
+            return Ok(false);
+        }
         for value in &self.ready.rendered.check {
             if let Verdict::Not(why) = condition(value)?.look(&self.cx).await? {
                 self.cx.note(&format!("check: {why}"));
@@ -244,7 +285,7 @@ fn lookup(value: &Value) -> Result<Lookup, Failure> {
     Lookup::read(value).map_err(|error| Failure::invalid(format!("an output cannot be read: {}", error.message)))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (_, Some(text)) => text,

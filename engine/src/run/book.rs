@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use crate::plan::StepId;
 use crate::plan::model::Known;
-use crate::state::record::{Entry, Record};
-use crate::state::{Journal, Sync};
+use crate::state::record::{Entry, Recipe, Record};
+use crate::state::{Journal, StateError, Sync};
 
 /// The journal of a run. Empty once the run has ended, so that whoever kept a handle cannot write any more.
 #[derive(Clone)]
@@ -16,12 +16,14 @@ pub(crate) struct Book {
     journal: Arc<Mutex<Option<Journal>>>,
     /// What attempts wrote, to be shown by the driver in the order in which it was written.
     written: mpsc::UnboundedSender<Entry>,
+    /// Why the first record that an attempt wrote could not be written, until the driver takes it.
+    failed: Arc<Mutex<Option<StateError>>>,
 }
 
 impl Book {
     pub(crate) fn new(journal: Journal) -> (Self, mpsc::UnboundedReceiver<Entry>) {
         let (written, receiver) = mpsc::unbounded_channel();
-        (Self { journal: Arc::new(Mutex::new(Some(journal))), written }, receiver)
+        (Self { journal: Arc::new(Mutex::new(Some(journal))), written, failed: Arc::default() }, receiver)
     }
 
     /// The journal itself. What a thread that panicked left is whole: appending changes it in one step.
@@ -36,12 +38,31 @@ impl Book {
         }
     }
 
+    /// Writes down that an attempt begins to change the world, synced: what a deployment has made must not be forgotten. False when
+    /// that cannot be written; then nothing may be changed.
+    pub(crate) fn performing(&self, step: &StepId, attempt: u32, undo: Option<Recipe>) -> bool {
+        self.write(Record::Performing { step: step.clone(), attempt, undo }, Sync::Now)
+    }
+
     /// Writes down a process group. A failure poisons the journal, and the driver meets it with its next record.
     pub(crate) fn spawned(&self, step: &StepId, attempt: u32, child: Child) {
-        let record = Record::Spawned { step: step.clone(), attempt, child };
+        self.write(Record::Spawned { step: step.clone(), attempt, child }, Sync::Soon);
+    }
+
+    fn write(&self, record: Record, sync: Sync) -> bool {
         let mut journal = self.open();
-        if let Some(Ok(entry)) = journal.as_mut().map(|journal| journal.append(record, Sync::Soon)) {
-            let _ = self.written.send(entry);
+        match journal.as_mut().map(|journal| journal.append(record, sync)) {
+            Some(Ok(entry)) => self.written.send(entry).is_ok(),
+            Some(Err(error)) => {
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                false
+            }
+            None => false,
         }
+    }
+
+    /// Why an attempt could not write: what the driver then meets itself says less.
+    pub(crate) fn take_failure(&self) -> Option<StateError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

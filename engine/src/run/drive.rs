@@ -8,27 +8,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runbook_steps::{Cancel, Class, Redactor, Secrets, World, tools};
-use tokio::sync::mpsc;
+use runbook_steps::tools::Orphan;
+use runbook_steps::{Class, Outputs, Secrets, World};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::attempt::Ended;
-use super::book::Book;
 use super::cancel::{Interrupts, Signal, Stop};
+use super::common::Common;
+use super::orphans;
 use super::prepare::{Ready, masked};
+use super::resume::Ripple;
 use super::schedule::{self, Schedule};
+use super::scribe::Scribe;
 use crate::event::Event;
 use crate::plan::Step;
 use crate::plan::{Plan, StepId};
 use crate::state::record::{self, Entry, FORMAT, Record, Verdict};
-use crate::state::{Home, Journal, RunState, StateError, Status, Sync};
+use crate::state::{Journal, RunState, StateError, Status, Sync};
 
 /// How often a watcher that asks for it is told that time passes.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Progress and output that wait to be shown; what does not fit is dropped.
-const PASSING: usize = 1024;
 
 /// All that a run needs.
 pub struct Run {
@@ -78,6 +78,10 @@ pub struct Options {
     pub only: BTreeSet<StepId>,
     /// Whether a step that holds is left alone although it would now do something else.
     pub keep_stale: bool,
+    /// What the user asked for of the above, in the user's words, for the journal.
+    pub selection: String,
+    /// Whether grouped syncs hold up the run instead of going on beside it: then the same events lead to the same journal.
+    pub sync_inline: bool,
 }
 
 impl Default for Options {
@@ -90,6 +94,8 @@ impl Default for Options {
             skip: BTreeSet::new(),
             only: BTreeSet::new(),
             keep_stale: false,
+            selection: String::new(),
+            sync_inline: false,
         }
     }
 }
@@ -140,6 +146,7 @@ pub async fn drive(run: Run) -> Result<Summary, StateError> {
     let mut driver = Driver::new(run);
     driver.begin()?;
     driver.end_orphans().await;
+    driver.redo()?;
     driver.run().await;
     driver.close()
 }
@@ -149,7 +156,7 @@ pub(super) struct Driver {
     pub(super) plan: Arc<Plan>,
     pub(super) options: Options,
     pub(super) common: Common,
-    pub(super) book: Book,
+    pub(super) scribe: Scribe,
     pub(super) schedule: Schedule,
     /// Steps that were evaluated and stand in a queue for a lock.
     pub(super) queued: HashMap<usize, Box<Ready>>,
@@ -157,34 +164,15 @@ pub(super) struct Driver {
     pub(super) attempts: JoinSet<(usize, Ended)>,
     pub(super) pauses: BinaryHeap<Reverse<(Instant, usize)>>,
     pub(super) reused: Vec<StepId>,
+    pub(super) ripple: Ripple,
     /// Whether a step that is not in `finally` was started.
     pub(super) acted: bool,
-    pub(super) passing: mpsc::Sender<Event>,
-    pub(super) wants: Wants,
+    /// Steps of an earlier run whose programs cannot be ended.
+    pub(super) haunted: HashMap<StepId, Orphan>,
     header: Header,
-    watcher: Box<dyn Watcher>,
     interrupts: Interrupts,
-    written: mpsc::UnboundedReceiver<Entry>,
-    passed: mpsc::Receiver<Event>,
     stop: Stop,
     signal: Option<Signal>,
-    broken: Option<StateError>,
-}
-
-/// What all attempts of a run have in common.
-pub(super) struct Common {
-    pub(super) run: u32,
-    pub(super) home: Home,
-    pub(super) world: Arc<World>,
-    pub(super) secrets: Arc<Secrets>,
-    pub(super) redactor: Arc<Redactor>,
-    pub(super) deployment: Arc<str>,
-    pub(super) plan_dir: Arc<Path>,
-    pub(super) state_dir: Arc<Path>,
-    /// Stops the steps.
-    pub(super) cancel: Cancel,
-    /// Stops those of `finally`, which the first signal leaves alone.
-    pub(super) cancel_finally: Cancel,
 }
 
 /// A step's attempts in this run.
@@ -198,6 +186,7 @@ pub(super) struct Track {
 /// What the loop hears.
 enum Heard {
     Signal(Signal),
+    Synced(Result<(), StateError>),
     Ended(Result<(usize, Ended), JoinError>),
     Due,
     Written(Entry),
@@ -214,20 +203,8 @@ impl Driver {
             let took: Vec<Duration> = plan.steps.iter().map(Step::typical).collect();
             schedule::ways(&plan.graph, &took)
         };
-        let common = Common {
-            run: journal.state().current().map_or(1, |run| run.opened.run + 1),
-            home: journal.home().clone(),
-            redactor: Arc::new(secrets.redactor()),
-            deployment: journal.home().deployment().into(),
-            plan_dir: plan.dir.as_path().into(),
-            state_dir: journal.home().path().into(),
-            cancel: Cancel::default(),
-            cancel_finally: Cancel::default(),
-            world,
-            secrets,
-        };
-        let (book, written) = Book::new(journal);
-        let (passing, passed) = mpsc::channel(PASSING);
+        let common = Common::new(&journal, world, secrets, &plan.dir);
+        let scribe = Scribe::new(journal, watcher, Arc::clone(&common.redactor), options.sync_inline);
         Self {
             schedule: Schedule::new(&plan.graph, priority, finally, options.parallel),
             queued: HashMap::new(),
@@ -235,69 +212,75 @@ impl Driver {
             attempts: JoinSet::new(),
             pauses: BinaryHeap::new(),
             reused: Vec::new(),
+            ripple: Ripple::new(count),
             acted: false,
-            wants: watcher.wants(),
+            haunted: HashMap::new(),
             stop: Stop::No,
             signal: None,
-            broken: None,
             plan,
             options,
             common,
-            book,
-            passing,
+            scribe,
             header,
-            watcher,
             interrupts,
-            written,
-            passed,
         }
     }
 
-    /// Writes the header and what the user asked for, synced: from here on the world may be touched.
+    /// Writes the header, synced: from here on the world may be touched.
     fn begin(&mut self) -> Result<(), StateError> {
         let opened = Record::Opened(self.opened());
-        self.append(opened, Sync::Soon)?;
-        for step in std::mem::take(&mut self.options.redo) {
-            self.append(Record::Settled { step, done: false }, Sync::Soon)?;
+        self.scribe.append(opened, Sync::Soon)?;
+        self.scribe.sync()
+    }
+
+    /// Writes that the user wants steps done again: after their orphans have ended, because a settled step has none.
+    fn redo(&mut self) -> Result<(), StateError> {
+        for step in self.options.redo.clone() {
+            self.scribe.append(Record::Settled { step, done: false, outputs: Outputs::new() }, Sync::Soon)?;
         }
-        self.sync()
+        self.scribe.sync()
     }
 
     fn opened(&self) -> record::Opened {
-        let file = std::path::absolute(&self.plan.file).unwrap_or_else(|_| self.plan.file.clone());
         record::Opened {
             format: FORMAT,
             run: self.common.run,
             command: self.header.command.clone(),
             plan: self.plan.name.clone(),
-            file: file.display().to_string(),
+            file: absolute(&self.plan.file),
             digest: self.plan.digest.clone(),
             inputs: masked(&self.common.redactor, self.plan.inputs.clone()),
             version: self.header.version.clone(),
             who: self.header.who.clone(),
             pid: std::process::id(),
+            mark: self.common.mark.clone(),
             simulated: self.common.world.simulated.clone(),
+            selection: self.options.selection.clone(),
+            home: absolute(&self.common.state_dir),
         }
     }
 
-    /// Ends what an earlier run left running, before its steps may start again.
+    /// Ends what an earlier run left running, before its steps may start again. A step whose programs cannot be ended does not.
     async fn end_orphans(&mut self) {
-        let clock = self.common.world.clock;
-        let orphans = self.with_state(|state| {
-            let flights = state.steps().filter_map(|(id, step)| Some((id, step.in_flight()?)));
-            let children =
-                flights.flat_map(|(id, flight)| flight.children.iter().map(|child| (id.clone(), child.clone())));
-            children.filter(|(_, child)| tools::still_running(child)).collect::<Vec<_>>()
-        });
-        let ending = orphans.into_iter().map(|(id, child)| async move {
-            let gone = tools::end_group(&child, clock).await;
-            match gone {
-                true => format!("`{id}` had left `{}` (pid {}) running; it was ended", child.program, child.pid),
-                false => format!("`{id}` left `{}` (pid {}) running, and it cannot be ended", child.program, child.pid),
+        let state = self.scribe.with_state(RunState::clone);
+        for orphan in orphans::end(&state, self.common.world.clock).await {
+            let Orphan { pid, program, step, gone } = &orphan;
+            self.scribe.notice(&format!("`{step}` had left `{program}` (pid {pid}) running; {}", orphan.fate()));
+            if !gone {
+                self.haunted.insert(StepId::from(step.as_str()), orphan);
             }
-        });
-        for notice in futures::future::join_all(ending).await {
-            self.notice(notice);
+        }
+    }
+
+    /// Says what steps have left running on purpose: nobody ends it, and nobody else knows of it.
+    fn tell_leftovers(&mut self) {
+        if !self.acted {
+            return;
+        }
+        for Orphan { pid, program, step, .. } in orphans::left_by(&self.common.mark) {
+            self.scribe.notice(&format!(
+                "`{step}` leaves `{program}` (pid {pid}) running: it has left the step's process group"
+            ));
         }
     }
 
@@ -310,27 +293,34 @@ impl Driver {
             if over || self.stop == Stop::Leave {
                 return;
             }
+            self.scribe.group.mind();
             match self.listen(&mut ticker).await {
                 Heard::Signal(signal) => self.interrupt(signal),
-                Heard::Ended(ended) => self.ended(ended),
+                Heard::Synced(result) => {
+                    let held = self.scribe.held(result);
+                    self.go_on_if(held);
+                }
+                Heard::Ended(ended) => self.all_ended(ended),
                 Heard::Due => self.wake(),
-                Heard::Written(entry) => self.show(&Event::Recorded(entry)),
-                Heard::Passing(event) => self.show(&event),
-                Heard::Tick => self.tick(),
+                Heard::Written(entry) => self.scribe.show(&Event::Recorded(entry)),
+                Heard::Passing(event) => self.scribe.show(&event),
+                Heard::Tick => self.scribe.tick(),
             }
         }
     }
 
     async fn listen(&mut self, ticker: &mut tokio::time::Interval) -> Heard {
         let due = self.pauses.peek().map(|Reverse((at, _))| *at);
-        let ticks = self.wants.ticks && !self.attempts.is_empty();
+        let ticks = self.scribe.wants.ticks && !self.attempts.is_empty();
         tokio::select! {
             biased;
             signal = self.interrupts.next() => Heard::Signal(signal),
+            result = self.scribe.group.synced() => Heard::Synced(result),
             Some(ended) = self.attempts.join_next() => Heard::Ended(ended),
             () = until(due) => Heard::Due,
-            Some(entry) = self.written.recv() => Heard::Written(entry),
-            Some(event) = self.passed.recv() => Heard::Passing(event),
+            // Who only wants to see where things stand sees it with the next record.
+            Some(entry) = self.scribe.written.recv(), if self.scribe.wants.output => Heard::Written(entry),
+            Some(event) = self.scribe.passed.recv() => Heard::Passing(event),
             _ = ticker.tick(), if ticks => Heard::Tick,
         }
     }
@@ -368,93 +358,37 @@ impl Driver {
         }
     }
 
-    /// Writes a record, folds it, shows it. If it cannot be written, nothing more is started, and what runs is let finish.
+    /// Writes a record. If it cannot be written, nothing more is started, and what runs is let finish.
     pub(super) fn record(&mut self, record: Record) -> bool {
-        if self.broken.is_some() {
-            return false;
-        }
-        let result = self.append(record, Sync::Soon);
-        self.held(result)
+        let written = self.scribe.record(record);
+        self.go_on_if(written)
     }
 
     /// Syncs what was written.
     pub(super) fn synced(&mut self) -> bool {
-        let result = self.sync();
-        self.held(result)
+        let synced = self.scribe.synced();
+        self.go_on_if(synced)
     }
 
-    fn held(&mut self, result: Result<(), StateError>) -> bool {
-        let Err(error) = result else { return true };
-        if self.broken.is_none() {
-            self.notice(format!("{error}; nothing new is started, what runs is let finish"));
+    fn go_on_if(&mut self, stored: bool) -> bool {
+        if !stored {
             self.schedule.halt();
-            self.broken = Some(error);
         }
-        false
-    }
-
-    fn sync(&self) -> Result<(), StateError> {
-        self.book.open().as_ref().map_or(Ok(()), Journal::flush)
-    }
-
-    fn append(&mut self, record: Record, sync: Sync) -> Result<(), StateError> {
-        let book = self.book.clone();
-        let mut journal = book.open();
-        let Some(journal) = journal.as_mut() else { return Ok(()) };
-        let entry = journal.append(record, sync)?;
-        // What attempts wrote before it is shown before it: nobody writes while we hold the journal.
-        while let Ok(earlier) = self.written.try_recv() {
-            self.watcher.on(&Event::Recorded(earlier), journal.state());
-        }
-        self.watcher.on(&Event::Recorded(entry), journal.state());
-        Ok(())
-    }
-
-    fn show(&mut self, event: &Event) {
-        if let Some(journal) = self.book.open().as_ref() {
-            self.watcher.on(event, journal.state());
-        }
-    }
-
-    /// Shows what steps have said so far, so that it comes before their end.
-    pub(super) fn show_passing(&mut self) {
-        while let Ok(event) = self.passed.try_recv() {
-            self.show(&event);
-        }
-    }
-
-    pub(super) fn notice(&mut self, text: String) {
-        self.show(&Event::Notice(text));
-    }
-
-    fn tick(&mut self) {
-        if let Some(journal) = self.book.open().as_ref() {
-            self.watcher.tick(journal.state());
-        }
-    }
-
-    pub(super) fn with_state<T: Default>(&self, look: impl FnOnce(&RunState) -> T) -> T {
-        self.book.open().as_ref().map(|journal| look(journal.state())).unwrap_or_default()
+        stored
     }
 
     /// Ends the run: gives up what still waited to be tried again, says how it ended, syncs.
     fn close(mut self) -> Result<Summary, StateError> {
         self.give_up_pauses();
+        self.tell_leftovers();
         let verdict = self.verdict();
         // Steps that a third signal left running have no end, so the run has none either: the next one looks at them first.
-        if self.stop != Stop::Leave {
-            self.record(Record::Closed { verdict });
-        }
-        self.synced();
-        if let Some(error) = self.broken {
-            return Err(error);
-        }
-        let journal = self.book.open().take().expect("only the end of a run takes the journal");
+        let journal = self.scribe.close((self.stop != Stop::Leave).then_some(verdict))?;
         Ok(Summary { verdict, signal: self.signal, run: self.common.run, reused: self.reused, journal })
     }
 
     fn give_up_pauses(&mut self) {
-        let failures = self.with_state(|state| {
+        let failures = self.scribe.with_state(|state| {
             let steps = state.steps().filter_map(|(id, step)| match step.status() {
                 Status::Retrying { attempt, .. } => {
                     Some((id.clone(), *attempt, step.failure()?.clone(), step.took_ms()))
@@ -464,7 +398,9 @@ impl Driver {
             steps.collect::<Vec<_>>()
         });
         for (step, attempt, failure, took_ms) in failures {
-            self.record(Record::Failed(record::Failed { step, attempt, failure, retry_in_ms: None, took_ms }));
+            let (retry_in_ms, untouched) = (None, true);
+            let given_up = record::Failed { step, attempt, failure, retry_in_ms, took_ms, untouched };
+            self.record(Record::Failed(given_up));
         }
     }
 
@@ -473,13 +409,19 @@ impl Driver {
             return Verdict::Interrupted;
         }
         let chosen = |id: &StepId| self.options.only.is_empty() || self.options.only.contains(id);
-        self.with_state(|state| {
-            let verdicts =
-                self.plan.steps.iter().filter(|step| chosen(&step.id)).map(|step| verdict_of(state, &step.id));
-            Some(verdicts.fold(Verdict::Holds, worse))
-        })
-        .unwrap_or(Verdict::Failed)
+        self.scribe
+            .with_state(|state| {
+                let verdicts =
+                    self.plan.steps.iter().filter(|step| chosen(&step.id)).map(|step| verdict_of(state, &step.id));
+                Some(verdicts.fold(Verdict::Holds, worse))
+            })
+            .unwrap_or(Verdict::Failed)
     }
+}
+
+/// A path as the journal has it: whoever reads it may stand elsewhere.
+pub(super) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// What one step means for the run.

@@ -6,19 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runbook_steps::Context;
+use runbook_steps::tools::Orphan;
+use runbook_steps::{Context, Failure, Outputs};
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, Watch};
+use super::common::This;
 use super::drive::Driver;
 use super::prepare::{self, Prepared, Ready};
+use super::resume::{has_changed, lookable};
 use super::schedule::{Ended, Next};
-use crate::event::Event;
 use crate::plan::StepId;
 use crate::plan::model::Step;
-use crate::state::log::{OnLine, StepLog};
 use crate::state::record::{Failed, Record, Started};
-use crate::state::{Journal, fingerprint};
+use crate::state::{Journal, RunState, fingerprint};
 
 /// A step whose start is in the journal.
 struct Launch {
@@ -30,9 +31,17 @@ struct Launch {
 /// What becomes of a step that is evaluated for the first time in a run.
 enum Turn {
     Skip(String),
-    Refuse(runbook_steps::Failure),
+    Refuse(Failure),
     Reuse,
-    Run { ready: Box<Ready>, changes: Vec<String> },
+    Run {
+        ready: Box<Ready>,
+        changes: Vec<String>,
+    },
+    /// It holds as it is, but something that it stands on changed.
+    Look {
+        ready: Box<Ready>,
+        by: usize,
+    },
 }
 
 impl Driver {
@@ -42,7 +51,7 @@ impl Driver {
         let mut must_sync = false;
         while let Some(next) = self.schedule.next_move() {
             let Some((index, ready)) = self.take_up(next) else { continue };
-            must_sync |= !prepare::recoverable(&self.plan.steps[index]);
+            must_sync |= !prepare::recoverable(&self.plan.steps[index], &ready);
             launches.extend(self.write_start(index, ready));
         }
         self.tell_blocked();
@@ -75,6 +84,7 @@ impl Driver {
     fn evaluate(&mut self, index: usize) -> Option<Box<Ready>> {
         let plan = Arc::clone(&self.plan);
         let step = &plan.steps[index];
+        self.feel(index);
         if self.tracks[index].attempt == 0 && !self.options.only.is_empty() && !self.options.only.contains(&step.id) {
             self.schedule.finished(index, Ended::Skipped);
             return None;
@@ -82,8 +92,12 @@ impl Driver {
         match self.turn(index, step) {
             Turn::Run { ready, changes } => {
                 if !changes.is_empty() {
-                    self.notice(format!("`{}` runs again: {}", step.id, changes.join("; ")));
+                    self.scribe.notice(&format!("`{}` runs again: {}", step.id, changes.join("; ")));
                 }
+                return Some(ready);
+            }
+            Turn::Look { ready, by } => {
+                self.scribe.notice(&format!("`{}` is looked at again: `{}` changed", step.id, plan.steps[by].id));
                 return Some(ready);
             }
             Turn::Reuse => {
@@ -99,14 +113,26 @@ impl Driver {
         None
     }
 
-    fn turn(&self, index: usize, step: &Step) -> Turn {
-        if self.options.skip.contains(&step.id) {
-            return Turn::Skip("left out by --skip".to_owned());
+    /// Takes note of changes in this run that a step stands on.
+    fn feel(&mut self, index: usize) {
+        if !self.acted {
+            return;
         }
-        let book = self.book.open();
+        let book = self.scribe.book();
+        let Some(state) = book.as_ref().map(Journal::state) else { return };
+        let changed = |need: usize| has_changed(state, &self.plan.steps[need].id, self.common.run);
+        self.ripple.feel(&self.plan.graph, index, changed);
+    }
+
+    fn turn(&self, index: usize, step: &Step) -> Turn {
+        let book = self.scribe.book();
         let Some(state) = book.as_ref().map(Journal::state) else {
             return Turn::Skip("the run has ended".to_owned());
         };
+        if self.options.skip.contains(&step.id) {
+            let holds = state.step(&step.id).is_some_and(|step| step.done().is_some());
+            return if holds { Turn::Reuse } else { Turn::Skip("left out by --skip".to_owned()) };
+        }
         let ready = match prepare::prepare(&self.plan, step, state.known(), &self.common.redactor) {
             Prepared::Ready(ready) => ready,
             Prepared::Unwanted(why) => return Turn::Skip(why),
@@ -117,7 +143,13 @@ impl Driver {
         // What `finally` does belongs to the end of each run that did something.
         let again = step.finally && self.acted;
         if changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again {
-            return Turn::Reuse;
+            return match self.ripple.reaches(index).filter(|_| lookable(step)) {
+                Some(by) => Turn::Look { ready, by },
+                None => Turn::Reuse,
+            };
+        }
+        if let Some(orphan) = self.haunted.get(&step.id) {
+            return Turn::Refuse(still_at_it(orphan));
         }
         match prepare::unmet(step, state.known()) {
             Some(failure) => Turn::Refuse(failure),
@@ -126,9 +158,16 @@ impl Driver {
     }
 
     /// A step that fails before it could be started.
-    fn refuse(&mut self, index: usize, step: &StepId, failure: runbook_steps::Failure) {
+    fn refuse(&mut self, index: usize, step: &StepId, failure: Failure) {
         let failure = self.explained(index, failure);
-        self.record(Record::Failed(Failed { step: step.clone(), attempt: 0, failure, retry_in_ms: None, took_ms: 0 }));
+        self.record(Record::Failed(Failed {
+            step: step.clone(),
+            attempt: 0,
+            failure,
+            retry_in_ms: None,
+            took_ms: 0,
+            untouched: true,
+        }));
         self.fail(index);
     }
 
@@ -136,14 +175,16 @@ impl Driver {
         let plan = Arc::clone(&self.plan);
         let step = &plan.steps[index];
         let attempt = self.tracks[index].attempt + 1;
-        // What is in flight now is from an earlier run, or an attempt of this one would be running.
-        let after_crash = attempt == 1
-            && self.with_state(|state| state.step(&step.id).is_some_and(|step| step.in_flight().is_some()));
+        // What is in flight now is from an earlier run, or an attempt of this one would be running. An attempt that failed before it
+        // did anything leaves it so.
+        let after_crash =
+            self.scribe.with_state(|state| state.step(&step.id).is_some_and(|step| step.in_flight().is_some()));
         let started = Started {
             step: step.id.clone(),
             attempt,
             fingerprint: ready.fingerprint.clone(),
-            recoverable: prepare::recoverable(step),
+            recoverable: prepare::recoverable(step, &ready),
+            touches: prepare::touches(step),
         };
         if !self.record(Record::Started(started)) {
             self.schedule.finished(index, Ended::NotRun);
@@ -163,43 +204,27 @@ impl Driver {
         let (watch, cx) = self.surroundings(index, after_crash);
         let spent = cx.clock().model_span(now - first);
         let limit = limit(&self.plan.steps[index], spent);
-        let attempt = Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit };
+        let before = self.before(&self.plan.steps[index]);
+        let forced = self.options.redo.contains(&self.plan.steps[index].id);
+        let attempt = Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced };
         self.attempts.spawn(async move { (index, attempt.run().await) });
+    }
+
+    /// What a step gave when it last held, if it is only looked at again. What `finally` does is done again, not looked at.
+    fn before(&self, step: &Step) -> Option<Outputs> {
+        let before = |state: &RunState| state.step(&step.id)?.before().map(|done| done.outputs.clone());
+        if step.finally { None } else { self.scribe.with_state(before) }
     }
 
     fn surroundings(&self, index: usize, after_crash: bool) -> (Arc<Watch>, Context) {
         let (step, common) = (&self.plan.steps[index], &self.common);
         let attempt = self.tracks[index].attempt;
-        let (book, passing) = (self.book.clone(), self.passing.clone());
-        let watch = Arc::new(Watch::new(step.id.clone(), attempt, book, passing, Arc::clone(&common.redactor)));
-        let path = common.home.log_path(&step.id, common.run, attempt);
+        let watch = Arc::new(self.scribe.watch(&step.id, attempt));
         let cancel = if step.finally { &common.cancel_finally } else { &common.cancel };
-        let cx = Context {
-            world: Arc::clone(&common.world),
-            cancel: cancel.child(),
-            log: Arc::new(StepLog::new(path, Arc::clone(&common.redactor), self.on_line(&step.id))),
-            observer: Arc::clone(&watch) as Arc<dyn runbook_steps::Observer>,
-            secrets: Arc::clone(&common.secrets),
-            redactor: Arc::clone(&common.redactor),
-            step: step.id.as_str().into(),
-            attempt,
-            deployment: Arc::clone(&common.deployment),
-            plan_dir: Arc::clone(&common.plan_dir),
-            state_dir: Arc::clone(&common.state_dir),
-            after_crash,
-        };
+        let this = This { step: &step.id, attempt, cancel, after_crash };
+        let observer = Arc::clone(&watch) as Arc<dyn runbook_steps::Observer>;
+        let cx = common.surround(&this, observer, &self.scribe);
         (watch, cx)
-    }
-
-    fn on_line(&self, step: &StepId) -> Option<OnLine> {
-        if !self.wants.output {
-            return None;
-        }
-        let (step, passing) = (step.clone(), self.passing.clone());
-        Some(Box::new(move |stream, line| {
-            // A watcher that is behind misses lines; the log has them.
-            let _ = passing.try_send(Event::Output { step: step.clone(), stream, line: line.to_owned() });
-        }))
     }
 
     pub(super) fn tell_blocked(&mut self) {
@@ -209,6 +234,14 @@ impl Driver {
             self.record(Record::Blocked { step, by });
         }
     }
+}
+
+/// Two copies of a step at once are worse than none.
+fn still_at_it(orphan: &Orphan) -> Failure {
+    let Orphan { pid, program, .. } = orphan;
+    let what = format!("`{program}` (pid {pid}) of an earlier run is still at it, and cannot be ended");
+    Failure::permanent(what)
+        .fix(format!("see what it hangs on (`ps -o stat,wchan:30,args {pid}`), end it, and continue"))
 }
 
 /// What bounds an attempt: its timeout, or what is left of the step's deadline if that is less.

@@ -16,9 +16,17 @@ use crate::plan::StepId;
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Driver {
-    /// An attempt has ended.
-    pub(super) fn ended(&mut self, ended: Result<(usize, Ended), JoinError>) {
-        self.show_passing();
+    /// An attempt has ended, and others perhaps meanwhile: what follows from all of them is then written, and synced, at once.
+    pub(super) fn all_ended(&mut self, first: Result<(usize, Ended), JoinError>) {
+        let mut next = Some(first);
+        while let Some(ended) = next {
+            self.ended(ended);
+            next = self.attempts.try_join_next();
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(usize, Ended), JoinError>) {
+        self.scribe.show_passing();
         // A panic of a step is caught inside the attempt; one that is not is a bug of the engine, and must be seen as one.
         let (index, ended) = match ended {
             Ok(ended) => ended,
@@ -27,7 +35,7 @@ impl Driver {
         let step = self.plan.steps[index].id.clone();
         match ended {
             Ended::Succeeded { outcome, outputs } => self.succeeded(index, outcome, outputs),
-            Ended::Failed(failure) => self.failed(index, failure),
+            Ended::Failed { failure, untouched } => self.failed(index, failure, untouched),
             Ended::Cancelled { untouched } => {
                 let attempt = self.tracks[index].attempt;
                 self.store(Record::Cancelled { step, attempt, untouched });
@@ -54,11 +62,11 @@ impl Driver {
         Succeeded { step, attempt, outcome, outputs, took_ms: self.took_ms(index), note }
     }
 
-    fn failed(&mut self, index: usize, failure: Failure) {
+    fn failed(&mut self, index: usize, failure: Failure, untouched: bool) {
         let failure = self.explained(index, failure);
         if let Decision::Again { after } = self.decide(index, &failure) {
             let pause = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            self.store(self.failure(index, failure, Some(pause)));
+            self.store(self.failure(index, failure, Some(pause), untouched));
             self.schedule.pause(index);
             let at = Instant::now() + self.common.world.clock.real_span(after);
             self.pauses.push(Reverse((at, index)));
@@ -71,13 +79,14 @@ impl Driver {
             self.schedule.finished(index, schedule::Ended::Succeeded);
             return;
         }
-        self.store(self.failure(index, failure, None));
+        self.store(self.failure(index, failure, None, untouched));
         self.fail(index);
     }
 
-    fn failure(&self, index: usize, failure: Failure, retry_in_ms: Option<u64>) -> Record {
+    fn failure(&self, index: usize, failure: Failure, retry_in_ms: Option<u64>, untouched: bool) -> Record {
         let (step, attempt) = (self.plan.steps[index].id.clone(), self.tracks[index].attempt);
-        Record::Failed(Failed { step, attempt, failure, retry_in_ms, took_ms: self.took_ms(index) })
+        let took_ms = self.took_ms(index);
+        Record::Failed(Failed { step, attempt, failure, retry_in_ms, took_ms, untouched })
     }
 
     fn decide(&self, index: usize, failure: &Failure) -> Decision {
@@ -120,11 +129,12 @@ impl Driver {
         took.map_or(0, |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Writes how a step ended. If that cannot be stored, it is at least said.
+    /// Writes how a step ended. If that cannot be stored, all of it is at least said: it is redacted already.
     fn store(&mut self, record: Record) {
-        let said = format!("{}, but that could not be stored", in_words(&record));
+        let unstored = record.clone();
         if !self.record(record) {
-            self.notice(said);
+            let whole = serde_json::to_string(&unstored).unwrap_or_default();
+            self.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
         }
     }
 }

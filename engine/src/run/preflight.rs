@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use runbook_steps::{Redactor, World};
 use serde_json::Value;
 
-use super::prepare::{Prepared, prepare};
-use super::resume::{Fate, verdicts};
+use super::prepare::{Prepared, only_reads, prepare};
+use super::resume::Fate;
 use crate::plan::model::{Known, OutputRule, Step, Template};
 use crate::plan::{Plan, StepId};
 use crate::state::RunState;
@@ -23,10 +23,10 @@ pub struct Missing {
     pub steps: Vec<StepId>,
 }
 
-/// Every program that a step which will run needs and that the world's PATH lacks, by name.
-pub fn missing_programs(plan: &Plan, world: &World, state: &RunState) -> Vec<Missing> {
+/// Every program that a step which will run needs and that the world's PATH lacks, by name. `fates` say what will run.
+pub fn missing_programs(plan: &Plan, world: &World, state: &RunState, fates: &[(StepId, Fate)]) -> Vec<Missing> {
     let mut users: BTreeMap<String, Vec<StepId>> = BTreeMap::new();
-    for step in to_run(plan, state) {
+    for step in to_run(plan, fates) {
         for program in programs(plan, step, state.known()) {
             users.entry(program).or_default().push(step.id.clone());
         }
@@ -36,9 +36,23 @@ pub fn missing_programs(plan: &Plan, world: &World, state: &RunState) -> Vec<Mis
 }
 
 /// The names of the secrets that steps which will run mention.
-pub fn needed_secrets(plan: &Plan, state: &RunState) -> BTreeSet<String> {
+pub fn needed_secrets(plan: &Plan, state: &RunState, fates: &[(StepId, Fate)]) -> BTreeSet<String> {
+    secrets_of(plan, to_run(plan, fates), state)
+}
+
+/// Whether looking at a step may start programs: those of kinds that observe, and those of steps that only read.
+pub(crate) fn starts_programs_to_look(step: &Step) -> bool {
+    step.work.as_ref().is_some_and(|work| work.kind.observes) || only_reads(step)
+}
+
+/// The names of the secrets that steps mention.
+pub(crate) fn secrets_of<'p>(
+    plan: &Plan,
+    steps: impl IntoIterator<Item = &'p Step>,
+    state: &RunState,
+) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for step in to_run(plan, state) {
+    for step in steps {
         match prepare(plan, step, state.known(), &Redactor::default()) {
             Prepared::Unwanted(_) => {}
             Prepared::Ready(ready) => {
@@ -53,9 +67,9 @@ pub fn needed_secrets(plan: &Plan, state: &RunState) -> BTreeSet<String> {
     names
 }
 
-fn to_run<'p>(plan: &'p Plan, state: &RunState) -> impl Iterator<Item = &'p Step> {
-    let fates: BTreeMap<StepId, Fate> = verdicts(plan, state, state.known()).into_iter().collect();
-    plan.steps.iter().filter(move |step| !matches!(fates.get(&step.id), Some(Fate::Reuse | Fate::Skip)))
+fn to_run<'p>(plan: &'p Plan, fates: &[(StepId, Fate)]) -> impl Iterator<Item = &'p Step> {
+    let awake = fates.iter().filter(|(_, fate)| !fate.rests());
+    awake.filter_map(|(id, _)| plan.step(id.as_str())).map(|index| &plan.steps[index])
 }
 
 fn programs(plan: &Plan, step: &Step, known: &Known) -> Vec<String> {
@@ -80,7 +94,7 @@ fn as_text(template: &Template) -> Value {
 }
 
 /// The secrets whose markers a value holds.
-fn marked(value: &Value, names: &mut BTreeSet<String>) {
+pub(crate) fn marked(value: &Value, names: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
             let markers = text.split("«secret:").skip(1).filter_map(|rest| rest.split_once('»'));

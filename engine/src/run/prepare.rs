@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::plan::eval::{EvalError, Rendered};
 use crate::plan::model::{Known, Step};
 use crate::state::fingerprint::fingerprint;
-use crate::state::record::Fingerprint;
+use crate::state::record::{Fingerprint, Touches};
 
 /// What a step is when its needs have ended.
 #[derive(Debug)]
@@ -55,9 +55,8 @@ fn ready(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Result
         })?),
     };
     let files = work.as_ref().map(|work| work.files()).unwrap_or_default();
-    let mut print = fingerprint(step, &rendered, &files, &plan.dir);
-    print.0.values_mut().for_each(|part| redactor.mask_value(part));
-    Ok(Ready { rendered, work, fingerprint: print })
+    let fingerprint = fingerprint(step, &rendered, &files, &plan.dir).masked(redactor);
+    Ok(Ready { rendered, work, fingerprint })
 }
 
 /// A step's `with` and what a person answered to it. The answers are no part of the fingerprint: they are given once.
@@ -90,9 +89,14 @@ pub(crate) fn refusal(error: &EvalError) -> Failure {
     }
 }
 
+/// Whether a step is of a kind that changes nothing.
+pub(crate) fn kind_reads(step: &Step) -> bool {
+    step.work.as_ref().is_none_or(|work| work.kind.effect == Effect::Reads)
+}
+
 /// Whether a step changes nothing.
 pub(crate) fn only_reads(step: &Step) -> bool {
-    step.read_only || step.work.as_ref().is_none_or(|work| work.kind.effect == Effect::Reads)
+    step.read_only || kind_reads(step)
 }
 
 /// Whether doing a step again is safe even if nobody can look.
@@ -101,8 +105,18 @@ pub(crate) fn repeatable(step: &Step) -> bool {
 }
 
 /// Whether a crash in the middle of a step can be settled without a person.
-pub(crate) fn recoverable(step: &Step) -> bool {
-    repeatable(step) || !step.check.is_empty() || step.work.as_ref().is_none_or(|work| work.kind.observes)
+pub(crate) fn recoverable(step: &Step, ready: &Ready) -> bool {
+    let observes = step.work.as_ref().is_none_or(|work| work.kind.observes);
+    let can_look = observes && ready.work.as_ref().is_none_or(|work| work.can_look());
+    repeatable(step) || !step.check.is_empty() || can_look
+}
+
+/// When an attempt of a step begins to change the world: said by a record of its own where it looks first, or where what it makes
+/// can be taken back by a recipe that belongs into that record.
+pub(crate) fn touches(step: &Step) -> Touches {
+    let looks = !step.check.is_empty() || step.work.as_ref().is_none_or(|work| work.kind.observes);
+    let has_recipe = step.undo.as_ref().is_some_and(|undo| undo.work.is_some());
+    if only_reads(step) || looks || has_recipe { Touches::WhenSaid } else { Touches::AtOnce }
 }
 
 /// A value with every secret masked, whatever it serializes to.

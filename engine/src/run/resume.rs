@@ -1,11 +1,19 @@
-//! What becomes of each step when a deployment is continued.
+//! What becomes of each step when a deployment is continued: decided before anything runs, from the plan and the journal.
+//!
+//! Also here, because a run decides it by the same words: whether a step that holds is looked at again after what it stands on has
+//! changed. Pure but for the files that fingerprints cover.
+
+use std::borrow::Cow;
 
 use runbook_steps::Redactor;
 
-use super::prepare::{Prepared, prepare};
-use crate::plan::model::{Known, Step};
+use super::drive::Options;
+use super::prepare::{Prepared, only_reads, prepare};
+use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::differences;
+use crate::state::fold::Done;
+use crate::state::record::Outcome;
 use crate::state::{RunState, Status, StepState};
 
 /// What becomes of a step.
@@ -19,43 +27,178 @@ pub enum Fate {
     New,
     /// It was in the middle when the engine died or was stopped: it is looked at first.
     InFlight,
+    /// It holds, but this step, on which it stands, runs again and may change: then it is looked at.
+    Look(StepId),
     /// It ran and did not end well: it runs again. How it ended, in one word.
     Again(&'static str),
-    /// It would be skipped: its `when` is false.
+    /// It holds and runs again all the same: the user said so, or it belongs to the end of every run that does something.
+    Redo,
+    /// It would be skipped: its `when` is false, or the user said so.
     Skip,
+    /// The user asked for other steps: it stays as it is.
+    Left,
     /// It is in the journal and no longer in the plan.
     Gone,
 }
 
-/// The fate of every step of the plan, in an order in which they can run, and of those that are gone. What depends on outputs is
-/// judged by those of earlier runs, so a step behind one that runs again may still turn out otherwise.
-pub fn verdicts(plan: &Plan, state: &RunState, known: &Known) -> Vec<(StepId, Fate)> {
-    let redactor = Redactor::default();
-    let ordered = plan.graph.order.iter().map(|index| &plan.steps[*index]);
+impl Fate {
+    /// Whether the step is left as it is, or out, so that nothing is needed for it.
+    pub fn rests(&self) -> bool {
+        matches!(self, Fate::Reuse | Fate::Skip | Fate::Left | Fate::Gone)
+    }
+
+    /// Whether the step runs for sure, so that what it gives may come out otherwise.
+    fn runs(&self) -> bool {
+        !self.rests() && !matches!(self, Fate::Look(_))
+    }
+}
+
+/// The fate of every step of the plan, in an order in which they can run, and of those that are gone.
+///
+/// A step that uses outputs of one that runs again counts as stale: whether it has to run is known only when those have come out.
+pub fn verdicts(plan: &Plan, state: &RunState, options: &Options, redactor: &Redactor) -> Vec<(StepId, Fate)> {
+    let mut outlook = Outlook::new(plan, state, options, redactor);
+    let (last, first): (Vec<usize>, Vec<usize>) =
+        plan.graph.order.iter().partition(|&&index| plan.steps[index].finally);
     let mut verdicts: Vec<(StepId, Fate)> =
-        ordered.map(|step| (step.id.clone(), fate(plan, step, state.step(&step.id), known, &redactor))).collect();
+        first.into_iter().chain(last).map(|index| (plan.steps[index].id.clone(), outlook.judge(index))).collect();
     let gone = state.steps().filter(|(id, step)| !plan.index.contains_key(*id) && step.attempts() > 0);
     verdicts.extend(gone.map(|(id, _)| (id.clone(), Fate::Gone)));
     verdicts
 }
 
-fn fate(plan: &Plan, step: &Step, state: Option<&StepState>, known: &Known, redactor: &Redactor) -> Fate {
-    let prepared = prepare(plan, step, known, redactor);
-    if matches!(prepared, Prepared::Unwanted(_)) {
-        return Fate::Skip;
+/// Goes through a plan in its order, and remembers what will run.
+struct Outlook<'a> {
+    plan: &'a Plan,
+    state: &'a RunState,
+    options: &'a Options,
+    redactor: &'a Redactor,
+    /// The outputs of the steps that stay as they are.
+    sure: Cow<'a, Known>,
+    runs: Vec<bool>,
+    ripple: Ripple,
+}
+
+impl<'a> Outlook<'a> {
+    fn new(plan: &'a Plan, state: &'a RunState, options: &'a Options, redactor: &'a Redactor) -> Self {
+        let count = plan.steps.len();
+        let sure = Cow::Borrowed(state.known());
+        Self { plan, state, options, redactor, sure, runs: vec![false; count], ripple: Ripple::new(count) }
     }
-    let Some(state) = state else { return Fate::New };
-    match (state.status(), state.done(), prepared) {
-        (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
-        _ if state.in_flight().is_some() => Fate::InFlight,
-        (_, Some(done), Prepared::Ready(ready)) => match differences(&done.fingerprint, &ready.fingerprint) {
-            none if none.is_empty() => Fate::Reuse,
-            changes => Fate::Stale(changes),
-        },
-        (_, Some(_), _) => Fate::Stale(vec!["it depends on a step that has to run first".to_owned()]),
-        (Status::Failed | Status::Retrying { .. }, ..) => Fate::Again("failed"),
-        (Status::Cancelled, ..) => Fate::Again("cancelled"),
-        _ if state.failure().is_some() => Fate::Again("failed"),
-        _ => Fate::New,
+
+    fn judge(&mut self, index: usize) -> Fate {
+        let (plan, runs) = (self.plan, &self.runs);
+        self.ripple.feel(&plan.graph, index, |need| runs[need] && !only_reads(&plan.steps[need]));
+        let fate = self.fate(index);
+        if fate.runs() {
+            self.runs[index] = true;
+            let id = &plan.steps[index].id;
+            if self.sure.contains_key(id) {
+                self.sure.to_mut().remove(id);
+            }
+        }
+        fate
     }
+
+    fn fate(&self, index: usize) -> Fate {
+        let step = &self.plan.steps[index];
+        let (only, skip) = (&self.options.only, &self.options.skip);
+        if !only.is_empty() && !only.contains(&step.id) {
+            return Fate::Left;
+        }
+        let state = self.state.step(&step.id);
+        if skip.contains(&step.id) {
+            let holds = state.is_some_and(|state| state.done().is_some());
+            return if holds { Fate::Left } else { Fate::Skip };
+        }
+        match prepare(self.plan, step, &self.sure, self.redactor) {
+            Prepared::Unwanted(_) => Fate::Skip,
+            _ if self.options.redo.contains(&step.id) => Fate::Redo,
+            prepared => state.map_or(Fate::New, |state| self.of_known(index, state, prepared)),
+        }
+    }
+
+    /// The fate of a step that the journal speaks of.
+    fn of_known(&self, index: usize, state: &StepState, prepared: Prepared) -> Fate {
+        match (state.status(), state.done(), prepared) {
+            (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
+            _ if state.in_flight().is_some() => Fate::InFlight,
+            (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
+            (_, Some(done), Prepared::Ready(ready)) => match differences(&done.fingerprint, &ready.fingerprint) {
+                none if none.is_empty() => self.unless_shaken(index),
+                changes => Fate::Stale(changes),
+            },
+            (_, Some(done), _) => Fate::Stale(self.cascade(index, done)),
+            (Status::Failed | Status::Retrying { .. }, ..) => Fate::Again("failed"),
+            (Status::Cancelled, ..) => Fate::Again("cancelled"),
+            _ if state.failure().is_some() => Fate::Again("failed"),
+            _ => Fate::New,
+        }
+    }
+
+    fn unless_shaken(&self, index: usize) -> Fate {
+        if self.plan.steps[index].finally && self.runs.contains(&true) {
+            return Fate::Redo;
+        }
+        let by = self.ripple.reaches(index).filter(|_| lookable(&self.plan.steps[index]));
+        by.map_or(Fate::Reuse, |by| Fate::Look(self.plan.steps[by].id.clone()))
+    }
+
+    /// Why a step is stale that cannot be evaluated without outputs which may come out otherwise.
+    fn cascade(&self, index: usize, done: &Done) -> Vec<String> {
+        let step = &self.plan.steps[index];
+        if let Prepared::Ready(ready) = prepare(self.plan, step, self.state.known(), self.redactor) {
+            let changes = differences(&done.fingerprint, &ready.fingerprint);
+            if !changes.is_empty() {
+                return changes;
+            }
+        }
+        let needs = self.plan.graph.needs[index].iter().filter(|edge| self.runs[edge.step]);
+        let names: Vec<String> = needs.map(|edge| format!("`{}`", self.plan.steps[edge.step].id)).collect();
+        let (verb, whose) = if names.len() == 1 { ("runs", "its") } else { ("run", "their") };
+        match names.as_slice() {
+            [] => vec!["what it uses is not known any more".to_owned()],
+            names => vec![format!("it uses {}, which {verb} again, and {whose} outputs may change", names.join(", "))],
+        }
+    }
+}
+
+/// Which change each step stands on, directly or through what it needs, as far as a run has come.
+#[derive(Debug, Default)]
+pub(crate) struct Ripple {
+    by: Vec<Option<usize>>,
+}
+
+impl Ripple {
+    /// For so many steps, none of which has changed yet.
+    pub(crate) fn new(count: usize) -> Self {
+        Self { by: vec![None; count] }
+    }
+
+    /// A step's turn has come: all that it needs has ended.
+    pub(crate) fn feel(&mut self, graph: &Graph, index: usize, changed: impl Fn(usize) -> bool) {
+        let through = |need: usize| if changed(need) { Some(need) } else { self.by[need] };
+        self.by[index] = graph.needs[index].iter().find_map(|edge| through(edge.step));
+    }
+
+    /// The change that reaches a step.
+    pub(crate) fn reaches(&self, index: usize) -> Option<usize> {
+        self.by[index]
+    }
+}
+
+/// Whether looking at a step again tells something and is cheap and safe: it has a `check`, its kind observes, or it does nothing
+/// but wait. Where nothing can be seen after all, it stays as it is: what succeeded is not done again, a probe neither.
+pub(crate) fn lookable(step: &Step) -> bool {
+    match &step.work {
+        _ if !step.check.is_empty() => true,
+        None => !step.wait.is_empty(),
+        Some(work) => work.kind.observes,
+    }
+}
+
+/// Whether a step changed something in a run.
+pub(crate) fn has_changed(state: &RunState, id: &StepId, run: u32) -> bool {
+    let changed = |step: &StepState| *step.status() == Status::Succeeded { outcome: Outcome::Changed };
+    state.step(id).is_some_and(|step| step.run() == run && changed(step))
 }

@@ -387,3 +387,7 @@ pub fn ways(graph: &Graph, took: &[Duration]) -> Vec<Duration> {
 #[cfg(test)]
 #[path = "schedule_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "schedule_properties.rs"]
+mod properties;

@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::StateError;
+use super::heartbeat::Trust;
 use super::lock::{self, Holder, Lock, LockId, Note};
 use crate::plan::StepId;
 
@@ -69,6 +70,11 @@ impl Home {
         self.path.join("lock")
     }
 
+    /// The folder of what older runs wrote to the journal, whole, once the journal itself holds a snapshot in its place.
+    pub fn archive_dir(&self) -> PathBuf {
+        self.path.join("runs")
+    }
+
     /// The folder of the logs.
     pub fn logs_dir(&self) -> PathBuf {
         self.path.join("logs")
@@ -101,21 +107,35 @@ impl Home {
 
     /// Takes the deployment for this process, making its folders. Fails with [`StateError::Held`] while another process has it.
     pub fn lock(&self, holder: Holder) -> Result<Lock, StateError> {
-        for dir in [self.path.clone(), self.logs_dir()] {
-            make_private(&dir)?;
-        }
-        lock::take(self, holder)
+        self.make_folders()?;
+        lock::take(self, holder, Trust::of(&self.path))
+    }
+
+    /// The same where the caller says how far the file system's lock is to be trusted.
+    pub fn lock_trusting(&self, holder: Holder, trust: Trust) -> Result<Lock, StateError> {
+        self.make_folders()?;
+        lock::take(self, holder, trust)
+    }
+
+    fn make_folders(&self) -> Result<(), StateError> {
+        [&self.path, &self.logs_dir()].into_iter().try_for_each(|dir| make_private(dir))
     }
 
     /// Who holds the deployment now, if a live process does.
     pub fn holder(&self) -> Result<Option<Note>, StateError> {
-        lock::holder(self)
+        lock::holder(self, &this_host(), Trust::of(&self.path))
     }
 
-    /// Takes the lock away from whoever has it. Wants its id, so that it cannot hit one that was taken since.
-    pub fn unlock(&self, id: &LockId) -> Result<(), StateError> {
-        lock::break_it(self, id)
+    /// Takes the lock away from whoever has it. Wants its id, so that it cannot hit one that was taken since. A process that is known
+    /// to live keeps its lock, unless `force`.
+    pub fn unlock(&self, id: &LockId, force: bool) -> Result<(), StateError> {
+        lock::break_it(self, id, &this_host(), Trust::of(&self.path), force)
     }
+}
+
+/// This machine's name.
+pub fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn is_name(name: &str) -> bool {
@@ -135,11 +155,6 @@ fn entries(dir: &Path) -> Result<Vec<String>, StateError> {
         Err(error) => return Err(StateError::io("list", dir)(error)),
     };
     Ok(read.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
-}
-
-/// Syncs a folder, so that what was made in it is there after a power cut.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StateError> {
-    fs::File::open(dir).and_then(|handle| handle.sync_all()).map_err(StateError::io("sync", dir))
 }
 
 #[cfg(test)]

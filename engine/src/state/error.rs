@@ -51,7 +51,7 @@ pub enum StateError {
         source: io::Error,
     },
     /// An earlier write or sync failed, so the handle is not believed any more.
-    #[error("the journal `{}` is not written any more, because {why}", path.display())]
+    #[error("the journal `{}` is not written any more, because {why}; the next run goes on from what is there", path.display())]
     Poisoned {
         /// The journal.
         path: PathBuf,
@@ -108,6 +108,8 @@ pub struct Held {
     pub holder: Option<Holder>,
     /// The steps that it is at, and since when.
     pub doing: Vec<(StepId, Timestamp)>,
+    /// How long ago it showed that it lives, where that is known from its signs of life only.
+    pub silence: Option<std::time::Duration>,
 }
 
 fn held(held: &Held) -> String {
@@ -115,16 +117,20 @@ fn held(held: &Held) -> String {
         return format!("`{}` is held by another process that has only just begun", held.deployment);
     };
     let mut text = format!(
-        "`{}` is held by {} (`{}`, pid {}) since {}",
+        "`{}` is held by {} (`{}`, pid {} on `{}`) since {}",
         held.deployment,
         holder.who,
         holder.command,
         holder.pid,
+        holder.host,
         holder.since.strftime("%F %TZ")
     );
     for (index, (step, since)) in held.doing.iter().take(3).enumerate() {
         let lead = if index == 0 { ", now at" } else { "," };
         text.push_str(&format!("{lead} `{step}` since {}", since.strftime("%TZ")));
+    }
+    if let Some(silence) = held.silence {
+        text.push_str(&format!("; its last sign of life is {} s old", silence.as_secs()));
     }
     text
 }
@@ -135,6 +141,10 @@ fn advice(error: &io::Error) -> &'static str {
             "; make the folder writable for this user"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and run the same command again",
+        io::ErrorKind::FileTooLarge => "; raise the limit for files (`ulimit -f`) and run the same command again",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            "; the disk or the network to it is failing: what was written before is whole, and the same command goes on from it"
+        }
         _ => "",
     }
 }

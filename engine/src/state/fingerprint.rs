@@ -4,44 +4,214 @@
 //! it uses; for a step that only waits, its conditions. Not the name, hints, retries, timeouts and estimates: they do not change what is
 //! done. Reads files, and nothing else.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use runbook_steps::Redactor;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::record::Fingerprint;
+use super::relocate::relocate;
 use crate::plan::eval::Rendered;
 use crate::plan::model::Step;
 
 /// Longer texts stand in the journal as their digest.
 const LONGEST: usize = 2048;
 
+/// What exactly a step does, in parts, so that a difference can be named.
+///
+/// It is a map in the journal, and the text of that map in memory, where every step of a deployment has one: equal ones are mostly
+/// equal texts, and only a difference is worth taking apart.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fingerprint(Box<str>);
+
+impl Fingerprint {
+    /// Its parts.
+    pub fn parts(&self) -> Map<String, Value> {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// The same with every secret masked.
+    pub(crate) fn masked(self, redactor: &Redactor) -> Self {
+        if redactor.is_idle() {
+            return self;
+        }
+        let mut parts = self.parts();
+        parts.values_mut().for_each(|part| redactor.mask_value(part));
+        parts.into()
+    }
+
+    /// The same of a folder's new place.
+    pub(super) fn relocate(&mut self, old: &str, new: &str) {
+        let mut parts = self.parts();
+        relocate(&mut parts, old, new);
+        *self = parts.into();
+    }
+
+    fn from_text(text: Vec<u8>) -> Self {
+        let text = String::from_utf8(text).expect("JSON is text");
+        Self(if text == "{}" { Box::default() } else { text.into() })
+    }
+}
+
+impl From<Map<String, Value>> for Fingerprint {
+    fn from(parts: Map<String, Value>) -> Self {
+        Self::from_text(json_of(&parts))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = if self.0.is_empty() { "{}" } else { &*self.0 };
+        let json: &RawValue = serde_json::from_str(text).map_err(serde::ser::Error::custom)?;
+        json.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut text = Vec::new();
+        Copied(&mut text).deserialize(deserializer)?;
+        match text.first() {
+            Some(b'{') => Ok(Self::from_text(text)),
+            _ => Err(D::Error::custom("a fingerprint is a map")),
+        }
+    }
+}
+
+/// Writes whatever comes as JSON, without making a tree of it.
+struct Copied<'t>(&'t mut Vec<u8>);
+
+impl Copied<'_> {
+    fn put<E>(self, value: impl Serialize) -> Result<(), E> {
+        serde_json::to_writer(self.0, &value).expect("plain data has a JSON");
+        Ok(())
+    }
+
+    /// Closes a collection after whose items commas were put.
+    fn close(self, end: u8) {
+        match self.0.last_mut() {
+            Some(last) if *last == b',' => *last = end,
+            _ => self.0.push(end),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Copied<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Copied<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.put(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.0.push(b'[');
+        while items.next_element_seed(Copied(self.0))?.is_some() {
+            self.0.push(b',');
+        }
+        self.close(b']');
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        self.0.push(b'{');
+        while entries.next_key_seed(Copied(self.0))?.is_some() {
+            self.0.push(b':');
+            entries.next_value_seed(Copied(self.0))?;
+            self.0.push(b',');
+        }
+        self.close(b'}');
+        Ok(())
+    }
+}
+
+fn json_of(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data has a JSON")
+}
+
+/// The parts of a fingerprint, as they are written.
+#[derive(Serialize)]
+struct Parts<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    with: Option<Shortened<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<Vec<Shortened<'a>>>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    files: Map<String, Value>,
+}
+
 /// The fingerprint of a step. `files` are those that its kind says it uses; relative ones start from `dir`.
 pub fn fingerprint(step: &Step, rendered: &Rendered, files: &[PathBuf], dir: &Path) -> Fingerprint {
-    let mut parts = Map::new();
-    match &step.work {
-        Some(work) => {
-            parts.insert("kind".to_owned(), json!(work.kind.name));
-            parts.insert("version".to_owned(), json!(work.kind.version));
-            parts.insert("with".to_owned(), shortened(&rendered.with));
-        }
-        None => {
-            parts.insert("wait".to_owned(), shortened(&Value::Array(rendered.wait.clone())));
-        }
-    }
-    if !files.is_empty() {
-        let digests = files.iter().map(|file| (file.display().to_string(), json!(digest_of(&dir.join(file)))));
-        parts.insert("files".to_owned(), Value::Object(digests.collect()));
-    }
-    Fingerprint(parts)
+    let kind = step.work.as_ref().map(|work| work.kind);
+    let digest = |file: &PathBuf| (file.display().to_string(), Value::String(digest_of(&dir.join(file))));
+    let parts = Parts {
+        kind: kind.map(|kind| kind.name),
+        version: kind.map(|kind| kind.version),
+        with: kind.map(|_| Shortened(&rendered.with)),
+        wait: kind.is_none().then(|| rendered.wait.iter().map(Shortened).collect()),
+        files: files.iter().map(digest).collect(),
+    };
+    Fingerprint::from_text(json_of(&parts))
 }
 
 /// What differs, one line for each difference; empty when nothing does.
 pub fn differences(old: &Fingerprint, new: &Fingerprint) -> Vec<String> {
     let mut lines = Vec::new();
-    maps("", &old.0, &new.0, &mut lines);
+    if old != new {
+        let (old, mut new) = (old.parts(), new.parts());
+        // Which files a step uses follows from its `with`. Where only that became known, it is this program that has learnt it.
+        if !old.contains_key("files") && old.get("with") == new.get("with") {
+            new.remove("files");
+        }
+        maps("", &old, &new, &mut lines);
+    }
     lines
 }
 
@@ -73,7 +243,7 @@ fn values(path: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
 }
 
 /// A value in a few words.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -84,14 +254,19 @@ fn shown(value: &Value) -> String {
     format!("`{short}{rest}`")
 }
 
-fn shortened(value: &Value) -> Value {
-    match value {
-        Value::String(text) if text.len() > LONGEST => {
-            json!(format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))))
+/// A value in which long texts are written as their digest.
+struct Shortened<'a>(&'a Value);
+
+impl Serialize for Shortened<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.len() > LONGEST => {
+                serializer.collect_str(&format_args!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))))
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Shortened)),
+            Value::Object(map) => serializer.collect_map(map.iter().map(|(key, item)| (key, Shortened(item)))),
+            other => other.serialize(serializer),
         }
-        Value::Array(items) => items.iter().map(shortened).collect(),
-        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), shortened(item))).collect(),
-        other => other.clone(),
     }
 }
 
@@ -138,13 +313,36 @@ fn add_file(hash: &mut Sha256, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn print(value: Value) -> Fingerprint {
         match value {
-            Value::Object(map) => Fingerprint(map),
+            Value::Object(map) => map.into(),
             _ => Fingerprint::default(),
         }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        for value in [
+            json!({}),
+            json!({ "kind": "run", "version": 1, "with": { "a": [], "b": {}, "c": [null, true, -1, 0.5, "ä\n\"{,"] } }),
+            json!({ "wait": [{ "for": "x" }], "files": { "a,": "1" } }),
+        ] {
+            let text = value.to_string();
+            let read: Fingerprint = serde_json::from_str(&text).expect("a fingerprint");
+            assert_eq!(read, print(value.clone()));
+            assert_eq!(serde_json::to_string(&read).expect("written"), text);
+            assert_eq!(serde_json::from_value::<Fingerprint>(value).expect("read"), read);
+        }
+        assert!(serde_json::from_str::<Fingerprint>("[1]").is_err());
+    }
+
+    #[test]
+    fn the_order_of_parts_is_no_difference() {
+        assert!(differences(&print(json!({ "a": 1, "b": 2 })), &print(json!({ "b": 2, "a": 1 }))).is_empty());
     }
 
     #[test]
@@ -173,6 +371,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_an_older_program_did_not_know_of_is_no_difference() {
+        let old = print(json!({ "kind": "command", "with": { "argv": ["./a.sh"] } }));
+        let new = print(json!({ "kind": "command", "with": { "argv": ["./a.sh"] }, "files": { "a.sh": "1234" } }));
+        assert!(differences(&old, &new).is_empty());
+        let later = print(json!({ "kind": "command", "with": { "argv": ["./a.sh"] }, "files": { "a.sh": "5678" } }));
+        assert_eq!(differences(&new, &later), ["the file `a.sh` changed"]);
+    }
+
+    #[test]
+    fn a_new_version_of_a_kind_is_a_difference() {
+        let old = print(json!({ "kind": "command", "version": 1, "with": {} }));
+        let new = print(json!({ "kind": "command", "version": 2, "with": {} }));
+        assert_eq!(differences(&old, &new), ["`version` changed `1` → `2`"]);
+    }
+
+    #[test]
     fn a_folder_changes_with_any_file_in_it() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::create_dir(dir.path().join("sub")).expect("made");
@@ -189,7 +403,8 @@ mod tests {
 
     #[test]
     fn long_texts_stand_as_their_digest() {
-        let long = shortened(&json!({ "script": "x".repeat(LONGEST + 1) }));
+        let script = json!({ "script": "x".repeat(LONGEST + 1) });
+        let long = serde_json::to_value(Shortened(&script)).expect("plain data");
         assert!(long["script"].as_str().is_some_and(|text| text.starts_with("sha256:") && text.len() == 71));
     }
 }

@@ -3,17 +3,23 @@
 //! [`RunState::apply`] is the one transition function, for a live run and for replay alike; a record that does not follow from
 //! those before it is an error, and nothing changes. No clock, no files.
 
+mod undo;
+
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use runbook_steps::{Child, Failure, Outputs};
+use serde::{Deserialize, Serialize};
 
 use super::error::IllegalTransition;
-use super::record::{self, Entry, Fingerprint, Outcome, Record, Verdict};
+use super::record::{self, Entry, Fingerprint, Outcome, Recipe, Record, Touches, Verdict};
+use super::relocate::{relocate, relocate_value};
 use crate::plan::StepId;
 use crate::plan::model::Known;
 
-/// What has become of a step. Ends of an earlier run give way to `Pending` when the next begins, but for `Succeeded` and `Unknown`.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What has become of a step. Ends of an earlier run give way to `Pending` when the next begins, but for `Succeeded`, `Unknown` and
+/// `Undone`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
 pub enum Status {
     /// Nothing yet in this run.
     #[default]
@@ -56,10 +62,36 @@ pub enum Status {
         /// Why.
         why: String,
     },
+    /// It is being taken back.
+    Undoing {
+        /// The attempt at that.
+        attempt: u32,
+        /// When it began.
+        since: Timestamp,
+    },
+    /// It could not be taken back.
+    UndoFailed {
+        /// When that is tried again, if it is.
+        until: Option<Timestamp>,
+    },
+    /// What it made was taken back.
+    Undone,
+}
+
+/// Whether a deployment made something by a step that is still to be taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Made {
+    /// It only looked, or found everything as it should be.
+    #[default]
+    Nothing,
+    /// An attempt began to change the world, and did not come to its end.
+    Perhaps,
+    /// It changed the world.
+    Surely,
 }
 
 /// The last time that a step came to hold, which stands until it starts again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// In which run.
     pub run: u32,
@@ -72,7 +104,7 @@ pub struct Done {
 }
 
 /// An attempt that began and whose end nobody saw, or that was stopped in the middle.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InFlight {
     /// In which run.
     pub run: u32,
@@ -83,22 +115,40 @@ pub struct InFlight {
     /// What exactly it was doing.
     pub fingerprint: Fingerprint,
     /// The process groups that it had started; they may still run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Child>,
+    /// Since when it may have changed the world.
+    #[serde(default)]
+    pub touches: Touches,
+    /// Whether an earlier attempt was in flight when it began: then it settles nothing by failing before it did anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
 }
 
-/// One step's state.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// One step's state. As JSON it is a part of snapshots: fields may be added, and what a snapshot lacks is the default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StepState {
     status: Status,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<Done>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<InFlight>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Done>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Timestamp>,
     took_ms: u64,
     changed: bool,
+    perhaps: bool,
+    recipes: Vec<Recipe>,
     run: u32,
 }
 
@@ -121,6 +171,11 @@ impl StepState {
     /// The attempt whose end nobody saw. While a step runs, that attempt.
     pub fn in_flight(&self) -> Option<&InFlight> {
         self.in_flight.as_ref()
+    }
+
+    /// How it held before it was started again to do the same: what looking at it again confirms or not.
+    pub fn before(&self) -> Option<&Done> {
+        self.before.as_ref()
     }
 
     /// The last failure, until it succeeds.
@@ -162,10 +217,15 @@ impl StepState {
     pub fn run(&self) -> u32 {
         self.run
     }
+
+    /// Whether the attempt in flight found another in flight.
+    fn is_in_doubt(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|flight| flight.in_doubt)
+    }
 }
 
 /// One run of the deployment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// Its header.
     pub opened: record::Opened,
@@ -180,12 +240,17 @@ pub struct RunSummary {
 }
 
 /// The state of a deployment: what follows from its journal.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     steps: IndexMap<StepId, StepState>,
     runs: Vec<RunSummary>,
+    /// Follows from the steps, so that no snapshot holds it.
+    #[serde(skip)]
     known: Known,
     seq: u64,
+    /// The folder that paths in outputs and fingerprints speak of; empty where no run has said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    home: String,
 }
 
 impl RunState {
@@ -219,6 +284,11 @@ impl RunState {
         &self.known
     }
 
+    /// Whether all but the number of the last record is the same, orders included.
+    pub(super) fn says_the_same(&self, other: &RunState) -> bool {
+        self.steps.iter().eq(&other.steps) && self.runs == other.runs && self.known == other.known
+    }
+
     /// The number of the last record.
     pub fn seq(&self) -> u64 {
         self.seq
@@ -240,11 +310,18 @@ impl RunState {
 
     /// Folds a record in. An illegal one is refused and changes nothing.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), IllegalTransition> {
-        self.legal(entry)?;
+        self.absorb(entry.clone())
+    }
+
+    /// The same with a record that nobody else wants: what is large in it is kept as it is.
+    pub(super) fn absorb(&mut self, entry: Entry) -> Result<(), IllegalTransition> {
+        self.legal(&entry)?;
         self.seq = entry.seq;
+        let (at, happened) = (entry.time, !matches!(entry.record, Record::Snapshot(_)));
         self.transition(entry);
-        if let Some(run) = self.runs.last_mut() {
-            run.last = entry.time;
+        // A snapshot is no part of what happened.
+        if happened {
+            self.with_run(|run| run.last = at);
         }
         Ok(())
     }
@@ -255,24 +332,41 @@ impl RunState {
     }
 
     fn check(&self, entry: &Entry) -> Result<(), String> {
+        if let Record::Snapshot(snapshot) = &entry.record {
+            return self.check_snapshot(entry.seq, snapshot);
+        }
         if entry.seq != self.seq + 1 {
             return Err(format!("it should have number {}", self.seq + 1));
         }
         let open = self.current().is_some_and(|run| run.verdict.is_none());
         match &entry.record {
             Record::Opened(opened) => self.check_opened(opened),
-            Record::Settled { .. } | Record::Later => Ok(()),
+            Record::Settled { .. } | Record::Snapshot(_) | Record::Later => Ok(()),
             _ if !open => Err("no run is open".to_owned()),
             Record::Interrupted { .. } | Record::Closed { .. } => Ok(()),
             Record::Started(started) => self.check_started(started),
             Record::Spawned { step, attempt, .. } | Record::Cancelled { step, attempt, .. } => {
-                self.expect(step, *attempt)
+                self.expect_at_work(step, *attempt)
             }
+            Record::Performing { step, attempt, .. } => self.expect(step, *attempt),
+            Record::UndoStarted { step, attempt } => self.check_undo_started(step, *attempt),
+            Record::Undone { step, attempt, .. } => self.expect_undoing(step, *attempt),
+            Record::UndoFailed(failed) => self.check_undo_failed(failed),
+            Record::UndoSkipped { .. } => Ok(()),
             Record::Succeeded(succeeded) => self.expect(&succeeded.step, succeeded.attempt),
             Record::Failed(failed) if failed.attempt == 0 => self.check_refused(failed),
             Record::Failed(failed) => self.check_failed(failed),
             Record::Skipped { step, .. } | Record::Blocked { step, .. } => self.expect_untouched(step),
             Record::Unknown { step, .. } => self.check_unknown(step),
+        }
+    }
+
+    /// It goes on with the numbers where the records that it stands for ended.
+    fn check_snapshot(&self, seq: u64, snapshot: &record::Snapshot) -> Result<(), String> {
+        match (self.seq, snapshot.state.seq + 1 == seq) {
+            (0, true) => Ok(()),
+            (0, false) => Err(format!("the state in it ends with record {}", snapshot.state.seq)),
+            _ => Err("a snapshot can only be the first".to_owned()),
         }
     }
 
@@ -338,23 +432,36 @@ impl RunState {
         self.runs.last().map_or(0, |run| run.opened.run)
     }
 
-    fn transition(&mut self, entry: &Entry) {
+    fn transition(&mut self, entry: Entry) {
         let at = entry.time;
-        match &entry.record {
+        match entry.record {
             Record::Opened(opened) => self.open(opened, at),
             Record::Started(started) => self.start(started, at),
-            Record::Spawned { step, child, .. } => self.spawned(step, child),
+            Record::Spawned { step, child, .. } => self.spawned(&step, child),
             Record::Succeeded(succeeded) => self.succeed(succeeded, at),
             Record::Failed(failed) => self.fail(failed, at),
-            Record::Skipped { step, why } => self.end(step, Status::Skipped { why: why.clone() }, at),
-            Record::Blocked { step, by } => self.end(step, Status::Blocked { by: by.clone() }, at),
-            Record::Cancelled { step, untouched, .. } => self.cancel(step, *untouched, at),
-            Record::Unknown { step, why } => self.end(step, Status::Unknown { why: why.clone() }, at),
-            Record::Settled { step, done } => self.settle(step, *done),
-            Record::Interrupted { signal } => self.with_run(|run| run.signal = Some(signal.clone())),
-            Record::Closed { verdict } => self.with_run(|run| run.verdict = Some(*verdict)),
+            Record::Skipped { step, why } => self.end(&step, Status::Skipped { why }, at),
+            Record::Blocked { step, by } => self.end(&step, Status::Blocked { by }, at),
+            Record::Cancelled { step, untouched, .. } => self.cancel(&step, untouched, at),
+            Record::Unknown { step, why } => self.end(&step, Status::Unknown { why }, at),
+            Record::Settled { step, done, outputs } => self.settle(&step, done, outputs),
+            Record::Performing { step, undo, .. } => self.perform(&step, undo),
+            Record::UndoStarted { step, attempt } => self.start_undo(&step, attempt, at),
+            Record::Undone { step, took_ms, .. } => self.undone(&step, took_ms, at),
+            Record::UndoFailed(failed) => self.fail_undo(failed, at),
+            Record::UndoSkipped { .. } => {}
+            Record::Interrupted { signal } => self.with_run(|run| run.signal = Some(signal)),
+            Record::Closed { verdict } => self.with_run(|run| run.verdict = Some(verdict)),
+            Record::Snapshot(snapshot) => self.restore(snapshot.state),
             Record::Later => {}
         }
+    }
+
+    /// Goes on from a snapshot.
+    fn restore(&mut self, state: RunState) {
+        *self = RunState { seq: self.seq, ..state };
+        let holding = self.steps.iter().filter(|(_, step)| matches!(step.status, Status::Succeeded { .. }));
+        self.known = holding.filter_map(|(id, step)| Some((id.clone(), step.outputs()?.clone()))).collect();
     }
 
     fn with_run(&mut self, change: impl FnOnce(&mut RunSummary)) {
@@ -372,19 +479,39 @@ impl RunState {
                 run,
                 done: step.done.take(),
                 in_flight: step.in_flight.take(),
+                before: step.before.take(),
                 failure: step.failure.take(),
                 changed: step.changed,
+                perhaps: step.perhaps,
+                recipes: std::mem::take(&mut step.recipes),
                 ..StepState::default()
             };
         }
         step
     }
 
+    /// The deployment's folder is here now: what is said of paths in it is said of this place.
+    pub(super) fn relocate(&mut self, home: &str) {
+        if self.home.is_empty() || home.is_empty() || self.home == home {
+            return;
+        }
+        let old = std::mem::replace(&mut self.home, home.to_owned());
+        for step in self.steps.values_mut() {
+            for done in [&mut step.done, &mut step.before].into_iter().flatten() {
+                relocate(&mut done.outputs, &old, home);
+                done.fingerprint.relocate(&old, home);
+            }
+            step.in_flight.iter_mut().for_each(|flight| flight.fingerprint.relocate(&old, home));
+            step.recipes.iter_mut().for_each(|recipe| relocate_value(&mut recipe.with, &old, home));
+        }
+        self.known.values_mut().for_each(|outputs| relocate(outputs, &old, home));
+    }
+
     /// A new run begins: what was under way is in flight, what held still holds, all else is pending again.
-    fn open(&mut self, opened: &record::Opened, at: Timestamp) {
+    fn open(&mut self, opened: record::Opened, at: Timestamp) {
         for (id, step) in &mut self.steps {
             step.status = match (&step.done, std::mem::take(&mut step.status)) {
-                (_, unknown @ Status::Unknown { .. }) => unknown,
+                (_, lasting @ (Status::Unknown { .. } | Status::Undone)) => lasting,
                 (Some(done), _) => {
                     self.known.entry(id.clone()).or_insert_with(|| done.outputs.clone());
                     Status::Succeeded { outcome: done.outcome }
@@ -392,58 +519,72 @@ impl RunState {
                 (None, _) => Status::Pending,
             };
         }
-        let opened = opened.clone();
+        self.relocate(&opened.home);
+        self.home.clone_from(&opened.home);
         self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
     }
 
-    fn start(&mut self, started: &record::Started, at: Timestamp) {
+    fn start(&mut self, started: record::Started, at: Timestamp) {
         self.known.remove(&started.step);
         let step = self.touch(&started.step);
         step.status = Status::Running { attempt: started.attempt, since: at };
         step.attempts = started.attempt;
         step.started.get_or_insert(at);
-        step.done = None;
+        let before = step.done.take().or(step.before.take());
+        step.before = before.filter(|done| done.fingerprint == started.fingerprint);
+        let earlier = step.leave_flight();
         step.in_flight = Some(InFlight {
             run: step.run,
             attempt: started.attempt,
             recoverable: started.recoverable,
-            fingerprint: started.fingerprint.clone(),
-            children: Vec::new(),
+            touches: started.touches,
+            fingerprint: started.fingerprint,
+            in_doubt: earlier.is_some(),
+            // Those that could not be ended may run still.
+            children: earlier.map(|flight| flight.children).unwrap_or_default(),
         });
     }
 
-    fn spawned(&mut self, id: &StepId, child: &Child) {
+    fn spawned(&mut self, id: &StepId, child: Child) {
         if let Some(in_flight) = &mut self.touch(id).in_flight {
-            in_flight.children.push(child.clone());
+            in_flight.children.push(child);
         }
     }
 
-    fn succeed(&mut self, record: &record::Succeeded, at: Timestamp) {
+    fn succeed(&mut self, record: record::Succeeded, at: Timestamp) {
         self.known.insert(record.step.clone(), record.outputs.clone());
         let step = self.touch(&record.step);
-        let fingerprint = step.in_flight.take().map(|flight| flight.fingerprint).unwrap_or_default();
-        let (run, outcome, outputs) = (step.run, record.outcome, record.outputs.clone());
+        let flight = step.in_flight.take();
+        // What it began it did not have to end: it was expected to fail.
+        step.perhaps |= flight.as_ref().is_some_and(|flight| flight.touches == Touches::AtOnce);
+        let fingerprint = flight.map(|flight| flight.fingerprint).unwrap_or_default();
+        let (run, outcome, outputs) = (step.run, record.outcome, record.outputs);
         step.done = Some(Done { run, outcome, outputs, fingerprint });
+        step.before = None;
         step.status = Status::Succeeded { outcome };
         step.changed |= outcome == Outcome::Changed;
         step.failure = None;
-        step.note.clone_from(&record.note);
+        step.note = record.note;
         step.took_ms = record.took_ms;
         step.ended = Some(at);
     }
 
-    fn fail(&mut self, record: &record::Failed, at: Timestamp) {
+    fn fail(&mut self, record: record::Failed, at: Timestamp) {
         self.known.remove(&record.step);
         let step = self.touch(&record.step);
+        // To give up a pause says nothing new, and neither does a failure before the first attempt.
+        let ended = record.attempt > 0 && !matches!(step.status, Status::Retrying { .. });
         step.status = match record.retry_in_ms {
             Some(pause) => Status::Retrying { attempt: record.attempt, until: later(at, pause) },
             None => Status::Failed,
         };
-        // A failure before the first attempt says nothing about an earlier one that is still in flight.
-        if record.attempt > 0 {
-            step.in_flight = None;
+        match (record.untouched, step.is_in_doubt()) {
+            _ if !ended => {}
+            (true, true) => {}
+            (true, false) => step.in_flight = None,
+            (false, _) => drop(step.leave_flight()),
         }
-        step.failure = Some(record.failure.clone());
+        step.failure = Some(record.failure);
         step.took_ms = record.took_ms;
         step.ended = Some(at);
     }
@@ -457,17 +598,19 @@ impl RunState {
 
     fn cancel(&mut self, id: &StepId, untouched: bool, at: Timestamp) {
         self.end(id, Status::Cancelled, at);
-        if untouched {
-            self.touch(id).in_flight = None;
+        let step = self.touch(id);
+        if untouched && !step.is_in_doubt() {
+            step.in_flight = None;
         }
     }
 
     /// A person's word. It ends whatever was in doubt.
-    fn settle(&mut self, id: &StepId, done: bool) {
+    fn settle(&mut self, id: &StepId, done: bool, given: Outputs) {
         let run = self.run_number();
         let step = self.touch(id);
-        let fingerprint = step.in_flight.take().map(|flight| flight.fingerprint);
+        let fingerprint = step.leave_flight().map(|flight| flight.fingerprint);
         let earlier = step.done.take();
+        step.before = None;
         if !done {
             step.status = Status::Pending;
             self.known.remove(id);
@@ -475,7 +618,8 @@ impl RunState {
         }
         let fingerprint = fingerprint.unwrap_or_default();
         let fresh = || Done { run, outcome: Outcome::Changed, outputs: Outputs::new(), fingerprint };
-        let settled = earlier.unwrap_or_else(fresh);
+        let mut settled = earlier.unwrap_or_else(fresh);
+        settled.outputs.extend(given);
         let outputs = settled.outputs.clone();
         step.status = Status::Succeeded { outcome: Outcome::Changed };
         step.changed = true;
@@ -501,5 +645,8 @@ fn name(status: &Status) -> &'static str {
         Status::Blocked { .. } => "blocked",
         Status::Cancelled => "cancelled",
         Status::Unknown { .. } => "unknown",
+        Status::Undoing { .. } => "being undone",
+        Status::UndoFailed { .. } => "not undone",
+        Status::Undone => "undone",
     }
 }

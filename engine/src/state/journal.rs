@@ -3,21 +3,22 @@
 //! Owns the file and the state that follows from it, so that nothing can be folded that is not written. It does not know what the
 //! records are about.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use runbook_steps::Clock;
 
-use super::dir::{Home, sync_dir};
+use super::compact::{self, Compacted};
+use super::dir::Home;
 use super::error::StateError;
 use super::fold::RunState;
-use super::lines;
+use super::lines::{self, Replayed};
 use super::lock::Lock;
 use super::record::{Entry, Format, Record};
+use super::storage::{FileStorage, Storage};
 
 /// How far behind a grouped sync may be.
 pub const GROUP: Duration = Duration::from_millis(50);
@@ -31,10 +32,10 @@ pub enum Sync {
     Soon,
 }
 
-/// A torn tail that was cut off.
+/// An end that was not whole and was cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The line that was torn, from 1.
+    /// The first line that went, from 1.
     pub line: u64,
     /// How many bytes went.
     pub bytes: u64,
@@ -47,33 +48,9 @@ impl std::fmt::Display for Cut {
         let Cut { line, bytes, why } = self;
         write!(
             f,
-            "the journal's last line ({line}) was cut off, {bytes} bytes: {why}; an earlier run was killed while it wrote it"
+            "the journal was cut off at line {line}, {bytes} bytes: {why}; an earlier run was killed, or the power went, while it \
+             was written, and all before it stands"
         )
-    }
-}
-
-/// Where the journal's bytes go: a file, or in tests something that fails.
-pub trait Storage: Send + std::marker::Sync {
-    /// Appends bytes, all of them or an error.
-    fn write(&self, bytes: &[u8]) -> io::Result<()>;
-    /// Makes what was written safe from a power cut.
-    fn sync(&self) -> io::Result<()>;
-    /// Cuts the file.
-    fn truncate(&self, length: u64) -> io::Result<()>;
-}
-
-impl Storage for File {
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self;
-        file.write_all(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
     }
 }
 
@@ -89,8 +66,14 @@ pub struct Reading {
 /// Reads a deployment's journal, which another process may be writing. One that does not exist is empty.
 pub fn read(home: &Home) -> Result<Reading, StateError> {
     let path = home.journal_path();
-    let replayed = lines::replay(&read_bytes(&path)?, &path)?;
+    let mut replayed = lines::replay(&read_bytes(&path)?, &path)?;
+    replayed.state.relocate(&now_at(home));
     Ok(Reading { state: replayed.state, later: replayed.later })
+}
+
+/// Where a deployment's folder is now, as a run writes it down. A journal may have been moved with its folder.
+fn now_at(home: &Home) -> String {
+    std::path::absolute(home.path()).map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, StateError> {
@@ -107,8 +90,8 @@ pub struct Journal {
     clock: Clock,
     state: RunState,
     length: u64,
-    shared: Arc<Shared>,
-    flusher: Option<std::thread::JoinHandle<()>>,
+    lines: u64,
+    tail: Arc<Tail>,
     lock: Lock,
 }
 
@@ -123,25 +106,16 @@ impl Journal {
     /// Records get their time from the clock.
     pub fn open(lock: Lock, clock: Clock) -> Result<(Self, Option<Cut>), StateError> {
         let path = lock.home().journal_path();
-        let made = !path.exists();
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(StateError::io("open", &path))?;
-        if made {
-            sync_dir(lock.home().path())?;
-            lock.home().path().parent().map_or(Ok(()), sync_dir)?;
-        }
-        Self::open_with(lock, clock, Arc::new(file))
+        let storage = FileStorage::open(&path).map_err(StateError::io("open", &path))?;
+        Self::open_with(lock, clock, Arc::new(storage))
     }
 
-    /// The same with another storage; what it holds already is read from the home's file.
+    /// The same with another storage.
     pub fn open_with(lock: Lock, clock: Clock, storage: Arc<dyn Storage>) -> Result<(Self, Option<Cut>), StateError> {
         let path = lock.home().journal_path();
-        let bytes = read_bytes(&path)?;
-        let replayed = lines::replay(&bytes, &path)?;
+        let bytes = storage.read().map_err(StateError::io("read", &path))?;
+        let mut replayed = lines::replay(&bytes, &path)?;
+        replayed.state.relocate(&now_at(lock.home()));
         if let Some(found) = replayed.later {
             return Err(StateError::Newer { path, found });
         }
@@ -151,9 +125,10 @@ impl Journal {
             storage.truncate(replayed.whole).map_err(StateError::io("cut the torn end of", &path))?;
             storage.sync().map_err(StateError::io("sync", &path))?;
         }
-        let shared = Arc::new(Shared::new(storage));
-        let flusher = Some(start_flusher(&shared, &path)?);
-        Ok((Self { path, clock, state: replayed.state, length: replayed.whole, shared, flusher, lock }, cut))
+        let tail =
+            Arc::new(Tail { path: path.clone(), storage, progress: Mutex::default(), syncing: Mutex::default() });
+        let Replayed { state, whole: length, lines, .. } = replayed;
+        Ok((Self { path, clock, state, length, lines, tail, lock }, cut))
     }
 
     /// What follows from the records.
@@ -181,24 +156,21 @@ impl Journal {
         Err(StateError::Simulated { path: self.home().path().to_owned(), state, wanted: wanted.map(str::to_owned) })
     }
 
-    /// Writes a record and folds it in. When this returns, the record is in the file, and synced if that was asked for.
+    /// Writes a record and folds it in. When this returns, the record is in the file, and synced if that was asked for. Where a run
+    /// opens, a journal that has become too long is compacted first.
     ///
     /// An illegal record is refused before anything is written. After a write or a sync failed, every later call fails.
     pub fn append(&mut self, record: Record, sync: Sync) -> Result<Entry, StateError> {
+        if matches!(record, Record::Opened(_)) {
+            self.compact()?;
+        }
         let entry = Entry { seq: self.state.seq() + 1, time: self.clock.now(), record };
         self.state.legal(&entry)?;
-        self.shared.believed(&self.path)?;
+        self.tail.believed()?;
         let line = lines::encode(&entry)
             .map_err(io::Error::from)
             .map_err(StateError::io("encode a record for", &self.path))?;
-        if let Err(error) = self.shared.storage.write(&line) {
-            // Part of the line may be in the file. Whether or not it can be taken back, the next run cuts it off.
-            let _ = self.shared.storage.truncate(self.length);
-            self.shared.poison(&format!("a write failed: {error}"));
-            return Err(StateError::io("write", &self.path)(error));
-        }
-        self.length += line.len() as u64;
-        self.shared.wrote();
+        self.write(&line)?;
         if sync == Sync::Now {
             self.flush()?;
         }
@@ -206,10 +178,48 @@ impl Journal {
         Ok(entry)
     }
 
+    fn write(&mut self, line: &[u8]) -> Result<(), StateError> {
+        if let Err(error) = self.tail.storage.write(line) {
+            // Part of the line may be in the file. Whether or not it can be taken back, the next run cuts it off.
+            let _ = self.tail.storage.truncate(self.length);
+            self.tail.poison(&format!("a write failed: {error}"));
+            return Err(StateError::io("write", &self.path)(error));
+        }
+        self.length += line.len() as u64;
+        self.lines += 1;
+        self.tail.progress().written += 1;
+        Ok(())
+    }
+
+    /// Puts a snapshot in the place of a long journal, which goes to the archive.
+    fn compact(&mut self) -> Result<(), StateError> {
+        let now = self.state.current().map_or_else(|| self.clock.now(), |run| run.last);
+        let Some(compacted) = compact::compacted(&self.state, self.lines, self.length, now) else { return Ok(()) };
+        self.flush()?;
+        let last = self.state.seq();
+        let archived = self.tail.storage.archive(&compact::archive_name(last + 1 - self.lines, last));
+        // Where there is no room for a copy, the journal goes on as it is.
+        if archived.is_ok() { self.put(compacted) } else { Ok(()) }
+    }
+
+    fn put(&mut self, Compacted { line, state }: Compacted) -> Result<(), StateError> {
+        if let Err(error) = self.tail.storage.replace(&line) {
+            // Which of the two is there now the next run will see; this handle may be that of neither.
+            self.tail.poison(&format!("its replacement by a snapshot failed: {error}"));
+            return Err(StateError::io("put a snapshot in the place of", &self.path)(error));
+        }
+        (self.state, self.length, self.lines) = (state, line.len() as u64, 1);
+        Ok(())
+    }
+
     /// Syncs what is not synced yet.
     pub fn flush(&self) -> Result<(), StateError> {
-        self.shared.believed(&self.path)?;
-        self.shared.sync().map_err(StateError::io("sync", &self.path))
+        self.tail.sync()
+    }
+
+    /// What is written and perhaps not synced, for whoever syncs it while others write on.
+    pub fn tail(&self) -> Arc<Tail> {
+        Arc::clone(&self.tail)
     }
 }
 
@@ -217,104 +227,68 @@ impl Drop for Journal {
     fn drop(&mut self) {
         // A failure cannot be reported from here; whoever must know calls `flush` first, as the driver does.
         let _ = self.flush();
-        self.shared.stop();
-        if let Some(flusher) = self.flusher.take() {
-            let _ = flusher.join();
-        }
     }
 }
 
-/// What the journal and its flusher share.
-struct Shared {
+/// The end of a journal: how far it is written, and how far it is safe.
+pub struct Tail {
+    path: PathBuf,
     storage: Arc<dyn Storage>,
     progress: Mutex<Progress>,
-    changed: Condvar,
+    /// Held by whoever syncs: the kernel tells a failure to one caller only, so no second may be under way.
+    syncing: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Progress {
     written: u64,
     synced: u64,
-    stopped: bool,
     poisoned: Option<String>,
 }
 
-impl Shared {
-    fn new(storage: Arc<dyn Storage>) -> Self {
-        Self { storage, progress: Mutex::default(), changed: Condvar::new() }
+impl Tail {
+    /// Whether something is written and not synced, on a handle that is still believed.
+    pub fn is_behind(&self) -> bool {
+        let progress = self.progress();
+        progress.written > progress.synced && progress.poisoned.is_none()
+    }
+
+    /// Syncs all that was written before the call, without keeping others from writing meanwhile.
+    pub fn sync(&self) -> Result<(), StateError> {
+        let wanted = self.progress().written;
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.believed()?;
+        let written = {
+            let progress = self.progress();
+            // Whoever synced while we waited has taken ours along.
+            if progress.synced >= wanted {
+                return Ok(());
+            }
+            progress.written
+        };
+        let result = self.storage.sync();
+        match &result {
+            Ok(()) => {
+                let mut progress = self.progress();
+                progress.synced = progress.synced.max(written);
+            }
+            Err(error) => self.poison(&format!("a sync failed: {error}")),
+        }
+        result.map_err(StateError::io("sync", &self.path))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn believed(&self, path: &Path) -> Result<(), StateError> {
+    fn believed(&self) -> Result<(), StateError> {
         match &self.progress().poisoned {
             None => Ok(()),
-            Some(why) => Err(StateError::Poisoned { path: path.to_owned(), why: why.clone() }),
+            Some(why) => Err(StateError::Poisoned { path: self.path.clone(), why: why.clone() }),
         }
     }
 
     fn poison(&self, why: &str) {
         self.progress().poisoned.get_or_insert_with(|| why.to_owned());
     }
-
-    fn wrote(&self) {
-        let mut progress = self.progress();
-        progress.written += 1;
-        // Only the first record of a group has to wake the flusher: it is asleep without end.
-        if progress.written == progress.synced + 1 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn stop(&self) {
-        self.progress().stopped = true;
-        self.changed.notify_all();
-    }
-
-    /// Syncs all that was written before the call, without keeping others from writing meanwhile.
-    fn sync(&self) -> io::Result<()> {
-        let written = {
-            let progress = self.progress();
-            if progress.synced == progress.written {
-                return Ok(());
-            }
-            progress.written
-        };
-        let result = self.storage.sync();
-        let mut progress = self.progress();
-        match &result {
-            Ok(()) => progress.synced = progress.synced.max(written),
-            Err(error) => {
-                progress.poisoned.get_or_insert_with(|| format!("a sync failed: {error}"));
-            }
-        }
-        result
-    }
-
-    /// Waits for something to sync, then for the rest of its group. False when there is nothing more to do.
-    fn wait_for_group(&self) -> bool {
-        let idle = |progress: &mut Progress| !progress.stopped && progress.written == progress.synced;
-        let progress = self.changed.wait_while(self.progress(), idle).unwrap_or_else(PoisonError::into_inner);
-        let (progress, _) = self
-            .changed
-            .wait_timeout_while(progress, GROUP, |progress| !progress.stopped)
-            .unwrap_or_else(PoisonError::into_inner);
-        !progress.stopped && progress.poisoned.is_none()
-    }
-}
-
-fn start_flusher(shared: &Arc<Shared>, path: &Path) -> Result<std::thread::JoinHandle<()>, StateError> {
-    let shared = Arc::clone(shared);
-    let work = move || {
-        while shared.wait_for_group() {
-            // A failure poisons the journal, and the next append reports it.
-            let _ = shared.sync();
-        }
-    };
-    std::thread::Builder::new()
-        .name("journal".to_owned())
-        .spawn(work)
-        .map_err(StateError::io("start the flusher of", path))
 }

@@ -1,12 +1,20 @@
 //! The journal's lines: `crc32 SP json`, and what a file of them says. Pure.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::mpsc;
 
+use jiff::Timestamp;
+use runbook_steps::{Child, Outputs};
 use serde::Deserialize;
 
 use super::error::StateError;
 use super::fold::RunState;
-use super::record::{Entry, FORMAT, Format, Record};
+use super::record::{
+    Entry, FORMAT, Fingerprint, Format, Outcome, Recipe, Record, Snapshot, Started, Succeeded, Touches,
+};
+use super::torn;
+use crate::plan::StepId;
 
 /// A record as the line that stands for it, with its end.
 pub(super) fn encode(entry: &Entry) -> serde_json::Result<Vec<u8>> {
@@ -25,6 +33,95 @@ fn decode(line: &[u8]) -> Result<Entry, Fault> {
         Some(format) => Fault::Newer(format),
         None => Fault::Damaged(format!("it is no record: {error}")),
     })
+}
+
+/// The record of a whole line of a journal that is read on; there, damage is an error in any case.
+pub(super) fn entry(line: &[u8], number: u64, path: &Path) -> Result<Entry, StateError> {
+    decode(line).map_err(|fault| match fault {
+        Fault::Newer(found) => StateError::Newer { path: path.to_owned(), found },
+        Fault::Damaged(why) => StateError::Broken { path: path.to_owned(), line: number, why },
+    })
+}
+
+/// The records that nearly every line holds, all fields side by side: read in one go, where [`Record`] reads each line twice to find
+/// out which record it is. What it does not know, and any line that it cannot read, is left to [`decode`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Usual<'l> {
+    seq: u64,
+    time: Timestamp,
+    record: &'l str,
+    step: &'l str,
+    attempt: u32,
+    fingerprint: Option<Fingerprint>,
+    recoverable: Option<bool>,
+    touches: Option<Touches>,
+    undo: Option<Recipe>,
+    child: Option<Child>,
+    outcome: Option<Outcome>,
+    #[serde(default)]
+    outputs: Outputs,
+    took_ms: Option<u64>,
+    note: Option<String>,
+}
+
+/// A snapshot is one very long line, for which reading it twice matters as much.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SnapshotLine<'l> {
+    seq: u64,
+    time: Timestamp,
+    record: &'l str,
+    format: Format,
+    state: RunState,
+}
+
+fn snapshot(body: &[u8]) -> Option<Entry> {
+    let SnapshotLine { seq, time, record, format, state } = serde_json::from_slice(body).ok()?;
+    let record = (record == "snapshot").then(|| Record::Snapshot(Box::new(Snapshot { format, state })))?;
+    Some(Entry { seq, time, record })
+}
+
+/// Reads lines, and has one name for each step.
+#[derive(Default)]
+struct Decoder {
+    names: HashSet<StepId>,
+}
+
+impl Decoder {
+    fn decode(&mut self, line: &[u8]) -> Result<Entry, Fault> {
+        let body = body(line).map_err(Fault::Damaged)?;
+        let usual = serde_json::from_slice(body).ok().and_then(|usual| self.entry(usual));
+        usual.or_else(|| snapshot(body)).map_or_else(|| decode(line), Ok)
+    }
+
+    fn entry(&mut self, usual: Usual<'_>) -> Option<Entry> {
+        let Usual { seq, time, attempt, .. } = usual;
+        let step = self.name(usual.step);
+        let record = match (usual.record, usual.fingerprint, usual.child, usual.outcome) {
+            ("started", Some(fingerprint), None, None) => {
+                let (recoverable, touches) = (usual.recoverable?, usual.touches.unwrap_or_default());
+                Record::Started(Started { step, attempt, fingerprint, recoverable, touches })
+            }
+            ("performing", None, None, None) => Record::Performing { step, attempt, undo: usual.undo },
+            ("spawned", None, Some(child), None) => Record::Spawned { step, attempt, child },
+            ("succeeded", None, None, Some(outcome)) => {
+                let (took_ms, outputs, note) = (usual.took_ms?, usual.outputs, usual.note);
+                Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note })
+            }
+            _ => return None,
+        };
+        Some(Entry { seq, time, record })
+    }
+
+    fn name(&mut self, name: &str) -> StepId {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let name = StepId::from(name);
+        self.names.insert(name.clone());
+        name
+    }
 }
 
 enum Fault {
@@ -66,15 +163,59 @@ pub(super) struct Replayed {
     pub(super) later: Option<Format>,
 }
 
-/// Whether bytes may be the beginning of a line: with nothing whole before them, anything else is a file that is not ours.
+/// Whether bytes may be the beginning of a line: with nothing whole before them, anything else is a file that is not ours. What a
+/// power cut left unwritten at the end of a file reads as zeros.
 fn begins_like_a_line(bytes: &[u8]) -> bool {
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let bytes = &bytes[..written];
     let crc = bytes.len().min(8);
     bytes[..crc].iter().all(u8::is_ascii_hexdigit)
         && b" {".iter().zip(&bytes[crc..]).all(|(wanted, found)| wanted == found)
 }
 
+/// Longer journals are read in one thread and folded in another.
+const LONG: usize = 1024 * 1024;
+
+/// So many records go from thread to thread at once, and so many such groups may wait.
+const GROUP: usize = 256;
+const GROUPS: usize = 16;
+
 /// Folds the lines of a journal up to a torn tail. Damage that whole lines follow is an error.
 pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
+    if bytes.len() < LONG {
+        let mut decoder = Decoder::default();
+        return fold_lines(bytes, path, |line| decoder.decode(line));
+    }
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(GROUPS);
+        scope.spawn(move || read_ahead(bytes, &sender));
+        let mut decoded = receiver.into_iter().flatten();
+        fold_lines(bytes, path, move |line| decoded.next().unwrap_or_else(|| decode(line)))
+    })
+}
+
+/// Decodes lines for as long as they are whole and wanted.
+fn read_ahead(bytes: &[u8], sender: &mpsc::SyncSender<Vec<Result<Entry, Fault>>>) {
+    let mut decoder = Decoder::default();
+    let mut group = Vec::with_capacity(GROUP);
+    for line in bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
+        let decoded = decoder.decode(line);
+        let over = decoded.is_err();
+        group.push(decoded);
+        let full = group.len() == GROUP || over;
+        if full && (sender.send(std::mem::replace(&mut group, Vec::with_capacity(GROUP))).is_err() || over) {
+            return;
+        }
+    }
+    // Where nobody listens any more, nobody misses it.
+    let _ = sender.send(group);
+}
+
+fn fold_lines(
+    bytes: &[u8],
+    path: &Path,
+    mut decode: impl FnMut(&[u8]) -> Result<Entry, Fault>,
+) -> Result<Replayed, StateError> {
     let mut replayed = Replayed::default();
     let mut rest = bytes;
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -82,6 +223,12 @@ pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> 
         let entry = match decode(line) {
             Ok(entry) => entry,
             Err(Fault::Newer(found)) => return Err(StateError::Newer { path: path.to_owned(), found }),
+            Err(Fault::Damaged(_))
+                if any_whole(after) && torn::is_torn_page(bytes, bytes.len() - rest.len(), entries(after)) =>
+            {
+                replayed.torn = Some("a page of it never reached the disk".to_owned());
+                return Ok(replayed);
+            }
             Err(Fault::Damaged(why)) if any_whole(after) => {
                 return Err(StateError::Broken { path: path.to_owned(), line: replayed.lines + 1, why });
             }
@@ -93,7 +240,7 @@ pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> 
                 return Ok(replayed);
             }
         };
-        fold(&mut replayed, &entry, path)?;
+        fold(&mut replayed, entry, path)?;
         replayed.lines += 1;
         replayed.whole += end as u64 + 1;
         rest = after;
@@ -108,9 +255,13 @@ pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> 
     Ok(replayed)
 }
 
-fn fold(replayed: &mut Replayed, entry: &Entry, path: &Path) -> Result<(), StateError> {
-    if let Record::Opened(opened) = &entry.record {
-        let found = opened.format;
+fn fold(replayed: &mut Replayed, entry: Entry, path: &Path) -> Result<(), StateError> {
+    let format = match &entry.record {
+        Record::Opened(opened) => Some(opened.format),
+        Record::Snapshot(snapshot) => Some(snapshot.format),
+        _ => None,
+    };
+    if let Some(found) = format {
         if found.major != FORMAT.major {
             return Err(StateError::Newer { path: path.to_owned(), found });
         }
@@ -118,15 +269,72 @@ fn fold(replayed: &mut Replayed, entry: &Entry, path: &Path) -> Result<(), State
             replayed.later = Some(found);
         }
     }
-    replayed.state.apply(entry).map_err(|illegal| StateError::Broken {
+    replayed.state.absorb(entry).map_err(|illegal| StateError::Broken {
         path: path.to_owned(),
         line: replayed.lines + 1,
         why: illegal.to_string(),
     })
 }
 
+/// The whole records of some lines.
+fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
+    bytes.split(|byte| *byte == b'\n').filter_map(|line| decode(line).ok())
+}
+
 fn any_whole(bytes: &[u8]) -> bool {
     bytes
         .split_inclusive(|byte| *byte == b'\n')
         .any(|line| line.strip_suffix(b"\n").is_some_and(|line| body(line).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: [&str; 5] = [
+        r#""record":"started","step":"a","attempt":1,"fingerprint":{"kind":"k","with":{"a":[1,"x",null]}},"recoverable":true"#,
+        r#""record":"started","step":"a","attempt":1,"fingerprint":{},"recoverable":false,"touches":"when_said""#,
+        r#""record":"spawned","step":"a","attempt":1,"child":{"pid":1,"started":2,"program":"true"}"#,
+        r#""record":"performing","step":"a","attempt":1"#,
+        r#""record":"succeeded","step":"a","attempt":1,"outcome":"ok","outputs":{"stdout":"x"},"took_ms":3,"note":"n""#,
+    ];
+
+    const UNUSUAL: [&str; 7] = [
+        r#""record":"snapshot","format":{"major":1,"minor":1},"state":{"steps":{},"runs":[],"seq":6}"#,
+        r#""record":"started","step":"a","attempt":1,"fingerprint":{},"recoverable":true,"from a later minor":1"#,
+        r#""record":"started","step":"a","attempt":1,"fingerprint":[],"recoverable":true"#,
+        r#""record":"succeeded","step":"a","attempt":1,"outcome":"ok""#,
+        r#""record":"cancelled","step":"a","attempt":1"#,
+        r#""record":"from a later minor","step":"a","attempt":1"#,
+        r#""record":"interrupted","signal":"SIGINT""#,
+    ];
+
+    fn whole(fields: &str) -> String {
+        format!(r#"{{"seq":7,"time":"2026-01-01T00:00:00Z",{fields}}}"#)
+    }
+
+    #[test]
+    fn the_short_way_through_a_line_reads_what_the_long_one_does() {
+        for body in USUAL.into_iter().chain(UNUSUAL).map(whole) {
+            let line = format!("{:08x} {body}", crc32fast::hash(body.as_bytes()));
+            let read = Decoder::default().decode(line.as_bytes()).ok();
+            assert_eq!(read, decode(line.as_bytes()).ok(), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_is_for_usual_lines() {
+        let short = |body: &str| serde_json::from_str(body).ok().and_then(|usual| Decoder::default().entry(usual));
+        assert!(USUAL.into_iter().map(whole).all(|body| short(&body).is_some()));
+        assert!(UNUSUAL.into_iter().map(whole).all(|body| short(&body).is_none()));
+    }
+
+    #[test]
+    fn a_first_line_that_a_power_cut_left_as_zeros_is_torn_and_no_strange_file() {
+        for bytes in [b"\0\0\0\0\0\0\0\0\0\0\0\0".as_slice(), b"0a1b\0\0\0\0\0\0\0\0", b"0a1b2c3d {\0\0"] {
+            let replayed = replay(bytes, Path::new("j")).expect("torn");
+            assert_eq!((replayed.whole, replayed.lines, replayed.torn.is_some()), (0, 0, true), "{bytes:?}");
+        }
+        assert!(replay(b"hello\0\0", Path::new("j")).is_err());
+    }
 }

@@ -1,18 +1,22 @@
 //! One run for each deployment: the lock, and who holds it.
 //!
 //! The operating system holds the lock (`flock`), so that of a dead holder is free at once; the file's content only says who it
-//! was. It knows nothing of journals.
+//! was. On a network file system such a lock may not reach the other machines: there the holder shows signs of life as well
+//! ([`super::heartbeat`]), and who sees one refuses although the lock is free. It knows nothing of journals.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use runbook_steps::tools::start_of;
 use serde::{Deserialize, Serialize};
 
 use super::dir::Home;
 use super::error::{Held, StateError};
+use super::heartbeat::{Heartbeat, SILENCE, Trust};
 
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +52,34 @@ pub struct Note {
     /// By whom.
     #[serde(flatten)]
     pub holder: Holder,
+    /// When the process was started, in clock ticks since boot: tells it from a later one with the same id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+}
+
+/// What a note says about its holder, to somebody who got the lock all the same or wants to break it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It is gone.
+    Dead,
+    /// It runs on this machine.
+    Here,
+    /// It is on another machine, from where this long ago there was a sign of life.
+    Elsewhere(Duration),
+}
+
+impl Note {
+    /// Whether the holder lives, as far as that can be told on the machine `host` and by how long its lock was not touched.
+    fn life(&self, host: &str, silence: Option<Duration>) -> Life {
+        if self.holder.host == host {
+            let alive = start_of(self.holder.pid).is_some_and(|start| self.started.is_none_or(|noted| noted == start));
+            return if alive { Life::Here } else { Life::Dead };
+        }
+        match silence {
+            Some(silence) if silence < SILENCE => Life::Elsewhere(silence),
+            _ => Life::Dead,
+        }
+    }
 }
 
 /// A lock that this process holds until it is dropped.
@@ -57,6 +89,7 @@ pub struct Lock {
     file: File,
     id: LockId,
     previous: Option<Holder>,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl Lock {
@@ -74,27 +107,89 @@ impl Lock {
     pub fn previous(&self) -> Option<&Holder> {
         self.previous.as_ref()
     }
+
+    /// Whether it shows signs of life, because the file system's locks cannot be trusted.
+    pub fn beats(&self) -> bool {
+        self.heartbeat.is_some()
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        drop(self.heartbeat.take());
         // Best effort: closing the file gives the lock back, and stale content is only ever taken over.
         let _ = self.file.set_len(0);
     }
 }
 
 /// Takes the lock of a home that exists.
-pub(super) fn take(home: &Home, holder: Holder) -> Result<Lock, StateError> {
+pub(super) fn take(home: &Home, holder: Holder, trust: Trust) -> Result<Lock, StateError> {
     let path = home.lock_path();
-    let mut file = open_locked(home, &path)?;
-    let previous = read_note(&mut file).map(|note| note.holder);
-    let note = Note { id: new_id(&holder), holder };
+    let mut file = open_locked(home, &path, &holder.host)?;
+    let found = read_note(&mut file);
+    if let (Some(note), Trust::Heartbeat(_)) = (&found, trust) {
+        let silence = trust.silence(&file, home.path()).map_err(StateError::io("look at", &path))?;
+        refuse_if_alive(home, note, note.life(&holder.host, silence))?;
+    }
+    let previous = found.map(|note| note.holder);
+    let note = Note { id: new_id(&holder), started: start_of(holder.pid), holder };
     write_note(&mut file, &note).map_err(StateError::io("write", &path))?;
-    Ok(Lock { home: home.clone(), file, id: note.id, previous })
+    let heartbeat = match trust {
+        Trust::Lock => None,
+        Trust::Heartbeat(_) => {
+            refuse_if_outrun(home, &note)?;
+            let beating = file.try_clone().and_then(Heartbeat::start);
+            Some(beating.map_err(StateError::io("show signs of life in", &path))?)
+        }
+    };
+    Ok(Lock { home: home.clone(), file, id: note.id, previous, heartbeat })
+}
+
+fn refuse_if_alive(home: &Home, note: &Note, life: Life) -> Result<(), StateError> {
+    let silence = match life {
+        Life::Dead => return Ok(()),
+        Life::Here => None,
+        Life::Elsewhere(silence) => Some(silence),
+    };
+    Err(StateError::Held(Box::new(describe(home, Some(note.clone()), silence))))
+}
+
+/// Where two got the lock at once, the one whose note stands has it. That makes the gap small, and does not close it.
+fn refuse_if_outrun(home: &Home, ours: &Note) -> Result<(), StateError> {
+    match current_note(home) {
+        Some(found) if found.id != ours.id => {
+            Err(StateError::Held(Box::new(describe(home, Some(found), Some(Duration::ZERO)))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long a lock may outlive its holder, in pauses, the last one first: a program that was just being started when the holder was
+/// killed, or gave it back, has copies of all its files until it is loaded.
+const AFTERLIFE: [Duration; 5] = [
+    Duration::from_millis(1000),
+    Duration::from_millis(500),
+    Duration::from_millis(100),
+    Duration::from_millis(20),
+    Duration::from_millis(2),
+];
+
+/// Whether a lock is held though whoever took it has given it back, which leaves no note, or is a process of this machine that is gone.
+fn is_of_the_dead(home: &Home, host: &str) -> bool {
+    current_note(home).is_none_or(|note| note.holder.host == host && note.life(host, None) == Life::Dead)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before a run begins there is nothing else to do, and no clock of its own"
+)]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
 }
 
 /// Opens and locks the file that has the path now: `unlock` may put another file there between the two.
-fn open_locked(home: &Home, path: &Path) -> Result<File, StateError> {
+fn open_locked(home: &Home, path: &Path, host: &str) -> Result<File, StateError> {
+    let mut patience = AFTERLIFE.len();
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -106,7 +201,12 @@ fn open_locked(home: &Home, path: &Path) -> Result<File, StateError> {
             .map_err(StateError::io("open", path))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StateError::Held(Box::new(describe(home)))),
+            Err(TryLockError::WouldBlock) if patience > 0 && is_of_the_dead(home, host) => {
+                patience -= 1;
+                pause(AFTERLIFE[patience]);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => return Err(held(home)),
             Err(TryLockError::Error(error)) => return Err(StateError::io("lock", path)(error)),
         }
         if is_at(&file, path) {
@@ -122,40 +222,61 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Who holds the lock now, if anybody does.
-pub(super) fn holder(home: &Home) -> Result<Option<Note>, StateError> {
+/// Who holds the lock now, if anybody does, as it looks from the machine `host`.
+pub(super) fn holder(home: &Home, host: &str, trust: Trust) -> Result<Option<Note>, StateError> {
     let path = home.lock_path();
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StateError::io("open", &path)(error)),
     };
+    let note = read_note(&mut file);
     match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(read_note(&mut file)),
+        Ok(()) if trust == Trust::Lock => Ok(None),
+        Ok(()) => {
+            let silence = trust.silence(&file, home.path()).map_err(StateError::io("look at", &path))?;
+            Ok(note.filter(|note| note.life(host, silence) != Life::Dead))
+        }
+        Err(TryLockError::WouldBlock) => Ok(note),
         Err(TryLockError::Error(error)) => Err(StateError::io("lock", &path)(error)),
     }
 }
 
-/// Takes the lock away from its holder, dead or not, by putting its file aside.
-pub(super) fn break_it(home: &Home, id: &LockId) -> Result<(), StateError> {
+/// Takes the lock away from its holder, by putting its file aside. One that is known to live keeps it, unless `force`.
+pub(super) fn break_it(home: &Home, id: &LockId, host: &str, trust: Trust, force: bool) -> Result<(), StateError> {
     let path = home.lock_path();
     let mut file = File::open(&path).map_err(StateError::io("open", &path))?;
-    let found = read_note(&mut file).map_or_else(|| LockId(String::new()), |note| note.id);
-    if found != *id {
-        return Err(StateError::OtherLock { found, given: id.clone() });
+    let found = read_note(&mut file);
+    match &found {
+        Some(note) if note.id == *id && !force => {
+            let silence = trust.silence(&file, home.path()).map_err(StateError::io("look at", &path))?;
+            refuse_if_alive(home, note, note.life(host, silence))?;
+        }
+        Some(note) if note.id == *id => {}
+        _ => {
+            let found = found.map_or_else(|| LockId(String::new()), |note| note.id);
+            return Err(StateError::OtherLock { found, given: id.clone() });
+        }
     }
     std::fs::remove_file(&path).map_err(StateError::io("remove", &path))
 }
 
-fn describe(home: &Home) -> Held {
-    let note = File::open(home.lock_path()).ok().and_then(|mut file| read_note(&mut file));
+fn current_note(home: &Home) -> Option<Note> {
+    File::open(home.lock_path()).ok().and_then(|mut file| read_note(&mut file))
+}
+
+fn held(home: &Home) -> StateError {
+    StateError::Held(Box::new(describe(home, current_note(home), None)))
+}
+
+fn describe(home: &Home, note: Option<Note>, silence: Option<Duration>) -> Held {
     let doing = super::journal::read(home).map_or_else(|_| Vec::new(), |reading| reading.state.running());
     Held {
         deployment: home.deployment().to_owned(),
         id: note.as_ref().map(|note| note.id.clone()),
         holder: note.map(|note| note.holder),
         doing,
+        silence,
     }
 }
 
@@ -178,4 +299,34 @@ fn write_note(file: &mut File, note: &Note) -> io::Result<()> {
 fn new_id(holder: &Holder) -> LockId {
     let seed = format!("{} {} {}", holder.host, holder.pid, holder.since.as_nanosecond());
     LockId(format!("{:08x}", crc32fast::hash(seed.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(host: &str, pid: u32, started: Option<u64>) -> Note {
+        let (who, command) = (format!("me@{host}"), "apply".to_owned());
+        let holder = Holder { who, host: host.to_owned(), pid, command, since: Timestamp::UNIX_EPOCH };
+        Note { id: LockId("1".to_owned()), holder, started }
+    }
+
+    #[test]
+    fn a_holder_on_this_machine_lives_as_long_as_its_process_does() {
+        let pid = std::process::id();
+        let start = start_of(pid);
+        let fresh = Some(Duration::ZERO);
+        assert_eq!(note("here", pid, start).life("here", None), Life::Here);
+        assert_eq!(note("here", pid, start.map(|start| start + 1)).life("here", fresh), Life::Dead, "another process");
+        assert_eq!(note("here", u32::MAX, start).life("here", fresh), Life::Dead, "no process");
+    }
+
+    #[test]
+    fn a_holder_elsewhere_lives_as_long_as_it_is_heard() {
+        let far = note("there", std::process::id(), start_of(std::process::id()));
+        let heard = Duration::from_secs(44);
+        assert_eq!(far.life("here", Some(heard)), Life::Elsewhere(heard));
+        assert_eq!(far.life("here", Some(SILENCE)), Life::Dead);
+        assert_eq!(far.life("here", None), Life::Dead, "the operating system's lock was free");
+    }
 }

@@ -17,7 +17,8 @@ const OVERLAP: usize = 4 * 1024;
 /// Who wants to see whole lines as they come.
 pub type OnLine = Box<dyn Fn(Stream, &str) + Send + Sync>;
 
-/// The log of one attempt. The file is made with the first byte.
+/// The log of one attempt. There is no file as long as there is nothing but the command that is run: making a file is as much
+/// work as starting a program, and the plan has the command too. With anything else the note is written as well.
 pub struct StepLog {
     path: PathBuf,
     redactor: Arc<Redactor>,
@@ -29,6 +30,9 @@ pub struct StepLog {
 struct Inner {
     file: Option<File>,
     failed: bool,
+    /// The first note, if it is a command.
+    held: Option<Vec<u8>>,
+    begun: bool,
     pending: [Vec<u8>; 3],
 }
 
@@ -50,8 +54,26 @@ impl StepLog {
         }
     }
 
-    /// Masks whole lines and puts them out.
+    /// Takes whole lines.
     fn put(&self, inner: &mut Inner, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Note && !inner.begun && bytes.starts_with(b"$ ") {
+            inner.begun = true;
+            inner.held = Some(bytes.to_vec());
+            return;
+        }
+        self.put_held(inner);
+        self.put_out(inner, stream, bytes);
+    }
+
+    fn put_held(&self, inner: &mut Inner) {
+        inner.begun = true;
+        if let Some(held) = inner.held.take() {
+            self.put_out(inner, Stream::Note, &held);
+        }
+    }
+
+    /// Masks whole lines and puts them out.
+    fn put_out(&self, inner: &mut Inner, stream: Stream, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let masked = self.redactor.mask(&text);
         self.store(inner, masked.as_bytes());
@@ -73,6 +95,7 @@ impl StepLog {
 
     /// A line without end: masks all of it, writes most, keeps the rest for the next piece.
     fn put_piece(&self, inner: &mut Inner, slot: usize) {
+        self.put_held(inner);
         let whole = std::mem::take(&mut inner.pending[slot]);
         let text = String::from_utf8_lossy(&whole);
         let masked = self.redactor.mask(&text).into_owned();
@@ -157,5 +180,20 @@ mod tests {
         let path = dir.path().join("a.log");
         drop(StepLog::new(path.clone(), redactor(), None));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_command_that_prints_nothing_makes_no_file_and_one_that_prints_comes_first() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.log");
+        let log = StepLog::new(path.clone(), redactor(), None);
+        log.write(Stream::Note, b"$ true\n");
+        drop(log);
+        assert!(!path.exists());
+        let log = StepLog::new(path.clone(), redactor(), None);
+        log.write(Stream::Note, b"$ echo\n");
+        log.write(Stream::Out, b"hello");
+        drop(log);
+        assert_eq!(std::fs::read_to_string(path).expect("written"), "$ echo\nhello\n");
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! .runbook/<deployment>/
-//!   journal.jsonl                     every record, append-only: `crc32 SP json` a line
+//!   journal.jsonl                     every record, append-only: `crc32 SP json` a line; or a snapshot, and every record since
+//!   runs/journal.<first>-<last>.jsonl the records that a snapshot stands for, whole
 //!   lock                              held by the running process through the operating system; says who that is
 //!   logs/<step>.<run>-<attempt>.log   what each attempt printed, redacted
 //! ```
@@ -12,24 +13,40 @@
 //! A [`Record`](record::Record) is the only thing that changes what is true of a deployment, and [`RunState::apply`] the only
 //! function that does it, for a running engine and for a reader alike. Three rules make that survive a crash:
 //!
-//! 1. A record is in the file, in order, before what it announces happens. A killed engine loses nothing.
-//! 2. It is synced as well before the world is touched wherever a repeat could hurt: by steps that can neither be observed nor
-//!    repeated. All else is synced in groups, at most [`journal::GROUP`] behind, and always before a run reports its end or gives
-//!    its lock back. A power cut then only takes us back to an earlier true state, a prefix of the journal.
-//! 3. A file that is made is synced, and its folder after it. After a failed sync nothing more is believed from that handle.
+//! 1. **Written before it happens.** A record is in the file, whole and in order, before what it announces happens: `Started` before
+//!    the attempt begins, `Spawned` before the engine waits for the process, an end before a successor starts or anybody hears of
+//!    it. A killed engine loses nothing that it had written.
+//! 2. **Synced where a repeat could hurt.** The start of a step that can neither be observed nor repeated is synced before it touches
+//!    the world, together with all that was written before it: the ends of the steps that it needs. So is the header of a run, and the
+//!    end of a run before it is reported or the lock is given back. All else is synced in groups: a sync begins at most
+//!    [`journal::GROUP`] after a record was written, and takes along all that is waiting. A power cut then takes us back to an earlier
+//!    true state, a prefix of the journal, with no such step started behind its end.
+//! 3. **Made safe whole.** A file that is made has its name synced before anything in it counts; one that is replaced is written beside,
+//!    synced, renamed, and its folder synced. After a failed write or sync nothing more is believed from that handle: the run starts
+//!    nothing new, and the next run reads what is there.
 //!
-//! What a crash leaves: at worst a last line that is not whole, which the next run cuts off and says so once; and steps that
-//! started and did not end. Those are looked at before anything else becomes of them ([`fold::InFlight`]).
+//! What a crash leaves: at worst an end that is not whole, which the next run cuts off and says so once; and steps that started and did
+//! not end. Those are looked at before anything else becomes of them ([`fold::InFlight`]). Damage anywhere else is not of a crash,
+//! and is an error that names its line.
+//!
+//! A journal that has become much longer than what it tells is put into `runs/`, whole, when a run opens, and a snapshot takes its
+//! place ([`compact`]). Until that is there the old one is.
 
+pub mod compact;
 pub mod dir;
 pub mod error;
 pub mod fingerprint;
 pub mod fold;
+pub mod follow;
+pub mod heartbeat;
 pub mod journal;
 pub mod lines;
 pub mod lock;
 pub mod log;
 pub mod record;
+mod relocate;
+pub mod storage;
+mod torn;
 
 pub use dir::Home;
 pub use error::{IllegalTransition, StateError};

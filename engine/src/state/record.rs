@@ -8,10 +8,12 @@ use runbook_steps::{Child, Failure, Outputs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::fingerprint::Fingerprint;
+use super::fold::RunState;
 use crate::plan::StepId;
 
 /// The journal's format: readers of the same major read on, those of an older minor may look but not write.
-pub const FORMAT: Format = Format { major: 1, minor: 0 };
+pub const FORMAT: Format = Format { major: 1, minor: 1 };
 
 /// A version of the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,16 @@ pub enum Record {
         attempt: u32,
         /// The group's leader.
         child: Child,
+    },
+    /// The attempt has looked, and from here on changes the world.
+    Performing {
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// How what it makes can be taken back, as far as that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undo: Option<Recipe>,
     },
     /// The step holds.
     Succeeded(Succeeded),
@@ -92,6 +104,34 @@ pub enum Record {
         step: StepId,
         /// Whether it counts as done; otherwise it runs again.
         done: bool,
+        /// What it gives to others, in that person's words.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        outputs: Outputs,
+    },
+    /// An attempt to take a step back begins; what it made may be gone in part from here on.
+    UndoStarted {
+        /// The step.
+        step: StepId,
+        /// The attempt, from 1 within this run.
+        attempt: u32,
+    },
+    /// What the step made is gone.
+    Undone {
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// How long the attempt took by the run's clock, in milliseconds.
+        took_ms: u64,
+    },
+    /// An attempt to take a step back failed.
+    UndoFailed(Failed),
+    /// The step made something, or may have, and it is left where it is.
+    UndoSkipped {
+        /// The step.
+        step: StepId,
+        /// Why, in one line.
+        why: String,
     },
     /// The run was asked to stop.
     Interrupted {
@@ -103,6 +143,8 @@ pub enum Record {
         /// How.
         verdict: Verdict,
     },
+    /// All that follows from the records up to the one before it, which are in an archive now. Only ever the first of a file.
+    Snapshot(Box<Snapshot>),
     /// A record of a later minor format: kept, not understood.
     #[serde(other)]
     Later,
@@ -115,7 +157,7 @@ pub struct Opened {
     pub format: Format,
     /// Which run of this deployment it is, from 1.
     pub run: u32,
-    /// The command: `apply`, `resume`, `rehearse`.
+    /// The command: `apply`, `resume`, `rehearse`, `destroy`.
     pub command: String,
     /// The plan's name.
     pub plan: String,
@@ -131,9 +173,27 @@ pub struct Opened {
     pub who: String,
     /// The process.
     pub pid: u32,
+    /// What the programs of this run are recognised by: it is in their environment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
     /// What is simulated, if anything is. A rehearsal's state is never continued for real.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<String>,
+    /// Which part of the plan was asked for, as it was given; empty for all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub selection: String,
+    /// The deployment's folder, absolute; empty where a program wrote it that did not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub home: String,
+}
+
+/// What stands in the place of records that were archived.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The format of the file from here on.
+    pub format: Format,
+    /// What followed from the records.
+    pub state: RunState,
 }
 
 /// An attempt begins.
@@ -147,12 +207,41 @@ pub struct Started {
     pub fingerprint: Fingerprint,
     /// Whether a crash in the middle can be settled without a person: the step can be observed, has a `check`, or may be repeated.
     pub recoverable: bool,
+    /// When it begins to change the world.
+    #[serde(default)]
+    pub touches: Touches,
 }
 
-/// What exactly a step does, in parts, so that a difference can be named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Fingerprint(pub Map<String, Value>);
+/// When an attempt begins to change the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Touches {
+    /// The first format did not say.
+    #[default]
+    Unsaid,
+    /// With its start.
+    AtOnce,
+    /// With a `performing` record; without one it only looked.
+    WhenSaid,
+}
+
+/// How something is taken back, as it was known when it was made: exact even if the plan, its inputs or its files differ by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The kind of step that takes it back.
+    pub kind: String,
+    /// Its `with`, without secrets.
+    pub with: Value,
+    /// Whether the plan gave it as an `undo` of its own, which is performed; otherwise the kind's own undo is meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub performed: bool,
+    /// The step's locks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
+    /// Whether the step was protected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
+}
 
 /// A step holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -197,6 +286,9 @@ pub struct Failed {
     pub retry_in_ms: Option<u64>,
     /// How long the attempt took, in milliseconds.
     pub took_ms: u64,
+    /// Whether it had not begun to change anything: then it says nothing about an earlier attempt whose end nobody saw.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untouched: bool,
 }
 
 /// How a run ended.

@@ -1,6 +1,5 @@
 //! Plans: what is said about broken ones, to the letter, and what good ones come to.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +121,7 @@ fn named(names: &[(&str, bool)]) -> Vec<(String, Accept, bool)> {
 
 fn known(outputs: &[(&str, Value)]) -> Known {
     let outputs = outputs.iter().map(|(id, outputs)| (StepId::from(*id), outputs.as_object().expect("a map").clone()));
-    outputs.collect::<BTreeMap<_, _>>()
+    outputs.collect()
 }
 
 #[test]

@@ -35,7 +35,7 @@ async fn steps_run_in_order_and_outputs_reach_those_after() {
     assert_eq!(bench.ledger(), ["saw a", "did a", "made a", "saw b", "did b", "made b"]);
     let state = summary.journal.state();
     let done = state.step(&StepId::from("b")).and_then(|step| step.done()).expect("done");
-    assert_eq!(done.fingerprint.0["with"]["mark"], "10.0.0.1");
+    assert_eq!(done.fingerprint.parts()["with"]["mark"], "10.0.0.1");
     assert_eq!(done.outcome, Outcome::Changed);
 }
 

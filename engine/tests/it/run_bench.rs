@@ -37,6 +37,9 @@ struct Act {
     /// Fails so many times before it does the above.
     #[serde(default)]
     flaky: usize,
+    /// Cannot be looked at so many times; the first look of all is that of the run that did it.
+    #[serde(default)]
+    unseen: usize,
     /// What is safe from a power cut: the start of this step must be in it before anything is done.
     #[serde(default)]
     synced: Option<PathBuf>,
@@ -115,7 +118,10 @@ impl runbook_steps::Step for Act {
     fn observe<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {
         async move {
             self.note(&format!("saw {}", cx.step));
-            Ok(Standing::Unknown)
+            match self.unseen > 0 && self.count(&format!("saw {}", cx.step)) <= self.unseen {
+                true => Err(Failure::transient("cannot see")),
+                false => Ok(Standing::Unknown),
+            }
         }
         .boxed()
     }
@@ -349,9 +355,9 @@ pub(crate) fn place() -> Place {
 }
 
 /// So many attempts, for transient failures.
-pub(crate) fn retry(attempts: u32) -> Retry {
+pub(crate) fn retry(attempts: u32) -> Arc<Retry> {
     let (initial, max) = (Duration::from_secs(1), Duration::from_secs(2));
-    Retry { attempts, initial, factor: 2.0, max, only: vec![Class::Transient] }
+    Arc::new(Retry { attempts, initial, factor: 2.0, max, only: vec![Class::Transient] })
 }
 
 /// A text with expressions.

@@ -6,15 +6,19 @@ use runbook::plan::StepId;
 use runbook::plan::model::{Plan, Step};
 use runbook::run::{Fate, Options, verdicts};
 use runbook::state::record::{Record, Verdict};
-use runbook::state::{Status, journal};
-use runbook_steps::Kind;
+use runbook::state::{RunState, Status, journal};
+use runbook_steps::{Kind, Redactor};
 use serde_json::json;
 
-use crate::run_bench::{AGAIN, BLIND, Bench, LOOKED, plan};
+use crate::run_bench::{AGAIN, BLIND, Bench, LOOKED, plan, retry};
 
 fn chain(bench: &Bench, kind: &'static Kind) -> Arc<Plan> {
     let steps: Vec<Step> = ["a", "b", "c"].map(|id| bench.step(id, kind, json!({ "outputs": { "id": id } }))).into();
     plan(steps, &[("a", "b"), ("b", "c")])
+}
+
+fn fates(plan: &Plan, state: &RunState, options: &Options) -> Vec<(StepId, Fate)> {
+    verdicts(plan, state, options, &Redactor::default())
 }
 
 /// Keeps the first lines of the journal, as a crash after them would.
@@ -60,7 +64,7 @@ async fn what_was_in_flight_is_looked_at_and_what_was_done_is_not_done_again() {
     cut(&bench, line_of(&bench, starts("b")));
     cut_ledger(&bench, "made b");
     let state = journal::read(&bench.home()).expect("whole").state;
-    let fates: Vec<Fate> = verdicts(&plan, &state, state.known()).into_iter().map(|(_, fate)| fate).collect();
+    let fates: Vec<Fate> = fates(&plan, &state, &Options::default()).into_iter().map(|(_, fate)| fate).collect();
     assert_eq!(fates, [Fate::Reuse, Fate::InFlight, Fate::New]);
     let summary = bench.run(&plan, Options::default()).await;
     assert_eq!((summary.verdict, summary.reused.len()), (Verdict::Holds, 1));
@@ -83,7 +87,7 @@ async fn what_cannot_be_looked_at_waits_for_a_person() {
     assert_eq!([bench.did("b"), bench.did("c")], [1, 1], "both from the first run");
     // The person says that it was done.
     let mut journal = bench.open();
-    let settled = Record::Settled { step: StepId::from("b"), done: true };
+    let settled = Record::Settled { step: StepId::from("b"), done: true, outputs: serde_json::Map::new() };
     journal.append(settled, runbook::state::Sync::Now).expect("written");
     drop(journal);
     let summary = bench.run(&plan, Options::default()).await;
@@ -127,6 +131,25 @@ async fn a_crash_after_any_record_leads_to_the_same_end() {
                 assert_eq!(times, 1, "{step} after a cut behind record {kept}");
             }
         }
+    }
+}
+
+/// The first look after a crash fails, and what could not be told before can be told no better after.
+#[tokio::test]
+async fn a_look_that_fails_settles_nothing() {
+    for attempts in [3, 1] {
+        let bench = Bench::new();
+        drop(bench.run(&chain(&bench, &BLIND), Options::default()).await);
+        cut(&bench, line_of(&bench, starts("b")));
+        let mut steps: Vec<Step> =
+            ["a", "b", "c"].map(|id| bench.step(id, &BLIND, json!({ "outputs": { "id": id } }))).into();
+        steps[1] = bench.step("b", &BLIND, json!({ "outputs": { "id": "b" }, "unseen": 2 }));
+        steps[1].retry = retry(attempts);
+        let plan = plan(steps, &[("a", "b"), ("b", "c")]);
+        let verdict = bench.run(&plan, Options::default()).await.verdict;
+        assert_eq!(verdict, if attempts == 1 { Verdict::Failed } else { Verdict::NeedsPerson });
+        assert_eq!(bench.run(&plan, Options::default()).await.verdict, Verdict::NeedsPerson);
+        assert_eq!(bench.did("b"), 1, "in the run that crashed");
     }
 }
 
@@ -175,4 +198,86 @@ fn started(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
     fields.split_whitespace().nth(19).and_then(|field| field.parse().ok()).expect("a number")
+}
+
+/// `base` changes blindly, `seen` can be looked at, `blind` cannot; each stands on the one before.
+fn tower(bench: &Bench, mark: u32) -> Arc<Plan> {
+    let steps = vec![
+        bench.step("base", &BLIND, json!({ "mark": mark })),
+        bench.step("seen", &LOOKED, json!({ "outputs": { "id": "s" } })),
+        bench.step("blind", &BLIND, json!({ "outputs": { "id": "b" } })),
+    ];
+    plan(steps, &[("base", "seen"), ("seen", "blind")])
+}
+
+#[tokio::test]
+async fn what_stands_on_a_change_is_looked_at_again() {
+    let bench = Bench::new();
+    drop(bench.run(&tower(&bench, 1), Options::default()).await);
+    let edited = tower(&bench, 2);
+    let state = journal::read(&bench.home()).expect("whole").state;
+    let expected =
+        [Fate::Stale(vec!["`with.mark` changed `1` → `2`".to_owned()]), Fate::Look(StepId::from("base")), Fate::Reuse];
+    let found: Vec<Fate> = fates(&edited, &state, &Options::default()).into_iter().map(|(_, fate)| fate).collect();
+    assert_eq!(found, expected);
+    let (summary, seen) = bench.try_run(&edited, Options::default(), bench.open(), None).await;
+    let summary = summary.expect("written");
+    let notices = seen.notices();
+    assert!(notices.contains(&"`seen` is looked at again: `base` changed".to_owned()), "{notices:?}");
+    assert_eq!(["base", "seen", "blind"].map(|step| bench.did(step)), [2, 1, 1]);
+    assert_eq!(bench.ledger().iter().filter(|line| **line == "saw seen").count(), 2);
+    assert_eq!(summary.reused, [StepId::from("blind")]);
+}
+
+#[tokio::test]
+async fn what_is_found_lacking_is_done_again() {
+    let bench = Bench::new();
+    drop(bench.run(&tower(&bench, 1), Options::default()).await);
+    // Whatever changed `base` took away what `seen` made.
+    let lines: Vec<String> = bench.ledger().into_iter().filter(|line| line != "made seen").collect();
+    std::fs::write(bench.ledger_path(), lines.concat_lines()).expect("written");
+    drop(bench.run(&tower(&bench, 2), Options::default()).await);
+    assert_eq!(["base", "seen", "blind"].map(|step| bench.did(step)), [2, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_step_that_is_only_looked_at_keeps_what_it_gave() {
+    let bench = Bench::new();
+    drop(bench.run(&tower(&bench, 1), Options::default()).await);
+    let summary = bench.run(&tower(&bench, 2), Options::default()).await;
+    let seen = summary.journal.state().step(&StepId::from("seen")).expect("known");
+    assert_eq!(seen.outputs().expect("it holds")["id"], "s");
+    drop(summary);
+    // And a crash in the middle of looking loses nothing: the next run looks again.
+    cut(&bench, bench.records().iter().rposition(starts("seen")).expect("there") + 1);
+    let summary = bench.run(&tower(&bench, 2), Options::default()).await;
+    assert_eq!((summary.verdict, bench.did("seen")), (Verdict::Holds, 1));
+}
+
+#[tokio::test]
+async fn keeping_what_is_stale_runs_nothing() {
+    let bench = Bench::new();
+    drop(bench.run(&tower(&bench, 1), Options::default()).await);
+    let options = Options { keep_stale: true, ..Options::default() };
+    let summary = bench.run(&tower(&bench, 2), options).await;
+    assert_eq!((summary.reused.len(), bench.did("base")), (3, 1));
+}
+
+#[tokio::test]
+async fn an_orphan_of_a_step_that_is_to_be_redone_is_ended_first() {
+    let bench = Bench::new();
+    let plan = chain(&bench, &AGAIN);
+    drop(bench.run(&plan, Options::default()).await);
+    cut(&bench, line_of(&bench, starts("b")));
+    let mut orphan = orphan();
+    let child = runbook_steps::Child { pid: orphan.id(), started: started(orphan.id()), program: "sleep".to_owned() };
+    let mut journal = bench.open();
+    let spawned = Record::Spawned { step: StepId::from("b"), attempt: 1, child };
+    journal.append(spawned, runbook::state::Sync::Now).expect("legal");
+    drop(journal);
+    let reaper = std::thread::spawn(move || orphan.wait().expect("waited").code());
+    let options = Options { redo: [StepId::from("b")].into(), ..Options::default() };
+    let summary = bench.run(&plan, options).await;
+    assert_eq!(summary.verdict, Verdict::Holds);
+    assert_eq!(reaper.join().expect("joined"), None, "ended by a signal");
 }

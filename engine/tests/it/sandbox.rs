@@ -79,6 +79,22 @@ impl Sandbox {
         ran(&self.command(args).output().expect("the program starts"))
     }
 
+    /// The program under a shell's limits.
+    #[expect(clippy::disallowed_methods, reason = "only a shell can set them")]
+    pub(crate) fn limited(&self, limits: &str, args: &[&str]) -> Ran {
+        let inner = self.command(args);
+        let mut command = Command::new("bash");
+        command
+            .arg("-c")
+            .arg(format!("{limits}; exec \"$@\""))
+            .arg("bash")
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        ran(&command.output().expect("bash is on PATH"))
+    }
+
     /// Every file below the folder, as text.
     pub(crate) fn everything(&self) -> Vec<(PathBuf, String)> {
         let mut found = Vec::new();

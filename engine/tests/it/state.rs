@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use runbook::plan::StepId;
 use runbook::state::record::{
-    Entry, FORMAT, Failed, Fingerprint, Format, Opened, Outcome, Record, Started, Succeeded, Verdict,
+    Entry, FORMAT, Failed, Fingerprint, Format, Opened, Outcome, Record, Started, Succeeded, Touches, Verdict,
 };
 use runbook::state::{Journal, LockId, RunState, StateError, Status, Sync, journal};
 use runbook_steps::{Child, Failure};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::run_bench::Bench;
 
-fn opened(run: u32) -> Opened {
+pub(crate) fn opened(run: u32) -> Opened {
     Opened {
         format: FORMAT,
         run,
@@ -24,32 +24,45 @@ fn opened(run: u32) -> Opened {
         version: "0".to_owned(),
         who: "me@here".to_owned(),
         pid: 1,
+        mark: String::new(),
         simulated: None,
+        selection: String::new(),
+        home: String::new(),
     }
 }
 
-fn started(step: &str, attempt: u32) -> Record {
+pub(crate) fn started(step: &str, attempt: u32) -> Record {
     let fingerprint = Fingerprint::default();
-    Record::Started(Started { step: StepId::from(step), attempt, fingerprint, recoverable: true })
+    Record::Started(Started {
+        step: StepId::from(step),
+        attempt,
+        fingerprint,
+        recoverable: true,
+        touches: Touches::AtOnce,
+    })
 }
 
-fn succeeded(step: &str, attempt: u32) -> Record {
+pub(crate) fn succeeded(step: &str, attempt: u32) -> Record {
     let outputs = json!({ "by": attempt }).as_object().expect("a map").clone();
     let step = StepId::from(step);
     Record::Succeeded(Succeeded { step, attempt, outcome: Outcome::Changed, outputs, took_ms: 5, note: None })
 }
 
-fn failed(step: &str, attempt: u32, retry_in_ms: Option<u64>) -> Record {
-    let (step, failure) = (StepId::from(step), Failure::permanent("broken"));
-    Record::Failed(Failed { step, attempt, failure, retry_in_ms, took_ms: 5 })
+pub(crate) fn failed(step: &str, attempt: u32, retry_in_ms: Option<u64>) -> Record {
+    Record::Failed(a_failure(StepId::from(step), attempt, retry_in_ms))
 }
 
-fn entry(seq: u64, record: Record) -> Entry {
+fn a_failure(step: StepId, attempt: u32, retry_in_ms: Option<u64>) -> Failed {
+    let failure = Failure::permanent("broken");
+    Failed { step, attempt, failure, retry_in_ms, took_ms: 5, untouched: false }
+}
+
+pub(crate) fn entry(seq: u64, record: Record) -> Entry {
     Entry { seq, time: Timestamp::from_second(i64::try_from(seq).expect("small")).expect("in range"), record }
 }
 
 /// Folds records; the error names the first that is illegal.
-fn fold(records: impl IntoIterator<Item = Record>) -> Result<RunState, String> {
+pub(crate) fn fold(records: impl IntoIterator<Item = Record>) -> Result<RunState, String> {
     let mut state = RunState::default();
     for (seq, record) in (1..).zip(records) {
         state.apply(&entry(seq, record)).map_err(|error| error.to_string())?;
@@ -132,25 +145,56 @@ fn a_new_run_keeps_what_holds_and_remembers_what_was_in_flight() {
     assert_eq!(later.known().len(), 1);
 }
 
+/// Records that fail before they touch anything leave a doubt as it was.
+#[test]
+fn an_attempt_that_touched_nothing_settles_no_doubt() {
+    let untouched = |attempt, retry_in_ms| match failed("a", attempt, retry_in_ms) {
+        Record::Failed(failed) => Record::Failed(Failed { untouched: true, ..failed }),
+        other => other,
+    };
+    let in_flight = |records: &[Record]| {
+        let state = fold(records.to_vec()).expect("legal");
+        state.step(&StepId::from("a")).is_some_and(|step| step.in_flight().is_some())
+    };
+    let crashed = [Record::Opened(opened(1)), started("a", 1), Record::Opened(opened(2)), started("a", 1)];
+    let with = |more: &[Record]| [&crashed[..], more].concat();
+    assert!(in_flight(&with(&[untouched(1, None)])), "it failed while it looked");
+    assert!(in_flight(&with(&[untouched(1, Some(9)), started("a", 2), untouched(2, Some(9))])));
+    assert!(in_flight(&with(&[untouched(1, Some(9)), untouched(1, None)])), "given up");
+    assert!(!in_flight(&with(&[failed("a", 1, None)])), "it was done, and its end was seen");
+    assert!(!in_flight(&with(&[untouched(1, Some(9)), started("a", 2), failed("a", 2, None)])));
+    let cancelled = |untouched| Record::Cancelled { step: StepId::from("a"), attempt: 1, untouched };
+    assert!(in_flight(&with(&[cancelled(true)])) && in_flight(&with(&[cancelled(false)])));
+    let fresh = [Record::Opened(opened(1)), started("a", 1)];
+    assert!(!in_flight(&[&fresh[..], &[untouched(1, None)]].concat()), "there was no doubt");
+    let settled = Record::Settled { step: StepId::from("a"), done: false, outputs: serde_json::Map::new() };
+    assert!(!in_flight(&with(&[untouched(1, None), settled])));
+}
+
 fn any_record() -> impl Strategy<Value = Record> {
     let step = prop_oneof!["a", "b"].prop_map(|name: String| StepId::from(name.as_str()));
-    (step, 0..3_u32, 1..5_u32, 0..16_u8, any::<bool>()).prop_map(|(step, attempt, run, kind, flag)| match kind {
+    (step, 0..3_u32, 1..5_u32, 0..22_u8, any::<bool>()).prop_map(|(step, attempt, run, kind, flag)| match kind {
         0 | 1 => Record::Opened(opened(run)),
         2..=4 => started(step.as_str(), attempt),
         5 | 6 => succeeded(step.as_str(), attempt),
         7 | 8 => failed(step.as_str(), attempt, flag.then_some(9)),
+        15 => Record::Failed(Failed { untouched: true, ..a_failure(step, attempt, flag.then_some(9)) }),
+        16 => Record::Performing { step, attempt, undo: None },
+        17 | 18 => Record::UndoStarted { step, attempt },
+        19 => Record::Undone { step, attempt, took_ms: 3 },
+        20 => Record::UndoFailed(a_failure(step, attempt, flag.then_some(9))),
         9 => Record::Skipped { step, why: "no".to_owned() },
         10 => Record::Blocked { step: step.clone(), by: vec![step] },
         11 => Record::Cancelled { step, attempt, untouched: flag },
         12 => Record::Unknown { step, why: "who knows".to_owned() },
-        13 => Record::Settled { step, done: flag },
+        13 => Record::Settled { step, done: flag, outputs: serde_json::Map::new() },
         14 => Record::Interrupted { signal: "SIGINT".to_owned() },
         _ => Record::Closed { verdict: Verdict::Failed },
     })
 }
 
 /// Legal journals: whatever is illegal is left out, and must have changed nothing.
-fn legal_journal() -> impl Strategy<Value = Vec<Record>> {
+pub(crate) fn legal_journal() -> impl Strategy<Value = Vec<Record>> {
     proptest::collection::vec(any_record(), 1..80).prop_map(|records| {
         let (mut state, mut kept) = (RunState::default(), Vec::new());
         for record in std::iter::once(Record::Opened(opened(1))).chain(records) {
@@ -183,6 +227,8 @@ fn shape(state: &RunState) -> Vec<String> {
     let status = |status: &Status| match status {
         Status::Running { attempt, .. } => format!("running {attempt}"),
         Status::Retrying { attempt, .. } => format!("retrying {attempt}"),
+        Status::Undoing { attempt, .. } => format!("undoing {attempt}"),
+        Status::UndoFailed { until } => format!("not undone, again: {}", until.is_some()),
         other => format!("{other:?}"),
     };
     state.steps().map(|(id, step)| format!("{id} {} {:?}", status(step.status()), step.done())).collect()
@@ -249,7 +295,7 @@ fn a_damaged_line_in_the_middle_is_named_with_the_way_out() {
 }
 
 /// A line as a journal has it.
-fn line(json: &serde_json::Value) -> String {
+pub(crate) fn line(json: &serde_json::Value) -> String {
     let text = json.to_string();
     format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes()))
 }
@@ -338,23 +384,12 @@ fn a_held_lock_says_by_whom_and_at_what() {
 }
 
 #[test]
-fn the_lock_of_a_dead_holder_is_taken_over() {
-    let bench = Bench::new();
-    drop(bench.open());
-    let dead = json!({ "id": "1", "who": "you@there", "host": "there", "pid": 1, "command": "apply", "since": "2026-01-01T00:00:00Z" });
-    std::fs::write(bench.home().lock_path(), dead.to_string()).expect("written");
-    assert_eq!(bench.home().holder().expect("readable"), None);
-    let lock = bench.home().lock(Bench::holder()).expect("its holder is dead");
-    assert_eq!(lock.previous().map(|holder| holder.who.as_str()), Some("you@there"));
-}
-
-#[test]
 fn unlocking_wants_the_locks_id() {
     let bench = Bench::new();
     let held = bench.home().lock(Bench::holder()).expect("free");
     let other = LockId("other".to_owned());
-    assert!(matches!(bench.home().unlock(&other), Err(StateError::OtherLock { .. })));
-    bench.home().unlock(held.id()).expect("its id");
+    assert!(matches!(bench.home().unlock(&other, true), Err(StateError::OtherLock { .. })));
+    bench.home().unlock(held.id(), true).expect("its id");
     let next = bench.home().lock(Bench::holder()).expect("taken away");
     drop(held);
     assert!(bench.home().holder().expect("readable").is_some(), "the old holder's end is not the new one's");

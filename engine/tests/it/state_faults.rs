@@ -1,33 +1,41 @@
 //! Storage that fails, and power that goes: through the seam in the journal's file layer.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use runbook::event::Event;
 use runbook::plan::StepId;
 use runbook::run::Options;
-use runbook::state::journal::Storage;
-use runbook::state::record::{Outcome, Record, Verdict};
-use runbook::state::{Journal, StateError, Status, Sync};
+use runbook::state::record::{Outcome, Record, Started, Verdict};
+use runbook::state::storage::{FileStorage, Storage};
+use runbook::state::{Journal, StateError, Status, Sync, journal};
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::run_bench::{BLIND, Bench, LOOKED, plan};
+use crate::sandbox::Sandbox;
+use crate::state::{opened, started, succeeded};
 
 /// What goes wrong, and when.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
     /// The write after so many is cut short, and everything after it fails.
     ShortWrite(usize),
+    /// The write after so many fails with nothing written, and everything after it.
+    Write(usize, Errno),
     /// The sync after so many fails. Only once: the kernel forgets, and nobody may believe the next.
     Sync(usize),
 }
 
+/// A fault, after so many operations without one.
+type FaultAt = fn(usize) -> Fault;
+
 /// The real file, with a fault, and a copy of what is safe from a power cut.
 struct Faulty {
-    file: File,
+    file: FileStorage,
     safe: PathBuf,
     written: Mutex<Vec<u8>>,
     fault: Fault,
@@ -36,6 +44,14 @@ struct Faulty {
 }
 
 impl Storage for Faulty {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        Storage::read(&self.file)
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        Storage::replace(&self.file, bytes)
+    }
+
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let count = self.writes.fetch_add(1, Ordering::SeqCst);
         match self.fault {
@@ -43,6 +59,7 @@ impl Storage for Faulty {
                 Storage::write(&self.file, &bytes[..bytes.len() / 2])?;
                 Err(io::Error::from(io::ErrorKind::StorageFull))
             }
+            Fault::Write(after, error) if count >= after => Err(error.into()),
             _ => {
                 self.written.lock().expect("whole").extend_from_slice(bytes);
                 Storage::write(&self.file, bytes)
@@ -53,7 +70,7 @@ impl Storage for Faulty {
     fn sync(&self) -> io::Result<()> {
         let count = self.syncs.fetch_add(1, Ordering::SeqCst);
         if self.fault == Fault::Sync(count) {
-            return Err(io::Error::other("input/output error"));
+            return Err(Errno::IO.into());
         }
         let written = self.written.lock().expect("whole");
         std::fs::write(&self.safe, &*written)
@@ -71,7 +88,7 @@ fn safe(bench: &Bench) -> PathBuf {
 fn open(bench: &Bench, fault: Fault) -> Journal {
     drop(bench.open());
     let lock = bench.home().lock(Bench::holder()).expect("free");
-    let file = File::options().append(true).open(bench.home().journal_path()).expect("there");
+    let file = FileStorage::open(&bench.home().journal_path()).expect("there");
     let storage = Faulty {
         file,
         safe: safe(bench),
@@ -103,26 +120,85 @@ async fn all_is_safe_before_the_end_is_reported() {
     drop(summary);
 }
 
-/// Whatever the disk does not take: an error, the running step finishes and is heard, and the next run goes on from the truth.
+/// Whatever the disk does not take: an error with the way out, the running step finishes and all of its result is heard, and the next
+/// run goes on from the truth.
 #[tokio::test]
-async fn a_full_disk_ends_the_run_and_loses_nothing() {
-    for after in 0..5 {
-        let bench = Bench::new();
-        let plan = plan(vec![bench.step("a", &LOOKED, json!({})), bench.step("b", &LOOKED, json!({}))], &[("a", "b")]);
-        let journal = open(&bench, Fault::ShortWrite(after));
-        let (summary, seen) = bench.try_run(&plan, Options::default(), journal, None).await;
-        let error = summary.expect_err("no space");
-        assert!(error.to_string().contains("free some space"), "{error}");
-        let made: Vec<String> = bench.ledger().into_iter().filter(|line| line.starts_with("made")).collect();
-        let stored = bench_stored(&bench);
-        for line in &made {
-            let step = line.trim_start_matches("made ");
-            let said = format!("`{step}` succeeded, but that could not be stored");
-            assert!(stored.contains(&step.to_owned()) || seen.notices().contains(&said), "{line} after {after}");
+async fn a_disk_that_fails_ends_the_run_and_loses_nothing() {
+    let disks: [(FaultAt, &str); 5] = [
+        (Fault::ShortWrite, "free some space"),
+        (|after| Fault::Write(after, Errno::NOSPC), "free some space"),
+        (|after| Fault::Write(after, Errno::IO), "the disk or the network to it is failing"),
+        (|after| Fault::Write(after, Errno::ROFS), "make the folder writable"),
+        (Fault::Sync, "the disk or the network to it is failing"),
+    ];
+    for (fault, advice) in disks {
+        for after in 0..6 {
+            let bench = Bench::new();
+            let step =
+                |id: &str| bench.step(id, &LOOKED, json!({ "outputs": { "id": id, "token": "hunter2hunter2" } }));
+            let plan = plan(vec![step("a"), step("b")], &[("a", "b")]);
+            let (summary, seen) = bench
+                .try_run(&plan, Options { sync_inline: true, ..Options::default() }, open(&bench, fault(after)), None)
+                .await;
+            let Err(error) = summary else {
+                assert!(matches!(fault(after), Fault::Sync(1..)), "{:?} was not met", fault(after));
+                continue;
+            };
+            assert!(error.to_string().contains(advice), "{error}");
+            assert!(!closed(&seen.0.lock().expect("whole")), "nobody heard how a run ended that could not be stored");
+            let stored = bench_stored(&bench);
+            for line in bench.ledger().into_iter().filter(|line| line.starts_with("made")) {
+                let step = line.trim_start_matches("made ");
+                assert!(
+                    stored.contains(&step.to_owned()) || is_heard(&seen.notices(), step),
+                    "{line}: {:?}",
+                    fault(after)
+                );
+            }
+            let summary = bench.run(&plan, Options::default()).await;
+            assert_eq!(summary.verdict, Verdict::Holds);
+            assert_eq!([bench.did("a"), bench.did("b")], [1, 1], "nothing twice, {:?}", fault(after));
         }
-        let summary = bench.run(&plan, Options::default()).await;
-        assert_eq!(summary.verdict, Verdict::Holds);
-        assert_eq!([bench.did("a"), bench.did("b")], [1, 1], "nothing twice, after {after}");
+    }
+}
+
+fn closed(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::Recorded(entry) if matches!(entry.record, Record::Closed { .. })))
+}
+
+/// Whether a result that could not be stored was said, with its outputs.
+fn is_heard(notices: &[String], step: &str) -> bool {
+    let lead = format!("`{step}` succeeded, but that could not be stored: ");
+    let said = notices.iter().find_map(|notice| notice.strip_prefix(&lead));
+    said.and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok())
+        .is_some_and(|said| said["outputs"]["id"] == step)
+}
+
+#[tokio::test]
+async fn what_is_said_because_it_cannot_be_stored_holds_no_secret() {
+    let mut bench = Bench::new();
+    bench.secrets.insert("token".to_owned(), runbook_steps::Secret::new("hunter2hunter2"));
+    let plan = plan(vec![bench.step("a", &LOOKED, json!({ "outputs": { "said": "it is hunter2hunter2" } }))], &[]);
+    let (summary, seen) =
+        bench.try_run(&plan, Options::default(), open(&bench, Fault::Write(3, Errno::IO)), None).await;
+    assert!(summary.is_err());
+    let said = seen.notices().join("\n");
+    assert!(said.contains("`a` succeeded, but that could not be stored: {") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn a_run_whose_last_sync_failed_does_not_say_that_everything_holds() {
+    for syncs in 1.. {
+        let bench = Bench::new();
+        let plan = plan(vec![bench.step("a", &BLIND, json!({}))], &[]);
+        let options = Options { sync_inline: true, ..Options::default() };
+        let (summary, seen) = bench.try_run(&plan, options, open(&bench, Fault::Sync(syncs)), None).await;
+        let events = seen.0.lock().expect("whole");
+        assert_eq!(closed(&events), summary.is_ok(), "sync {syncs}");
+        if summary.is_ok() {
+            assert!(syncs > 2, "its header, its start and its end are synced each");
+            return;
+        }
     }
 }
 
@@ -136,7 +212,7 @@ fn bench_stored(bench: &Bench) -> Vec<String> {
 fn after_a_failed_sync_nothing_is_believed() {
     let bench = Bench::new();
     let mut journal = open(&bench, Fault::Sync(0));
-    let interrupted = || Record::Settled { step: StepId::from("a"), done: false };
+    let interrupted = || Record::Settled { step: StepId::from("a"), done: false, outputs: serde_json::Map::new() };
     let error = journal.append(interrupted(), Sync::Now).expect_err("the sync fails");
     assert!(matches!(error, StateError::Io { doing: "sync", .. }), "{error}");
     for sync in [Sync::Soon, Sync::Now] {
@@ -165,4 +241,91 @@ fn a_folder_that_cannot_be_written_is_named() {
     let home = runbook::state::Home::new(&file, "d").expect("a name");
     let error = home.lock(Bench::holder()).expect_err("a file is in the way").to_string();
     assert!(error.starts_with("cannot make the folder `") && error.contains("ledger"), "{error}");
+}
+
+/// A journal of one run, several pages long, whose last page boundary but one is at a known place.
+fn long_journal(bench: &Bench, last: &[Record]) -> Vec<u8> {
+    let mut journal = bench.open();
+    journal.append(Record::Opened(opened(1)), Sync::Soon).expect("legal");
+    for number in 0..40 {
+        let step = format!("step-{number}");
+        journal.append(started(&step, 1), Sync::Soon).expect("legal");
+        journal.append(succeeded(&step, 1), Sync::Soon).expect("legal");
+    }
+    for record in last {
+        journal.append(record.clone(), Sync::Soon).expect("legal");
+    }
+    drop(journal);
+    std::fs::read(bench.home().journal_path()).expect("a journal")
+}
+
+/// A page that a power cut kept from the disk, though later ones are there: all of it zeros, or its end only.
+#[test]
+fn a_page_that_never_reached_the_disk_ends_the_journal() {
+    for lost in [4096..8192, 5000..8192] {
+        let bench = Bench::new();
+        let mut bytes = long_journal(&bench, &[]);
+        assert!(bytes.len() > 12_000, "{}", bytes.len());
+        bytes[lost.clone()].fill(0);
+        std::fs::write(bench.home().journal_path(), &bytes).expect("written");
+        let whole = bytes[..lost.start].iter().filter(|byte| **byte == b'\n').count() as u64;
+        assert_eq!(journal::read(&bench.home()).expect("a prefix").state.seq(), whole);
+        let (journal, cut) =
+            Journal::open(bench.home().lock(Bench::holder()).expect("free"), bench.clock()).expect("a prefix");
+        let cut = cut.expect("it is said").to_string();
+        assert!(cut.contains(&format!("at line {}", whole + 1)) && cut.contains("never reached the disk"), "{cut}");
+        assert_eq!(journal.state().seq(), whole);
+    }
+}
+
+/// The same zeros where what follows shows that they had been synced, or that are not a page's: then the disk is at fault.
+#[test]
+fn zeros_in_what_was_synced_are_damage() {
+    let blind = |attempt| match started("blind", attempt) {
+        Record::Started(started) => Record::Started(Started { recoverable: false, ..started }),
+        other => other,
+    };
+    let synced = [blind(1), succeeded("blind", 1)];
+    let next_run = [Record::Opened(opened(2)), started("step-1", 1)];
+    for (last, lost) in [(&synced[..], 4096..8192), (&next_run[..], 4096..8192), (&[][..], 4096..8000)] {
+        let bench = Bench::new();
+        let mut bytes = long_journal(&bench, last);
+        bytes[lost].fill(0);
+        std::fs::write(bench.home().journal_path(), &bytes).expect("written");
+        let error = journal::read(&bench.home()).expect_err("damage").to_string();
+        assert!(error.contains("is damaged") && error.contains("move it away"), "{error}");
+    }
+}
+
+/// A journal that cannot be read is not taken for an empty one.
+#[test]
+fn a_journal_that_cannot_be_read_is_left_alone() {
+    let bench = Bench::new();
+    drop(bench.open());
+    std::fs::remove_file(bench.home().journal_path()).expect("removed");
+    std::fs::create_dir(bench.home().journal_path()).expect("a folder in its place");
+    let error = journal::read(&bench.home()).expect_err("no file").to_string();
+    assert!(error.starts_with("cannot read `"), "{error}");
+    let lock = bench.home().lock(Bench::holder()).expect("free");
+    assert!(matches!(Journal::open(lock, bench.clock()), Err(StateError::Io { .. })));
+}
+
+/// The program itself, with a limit on how long its files may become.
+#[test]
+fn the_program_ends_with_its_own_code_when_the_journal_cannot_grow() {
+    let sandbox = Sandbox::new();
+    let made: String = (0..20).map(|n| format!("  s{n}: {{ command: ['true'], idempotent: true }}\n")).collect();
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: long\nsteps:\n{made}"));
+    let ran = sandbox.limited("trap '' XFSZ; ulimit -f 3", &["apply", "plan.yaml", "-j", "1"]);
+    ran.exits(6).says("cannot write `").says("ulimit -f").says("nothing new is started");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds").says("reuse");
+}
+
+#[test]
+fn the_program_names_a_folder_that_it_cannot_make() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  touch: { command: [touch, touched] }\n");
+    sandbox.write("state", "a file");
+    sandbox.run(&["--state", "state", "apply", "plan.yaml"]).exits(6).says("cannot make the folder `");
+    assert!(!sandbox.path("touched").exists(), "nothing was done");
 }

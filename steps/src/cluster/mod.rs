@@ -8,9 +8,13 @@
 mod config;
 mod discovery;
 mod failures;
+mod follow;
+mod kept;
 mod object;
 mod requests;
 mod selector;
+mod shelf;
+mod trim;
 mod watches;
 
 use std::collections::HashMap;
@@ -25,11 +29,13 @@ use crate::failure::{Class, Failure};
 use crate::secret::Redactor;
 
 pub use discovery::Resource;
+pub(crate) use kept::kind_and_name;
 pub use object::{annotation, api_version, kind_of, label_of, name_of, namespace_of, uid_of};
 pub(crate) use object::{describe, text_at};
 pub use requests::{Applying, PatchStyle, Selection};
 pub use selector::Selector;
-pub use watches::{Feed, Snapshot};
+pub(crate) use trim::needs_whole;
+pub use watches::{Bell, Feed};
 
 /// The field manager that owns what this program applies.
 pub const FIELD_MANAGER: &str = "runbook";
@@ -61,12 +67,14 @@ impl Cluster {
     /// Connects by the deployment's kubeconfig, or takes the connection that another step has made by the same file.
     pub async fn connect(cx: &Context) -> Result<Self, Failure> {
         let path = cx.world.kubeconfig.clone();
-        let content = tokio::fs::read(&path).await.map_err(|error| no_kubeconfig(&path, &error))?;
+        // Read in place: a small file, and a thread for each of a thousand steps that start at once would cost more.
+        let content = std::fs::read(&path).map_err(|error| no_kubeconfig(&path, &error))?;
         let key = (path, Sha256::digest(&content).into());
         let found = connections().get(&key).cloned();
         let shared = match found {
             Some(shared) => shared,
-            None => open(cx, key).await?,
+            // Boxed, so that not every step that waits is as large as one that connects.
+            None => Box::pin(open(cx, key)).await?,
         };
         Ok(Self { shared, redactor: Arc::clone(&cx.redactor), clock: cx.clock() })
     }
@@ -97,6 +105,11 @@ impl Cluster {
     fn forget(&self) {
         connections().remove(&self.shared.key);
     }
+}
+
+/// Forgets all connections. They live only as long as the runtime that they were made in; the next one needs its own.
+pub fn disconnect() {
+    connections().clear();
 }
 
 impl std::fmt::Debug for Cluster {

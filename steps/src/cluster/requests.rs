@@ -13,6 +13,9 @@ use crate::failure::{Class, Failure};
 /// An answer that takes longer than this on the machine's clock never comes: the connection is dead.
 const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 
+/// How many objects to ask for at a time: a parsed one takes ten times its text, and they are made fit page by page.
+const PAGE: &str = "100";
+
 /// Which objects of a kind.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -77,22 +80,26 @@ impl Cluster {
         namespace: &str,
         selection: &Selection,
     ) -> Result<Vec<Value>, Failure> {
-        Ok(self.list_at(resource, namespace, selection).await?.0)
+        Ok(self.list_at(resource, namespace, selection, |_| {}).await?.0)
     }
 
-    /// As [`Cluster::list`], with the resource version that a watch goes on from.
+    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is made fit as soon as it is here.
     pub(super) async fn list_at(
         &self,
         resource: &Resource,
         namespace: &str,
         selection: &Selection,
+        fit: impl Fn(&mut Value),
     ) -> Result<(Vec<Value>, String), Failure> {
         let (mut found, mut next) = (Vec::new(), String::new());
         loop {
             let page = self.page(resource, namespace, selection, &next).await?;
             let version = text_at(&page, "/metadata/resourceVersion").to_owned();
             next = text_at(&page, "/metadata/continue").to_owned();
-            found.extend(into_items(page, resource));
+            found.extend(into_items(page, resource).into_iter().map(|mut item| {
+                fit(&mut item);
+                item
+            }));
             if next.is_empty() {
                 return Ok((found, version));
             }
@@ -103,7 +110,7 @@ impl Cluster {
         let query = query(&[
             ("labelSelector", &selection.labels),
             ("fieldSelector", &selection.fields),
-            ("limit", "500"),
+            ("limit", PAGE),
             ("continue", next),
         ]);
         let request = bare(Request::get(resource.path(ns, None) + &query))?;

@@ -14,7 +14,7 @@ mod webhook;
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Selector};
+use crate::cluster::{Cluster, Selector, needs_whole};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::jsonpath::JsonPath;
@@ -105,6 +105,17 @@ impl Condition {
     /// All of these.
     pub fn all(conditions: Vec<Condition>) -> Self {
         Self(Form::All(conditions))
+    }
+
+    /// Whether it tests what watches leave out of objects.
+    fn needs_whole_objects(&self) -> bool {
+        match &self.0 {
+            Form::Object(wanted) => {
+                matches!(&wanted.test, Test::Path { path, .. } if needs_whole(&path.to_string()))
+            }
+            Form::Webhook(_) => false,
+            Form::Any(several) | Form::All(several) => several.iter().any(Self::needs_whole_objects),
+        }
     }
 
     /// The JSON Schema of a condition.

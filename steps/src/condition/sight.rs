@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::select_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Feed, Resource, Selection, Selector};
+use crate::cluster::{Bell, Cluster, Feed, Resource, Selection, Selector};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 
@@ -18,7 +16,11 @@ pub(super) struct Sight<'c> {
     pub(super) cx: &'c Context,
     pub(super) cluster: &'c Cluster,
     /// The watches joined so far; `None` when looking only once.
-    feeds: Option<HashMap<(String, String), Feed>>,
+    feeds: Option<HashMap<Place, Feed>>,
+    /// Rings when something has changed that was looked at.
+    bell: Bell,
+    /// Whether objects are needed as a whole.
+    whole: bool,
     /// Kinds that the server did not know, and when it was last asked.
     unknown: HashMap<String, Timestamp>,
     /// How long each trouble has been there, and in which look it was last seen.
@@ -30,6 +32,9 @@ pub(super) struct Sight<'c> {
     pub(super) blind: Option<String>,
 }
 
+/// Kind and namespace.
+type Place = (String, String);
+
 /// How often the server is asked at most whether it knows a kind by now.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -40,6 +45,8 @@ impl<'c> Sight<'c> {
             cx,
             cluster,
             feeds: None,
+            bell: Bell::default(),
+            whole: false,
             unknown: HashMap::new(),
             troubles: HashMap::new(),
             looks: 0,
@@ -48,9 +55,9 @@ impl<'c> Sight<'c> {
         }
     }
 
-    /// Keeps looking, by watches.
-    pub(super) fn watching(cx: &'c Context, cluster: &'c Cluster) -> Self {
-        Self { feeds: Some(HashMap::new()), ..Self::once(cx, cluster) }
+    /// Keeps looking, by watches; at objects as a whole, or without what few conditions need.
+    pub(super) fn watching(cx: &'c Context, cluster: &'c Cluster, whole: bool) -> Self {
+        Self { feeds: Some(HashMap::new()), whole, ..Self::once(cx, cluster) }
     }
 
     /// Whether it is worth to look deeper for reasons.
@@ -62,6 +69,7 @@ impl<'c> Sight<'c> {
     pub(super) fn begin(&mut self) {
         self.looks += 1;
         self.blind = None;
+        self.feeds.iter_mut().flat_map(HashMap::values_mut).for_each(Feed::begin);
     }
 
     /// The kind that a word means; `None` while the server does not know it. Then its CRDs are watched.
@@ -76,7 +84,7 @@ impl<'c> Sight<'c> {
         if found.is_none() && self.is_watching() {
             let definitions = self.cluster.resolve_known("customresourcedefinitions.apiextensions.k8s.io").await?;
             if let Some(definitions) = definitions {
-                self.feed(&definitions, "");
+                self.objects(&definitions, "", None).await?;
             }
         }
         Ok(found)
@@ -89,12 +97,14 @@ impl<'c> Sight<'c> {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Value>>, Failure> {
-        if !self.is_watching() {
-            return Ok(self.cluster.get(resource, namespace, name).await?.map(Arc::new));
-        }
         let namespace = if resource.namespaced { namespace } else { "" };
-        let snapshot = self.snapshot(resource, namespace).await?;
-        Ok(snapshot.get(&(namespace.to_owned(), name.to_owned())).cloned())
+        match self.feed(resource, namespace) {
+            None => Ok(self.cluster.get(resource, namespace, name).await?.map(Arc::new)),
+            Some(feed) => {
+                let found = feed.named(namespace, name).await?;
+                self.unless_in_trouble(resource, namespace, found)
+            }
+        }
     }
 
     /// All objects of a kind in a namespace, or those selected.
@@ -104,49 +114,72 @@ impl<'c> Sight<'c> {
         namespace: &str,
         selector: Option<&Selector>,
     ) -> Result<Vec<Arc<Value>>, Failure> {
-        if !self.is_watching() {
-            let labels = selector.map(|it| it.text().to_owned()).unwrap_or_default();
-            let selection = Selection { labels, ..Selection::default() };
-            let found = self.cluster.list(resource, namespace, &selection).await?;
-            return Ok(found.into_iter().map(Arc::new).collect());
+        match self.feed(resource, namespace) {
+            None => {
+                let labels = selector.map(|it| it.text().to_owned()).unwrap_or_default();
+                let selection = Selection { labels, ..Selection::default() };
+                let found = self.cluster.list(resource, namespace, &selection).await?;
+                Ok(found.into_iter().map(Arc::new).collect())
+            }
+            Some(feed) => {
+                let found = feed.selected(selector).await?;
+                self.unless_in_trouble(resource, namespace, found)
+            }
         }
-        let snapshot = self.snapshot(resource, namespace).await?;
-        let chosen = snapshot.values().filter(|object| selector.is_none_or(|it| it.selects(object)));
-        Ok(chosen.cloned().collect())
     }
 
-    async fn snapshot(&mut self, resource: &Resource, namespace: &str) -> Result<Objects, Failure> {
-        let snapshot = match self.feed(resource, namespace) {
-            Some(feed) => feed.listed().await?,
-            None => return Ok(Objects::default()),
-        };
-        match snapshot.trouble {
+    /// What these own, and the events about them (see [`Feed::related`]). Only for those who keep looking.
+    pub(super) async fn related(
+        &mut self,
+        resource: &Resource,
+        namespace: &str,
+        to: &[String],
+    ) -> Result<Vec<Arc<Value>>, Failure> {
+        match self.feed(resource, namespace) {
+            None => Ok(Vec::new()),
+            Some(feed) => feed.related(to).await,
+        }
+    }
+
+    /// What was last seen stands while the trouble passes.
+    fn unless_in_trouble<T>(&mut self, resource: &Resource, namespace: &str, found: T) -> Result<T, Failure> {
+        match self.feed(resource, namespace).and_then(|feed| feed.trouble()) {
             Some(trouble) if !is_passing(trouble.class) => return Err(trouble),
             Some(trouble) => self.blind = Some(trouble.what),
             None => {}
         }
-        Ok(snapshot.objects)
+        Ok(found)
     }
 
     fn feed(&mut self, resource: &Resource, namespace: &str) -> Option<&mut Feed> {
-        let cluster = self.cluster;
+        let (cluster, whole, bell) = (self.cluster, self.whole, &self.bell);
         let feeds = self.feeds.as_mut()?;
-        let key = (resource.qualified() + &resource.version, namespace.to_owned());
-        Some(feeds.entry(key).or_insert_with(|| cluster.feed(resource, namespace)))
+        let place = (resource.qualified() + &resource.version, namespace.to_owned());
+        Some(feeds.entry(place).or_insert_with(|| cluster.feed(resource, namespace, whole, bell)))
     }
 
     /// Returns after something that was looked at has changed, or after that span.
     pub(super) async fn changed(&mut self, at_latest: Option<Duration>) {
         let clock = self.cx.clock();
-        let feeds = self.feeds.iter_mut().flat_map(HashMap::values_mut);
-        let mut events: Vec<_> = feeds.map(|feed| feed.changed().boxed()).collect();
-        if let Some(span) = at_latest {
-            events.push(clock.sleep(span).boxed());
+        let watching = self.feeds.as_ref().is_some_and(|feeds| !feeds.is_empty());
+        let at_latest = at_latest.or_else(|| (!watching).then_some(Duration::from_secs(5)));
+        let bound = async {
+            match at_latest {
+                Some(span) => clock.sleep(span).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.rung() => {}
+            () = bound => {}
         }
-        if events.is_empty() {
-            events.push(clock.sleep(Duration::from_secs(5)).boxed());
+    }
+
+    /// The bell rings for what was seen since, too: only the feeds know.
+    async fn rung(&self) {
+        while !self.feeds.iter().flat_map(HashMap::values).any(Feed::has_changed) {
+            self.bell.rung().await;
         }
-        select_all(events).await;
     }
 
     /// For how long a trouble has been seen without a break.
@@ -160,8 +193,6 @@ impl<'c> Sight<'c> {
         since(entry.0, now)
     }
 }
-
-type Objects = Arc<std::collections::BTreeMap<(String, String), Arc<Value>>>;
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()

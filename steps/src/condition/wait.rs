@@ -11,7 +11,7 @@ use super::reason::{self, Explained, Family};
 use super::sight::{Sight, is_passing};
 use super::verdict::{Finding, State};
 use super::{Amount, Condition, Form, Test, Wanted, Which, webhook};
-use crate::cluster::{Cluster, Resource, describe, kind_of, name_of, namespace_of, uid_of};
+use crate::cluster::{Cluster, Resource, describe, kind_and_name, kind_of, name_of, namespace_of, uid_of};
 use crate::context::{Context, Progress};
 use crate::failure::{Class, Failure};
 use crate::readiness::{Around, Trouble};
@@ -27,7 +27,7 @@ const PATIENCE: u32 = 5;
 /// Looks until it holds.
 pub(super) async fn until(condition: &Condition, cx: &Context) -> Result<(), Failure> {
     let cluster = Cluster::connect(cx).await?;
-    let mut sight = Sight::watching(cx, &cluster);
+    let mut sight = Sight::watching(cx, &cluster, condition.needs_whole_objects());
     let (mut told, mut failed) = (Progress::default(), 0);
     loop {
         sight.begin();
@@ -198,6 +198,9 @@ fn no_hope(class: Class, object: &Value, why: &str, finding: &Finding) -> Failur
     failure.cause(finding.text.clone()).facts(finding.facts.clone())
 }
 
+/// How deep owners own: service, deployment, replica set, pod.
+const DEEPEST: usize = 5;
+
 /// What surrounds an object. What may not be read tells nothing, and is no reason to fail.
 async fn family(sight: &mut Sight<'_>, object: &Value) -> Family {
     let mut family = Family::default();
@@ -205,16 +208,39 @@ async fn family(sight: &mut Sight<'_>, object: &Value) -> Family {
     if namespace.is_empty() {
         return family;
     }
-    for word in reason::family_of(kind_of(object)) {
-        let Ok(Some(resource)) = sight.cluster.resolve_known(word).await else { continue };
-        let members = sight.objects(&resource, &namespace, None).await.unwrap_or_default();
-        match *word {
-            "pods" => family.pods = members,
-            "events" => family.events = members,
-            _ => family.controllers.extend(members),
-        }
+    let kinds = reason::family_of(kind_of(object));
+    let controllers: Vec<&str> = kinds.iter().copied().filter(|kind| !matches!(*kind, "pods" | "events")).collect();
+    let mut owners = vec![uid_of(object).to_owned()];
+    for _ in 0..DEEPEST {
+        let below = kin(sight, &controllers, &namespace, &owners).await;
+        owners = below.iter().map(|it| uid_of(it).to_owned()).collect();
+        family.controllers.extend(below);
+    }
+    let relatives = || std::iter::once(object).chain(family.controllers.iter().map(Arc::as_ref));
+    if kinds.contains(&"pods") {
+        let owners: Vec<String> = relatives().map(|it| uid_of(it).to_owned()).collect();
+        family.pods = kin(sight, &["pods"], &namespace, &owners).await;
+    }
+    if kinds.contains(&"events") {
+        let all = relatives().chain(family.pods.iter().map(Arc::as_ref));
+        let about: Vec<String> = all.flat_map(|it| [uid_of(it).to_owned(), kind_and_name(it)]).collect();
+        family.events = kin(sight, &["events"], &namespace, &about).await;
     }
     family
+}
+
+/// The objects of these kinds that belong to one of those.
+async fn kin(sight: &mut Sight<'_>, kinds: &[&str], namespace: &str, to: &[String]) -> Vec<Arc<Value>> {
+    let to: Vec<String> = to.iter().filter(|it| !it.is_empty()).cloned().collect();
+    let mut found = Vec::new();
+    for kind in kinds {
+        if to.is_empty() {
+            break;
+        }
+        let Ok(Some(resource)) = sight.cluster.resolve_known(kind).await else { continue };
+        found.extend(sight.related(&resource, namespace, &to).await.unwrap_or_default());
+    }
+    found
 }
 
 /// Adds the last words of a container that died; read once for each of its lives.

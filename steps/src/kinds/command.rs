@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_as, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
-use crate::tools::{Finished, OUTPUTS, Program, absolute};
+use crate::tools::{Finished, OutputFile, Program};
 
 /// The kind `command`.
 pub(super) static KIND: Kind = Kind {
@@ -114,6 +114,11 @@ impl Step for Command {
     fn programs(&self) -> Vec<String> {
         self.argv.first().map(|word| word.0.clone()).into_iter().collect()
     }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let words = self.argv.iter().map(|word| word.0.as_str());
+        super::scripts::local_script(self.dir.as_deref(), words).into_iter().collect()
+    }
 }
 
 /// A command line with the folder that it is meant for.
@@ -129,12 +134,10 @@ pub(super) fn not_undone(cx: &Context) -> Result<(), Failure> {
 
 /// Runs a program and takes its outputs, those too that it writes to `$RUNBOOK_OUTPUT`.
 pub(super) async fn run_for_outputs(cx: &Context, program: Program) -> Result<Outputs, Failure> {
-    let cannot = |error: std::io::Error| Failure::permanent(format!("cannot make a file for outputs: {error}"));
-    let file = tempfile::Builder::new().prefix(OUTPUTS).tempfile_in(absolute(&cx.state_dir)).map_err(cannot)?;
+    let file = OutputFile::new(&cx.state_dir);
     let program = program.env(OUTPUT_FILE, file.path().to_string_lossy());
     let finished = program.capture(true).run(cx).await?;
-    let text = std::fs::read_to_string(file.path())
-        .map_err(|error| Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")))?;
+    let text = file.read().map_err(|error| Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")))?;
     let mut outputs = program_outputs(&finished);
     outputs.extend(named_outputs(&text, cx)?);
     Ok(outputs)

@@ -41,7 +41,7 @@ Runs `gcloud` with an argument list, with `--quiet` and `--project` added.
   with 0 and, with `not_empty`, prints something, and, with `contains`, prints that text. Without `exists` it cannot look.
 - **perform**: runs `args`. With `format: json` and an `exists`, the outputs come from a look-up after it, so that they look the
   same whether the step had to do something or not.
-- **undo**: runs `undo`; what is gone already is no failure. Without `undo` nothing.
+- **undo**: runs `undo`; what is gone already is no failure, what is still in use is a `conflict`. Without `undo` nothing.
 - **failures**: classed by gcloud's words: `quota`, `stockout`, `auth-expired`, `throttled`, `conflict`, `transient`, `not-found`,
   `invalid`.
 ";
@@ -134,6 +134,11 @@ fn is_absence(failure: &Failure) -> bool {
     failure.class == Class::NotFound || unclear
 }
 
+/// What uses it is most often on its way out: a load balancer outlives the object that it was made for.
+fn is_in_use(failure: &Failure) -> bool {
+    failure.facts.stderr.contains("already being used by")
+}
+
 impl Lookup {
     fn finds(&self, finished: &Finished) -> bool {
         let printed = finished.stdout.trim();
@@ -151,6 +156,12 @@ impl Command {
         args.splice(end..end, json);
         let program = Gcloud::new(cx, self.project.as_deref()).program(&args);
         program.envs(self.env.iter().map(|(name, value)| (name, value.0.clone())))
+    }
+
+    fn line(&self, args: &[Scalar]) -> String {
+        let project = self.project.iter().map(|project| format!("--project={project}"));
+        let words = args.iter().map(|arg| arg.0.clone()).chain(project);
+        Program::new("gcloud").args(words).command_line()
     }
 
     async fn run(&self, cx: &Context, args: &[Scalar]) -> Result<Finished, Failure> {
@@ -188,6 +199,7 @@ impl Command {
     async fn unmake(&self, cx: &Context, undo: &Undo) -> Result<(), Failure> {
         match self.run(cx, &undo.args).await {
             Err(failure) if failure.class == Class::NotFound => Ok(()),
+            Err(failure) if is_in_use(&failure) => Err(Failure { class: Class::Conflict, ..failure }),
             other => other.map(drop),
         }
     }
@@ -195,9 +207,11 @@ impl Command {
 
 impl Step for Command {
     fn intent(&self) -> Vec<String> {
-        let project = self.project.iter().map(|project| format!("--project={project}"));
-        let words = self.args.iter().map(|arg| arg.0.clone()).chain(project);
-        vec![Program::new("gcloud").args(words).command_line()]
+        vec![self.line(&self.args)]
+    }
+
+    fn undo_intent(&self) -> Vec<String> {
+        self.undo.iter().map(|undo| self.line(&undo.args)).collect()
     }
 
     fn observe<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {
@@ -219,6 +233,10 @@ impl Step for Command {
                 None => super::command::not_undone(cx),
             }
         })
+    }
+
+    fn can_look(&self) -> bool {
+        self.exists.is_some()
     }
 
     fn programs(&self) -> Vec<String> {

@@ -353,6 +353,11 @@ impl Step for Clone {
         })
     }
 
+    fn undo_intent(&self) -> Vec<String> {
+        let dir = self.dir.as_ref().map_or_else(|| self.name().to_owned(), |dir| dir.display().to_string());
+        vec![Program::new("rm").args(["-r", &dir]).command_line()]
+    }
+
     fn programs(&self) -> Vec<String> {
         vec!["git".to_owned()]
     }

@@ -299,6 +299,10 @@ impl Step for Cluster {
         Box::pin(self.unmake(cx))
     }
 
+    fn undo_intent(&self) -> Vec<String> {
+        vec![format!("gcloud {} --project={}", line(&self.delete()), self.project)]
+    }
+
     fn programs(&self) -> Vec<String> {
         vec!["gcloud".to_owned()]
     }

@@ -213,6 +213,10 @@ impl Step for Credentials {
         Box::pin(async { self.unmake(cx) })
     }
 
+    fn undo_intent(&self) -> Vec<String> {
+        vec![format!("kubectl config delete-context {}   # in the deployment's own kubeconfig", self.context())]
+    }
+
     fn programs(&self) -> Vec<String> {
         ["gcloud", "gke-gcloud-auth-plugin"].map(str::to_owned).into()
     }

@@ -286,6 +286,10 @@ impl Step for NodePool {
         Box::pin(self.unmake(cx))
     }
 
+    fn undo_intent(&self) -> Vec<String> {
+        vec![format!("gcloud {} --project={}", line(&self.delete()), self.project)]
+    }
+
     fn programs(&self) -> Vec<String> {
         vec!["gcloud".to_owned()]
     }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::vanished::within_cluster;
 use crate::cluster::{Applying, Cluster, FIELD_MANAGER, Resource, describe, kind_of, name_of, namespace_of, text_at};
 use crate::condition::Condition;
 use crate::context::Context;
@@ -42,7 +43,7 @@ are established), then the rest, webhook configurations last.
 - **observe**: a server-side dry-run; holds where it would change nothing, else says what.
 - **perform**: applies. What was not there before is marked with the annotation `runbook.dev/deployment`.
 - **undo**: deletes what carries this deployment's mark, in the opposite order, and waits until it is gone. What was there before
-  is left as it is.
+  is left as it is. A cluster that has been deleted took everything with it.
 - **failures**: a field of another manager is `conflict`, with a table and the way out (`force: true`); a webhook that cannot be
   asked is `webhook-not-ready`; a kind that the cluster does not know yet is `transient`; a misspelt field is `invalid`.
 
@@ -232,6 +233,22 @@ impl Apply {
         Ok((object, effect))
     }
 
+    /// What takes the objects away again, wherever they came from: their names.
+    fn names_only(&self, objects: &[Value]) -> Value {
+        let stub = |object: &Value| {
+            let mut metadata = json!({ "name": name_of(object) });
+            if !namespace_of(object).is_empty() {
+                metadata["namespace"] = json!(namespace_of(object));
+            }
+            json!({ "apiVersion": crate::cluster::api_version(object), "kind": kind_of(object), "metadata": metadata })
+        };
+        let mut with = json!({ "objects": objects.iter().map(stub).collect::<Vec<_>>() });
+        if let Some(namespace) = &self.namespace {
+            with["namespace"] = json!(namespace);
+        }
+        with
+    }
+
     async fn take_back(&self, cx: &Context) -> Result<(), Failure> {
         let objects = self.objects(cx).await?;
         let cluster = Cluster::connect(cx).await?;
@@ -365,7 +382,24 @@ impl Step for Apply {
     }
 
     fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(cx.unless_cancelled(self.take_back(cx)))
+        Box::pin(cx.unless_cancelled(within_cluster(cx, self.take_back(cx))))
+    }
+
+    fn undo_intent(&self) -> Vec<String> {
+        let namespace = self.namespace.as_ref().map(|it| format!(" -n {it}")).unwrap_or_default();
+        let paths = self.source.files.iter().chain(&self.source.folders).map(|path| path.display().to_string());
+        let sources = paths.chain(self.source.urls.iter().map(|it| it.url.clone()));
+        let from_sources = sources.map(|source| format!("kubectl delete{namespace} -f {source}"));
+        let delete = |object: &Value| {
+            let own = Some(namespace_of(object)).filter(|name| !name.is_empty()).map(|name| format!(" -n {name}"));
+            let namespace = own.unwrap_or_else(|| namespace.clone());
+            format!("kubectl delete {} {}{namespace}", kind_of(object).to_lowercase(), name_of(object))
+        };
+        from_sources.chain(self.source.objects.iter().rev().map(delete)).collect()
+    }
+
+    fn undo_with<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Option<Value>, Failure>> {
+        Box::pin(async { Ok(Some(self.names_only(&self.objects(cx).await?))) })
     }
 
     fn files(&self) -> Vec<PathBuf> {

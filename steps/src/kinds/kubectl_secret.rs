@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::kubectl_apply::{gone, gone_condition};
+use super::vanished::within_cluster;
 use crate::cluster::{Applying, Cluster, FIELD_MANAGER, Resource, text_at};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -222,6 +223,14 @@ impl Secret {
         ])
     }
 
+    /// Its names alone: to take it away, neither its values matter nor where they come from.
+    fn without_values(&self) -> Value {
+        let with = json!({
+            "name": self.name, "namespace": self.namespace, "create_namespace": self.create_namespace, "data": { "any": "" },
+        });
+        without_nulls(with)
+    }
+
     async fn take_back(&self, cx: &Context) -> Result<(), Failure> {
         let cluster = Cluster::connect(cx).await?;
         let namespace = self.namespace(&cluster).to_owned();
@@ -244,6 +253,13 @@ impl Secret {
 
 fn how(force: bool) -> Applying {
     Applying { manager: FIELD_MANAGER.to_owned(), force, dry_run: false }
+}
+
+fn without_nulls(mut with: Value) -> Value {
+    if let Some(map) = with.as_object_mut() {
+        map.retain(|_, value| !value.is_null());
+    }
+    with
 }
 
 async fn builtin(cluster: &Cluster, plural: &str) -> Result<Resource, Failure> {
@@ -373,7 +389,16 @@ impl Step for Secret {
     }
 
     fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(cx.unless_cancelled(self.take_back(cx)))
+        Box::pin(cx.unless_cancelled(within_cluster(cx, self.take_back(cx))))
+    }
+
+    fn undo_intent(&self) -> Vec<String> {
+        let namespace = self.namespace.as_ref().map(|it| format!(" -n {it}")).unwrap_or_default();
+        vec![format!("kubectl delete secret {}{namespace}", self.name)]
+    }
+
+    fn undo_with<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<Option<Value>, Failure>> {
+        Box::pin(async { Ok(Some(self.without_values())) })
     }
 }
 

@@ -140,6 +140,10 @@ impl Step for Make {
     fn programs(&self) -> Vec<String> {
         vec!["make".to_owned()]
     }
+
+    fn files(&self) -> Vec<PathBuf> {
+        super::scripts::makefile(&self.dir).into_iter().collect()
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,11 @@ mod kubectl_secret;
 mod make;
 mod manual;
 mod run;
+mod scripts;
 mod wait;
+
+/// Shared by the kinds that work inside a cluster.
+mod vanished;
 
 use crate::kind::Kind;
 

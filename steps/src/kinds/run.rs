@@ -107,11 +107,12 @@ impl Run {
 
     /// What messages call it: the one command that it is, or just a script.
     fn title(&self) -> String {
+        self.only_command().map_or_else(|| "script".to_owned(), |only| shorten(only, 60))
+    }
+
+    fn only_command(&self) -> Option<&str> {
         let mut lines = self.script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        match (lines.next(), lines.next()) {
-            (Some(only), None) => shorten(only, 60),
-            _ => "script".to_owned(),
-        }
+        lines.next().filter(|_| lines.next().is_none())
     }
 }
 
@@ -143,6 +144,12 @@ impl Step for Run {
 
     fn programs(&self) -> Vec<String> {
         self.shell.as_ref().and_then(|shell| shell.words().into_iter().next()).into_iter().collect()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let shell = !matches!(self.shell, Some(Shell::Command(_)));
+        let line = self.only_command().filter(|_| shell);
+        line.and_then(|line| super::scripts::script_of_line(self.dir.as_deref(), line)).into_iter().collect()
     }
 }
 

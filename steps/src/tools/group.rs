@@ -1,28 +1,25 @@
-//! A program's process group: waiting for it, ending it, and finding it again after a crash.
+//! A program's process group: waiting for it and ending it.
 //!
 //! A group is ended until it is gone, not until a signal was sent: a kill can miss a process that is just being forked. The id
 //! stays ours while the leader is unreaped or any member lives, so no stranger can be hit.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
+use super::orphans::{Mark, Process, end_marked, members};
 use super::output::Pump;
 use crate::clock::Clock;
 use crate::context::{Child, Context};
 
 /// How long a group may take to end by itself after SIGTERM. Real time: programs do not live by the model's clock.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// The same for what a program leaves behind when it ends by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long to go on killing what cannot die, such as a process that hangs in a dead network disk.
-const UNKILLABLE: Duration = Duration::from_secs(5);
+pub(super) const UNKILLABLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
-
-/// In the environment of everything that a step starts: tells its processes from strangers.
-pub(super) const MARK: &str = "RUNBOOK_STEP";
 
 /// How the wait for a program ended.
 #[derive(Debug)]
@@ -61,15 +58,21 @@ impl Group {
 
     /// Reads the program's output until it ends, by itself or because the step was told to stop. The group is gone afterwards.
     pub(super) async fn watch(mut self, cx: &Context, pump: &mut Pump) -> Ending {
-        let pumping = pump.run();
-        tokio::pin!(pumping);
-        let supervised = self.supervise(cx);
-        tokio::pin!(supervised);
-        let ending = tokio::select! {
-            ending = &mut supervised => ending,
-            () = &mut pumping => supervised.await,
+        let deaf = {
+            let pumping = pump.run();
+            tokio::pin!(pumping);
+            let supervised = self.supervise(cx);
+            tokio::pin!(supervised);
+            tokio::select! {
+                ending = &mut supervised => return ending,
+                heard = &mut pumping => match heard {
+                    Ok(()) => return supervised.await,
+                    Err(error) => error,
+                },
+            }
         };
-        ending
+        self.kill(cx.clock()).await;
+        Ending::Lost(deaf)
     }
 
     async fn supervise(&mut self, cx: &Context) -> Ending {
@@ -84,7 +87,22 @@ impl Group {
             self.wait_until_gone(clock, LEFTOVER_GRACE).await;
         }
         self.kill(clock).await;
+        if matches!(ending, Ending::Cancelled) {
+            self.end_deserters(cx).await;
+        }
         ending
+    }
+
+    /// What has left the group on purpose is left alone when the step ends by itself, but not when it is stopped.
+    async fn end_deserters(&self, cx: &Context) {
+        for orphan in end_marked(&[Mark::of(cx)], cx.clock()).await {
+            cx.note(&format!(
+                "`{}` (pid {}) had left the process group; {}",
+                orphan.program,
+                orphan.pid,
+                orphan.fate()
+            ));
+        }
     }
 
     async fn stop_gently(&self, cx: &Context) -> Ending {
@@ -188,7 +206,7 @@ fn finish_off(handle: &duct::Handle, pid: Pid) {
 }
 
 /// Asks again and again, for at most a span of real time. True when it came to hold.
-async fn wait_until(clock: Clock, most: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub(super) async fn wait_until(clock: Clock, most: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let since = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -200,77 +218,6 @@ async fn wait_until(clock: Clock, most: Duration, mut holds: impl FnMut() -> boo
         }
         clock.sleep(clock.model_span(pause)).await;
         pause = (pause * 2).min(POLL);
-    }
-}
-
-/// Whether a process group that an earlier run has started is still at work, though its leader may be gone.
-pub fn still_running(child: &Child) -> bool {
-    match Process::read(child.pid) {
-        Some(leader) if leader.started == child.started && !leader.zombie => true,
-        // Another process has that id now; it could not have while the group lived.
-        Some(leader) if leader.started != child.started => false,
-        _ => orphans(child).next().is_some(),
-    }
-}
-
-/// Ends a process group that an earlier run has started: SIGTERM, ten seconds of grace, SIGKILL. Does nothing to strangers that
-/// have the same id by now. False when something of it cannot be ended.
-pub async fn end_group(child: &Child, clock: Clock) -> bool {
-    let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) else { return true };
-    if !still_running(child) {
-        return true;
-    }
-    let _ = kill_process_group(pid, Signal::TERM);
-    if wait_until(clock, GRACE, || !still_running(child)).await {
-        return true;
-    }
-    wait_until(clock, UNKILLABLE, || {
-        let over = !still_running(child);
-        let _ = if over { Ok(()) } else { kill_process_group(pid, Signal::KILL) };
-        over
-    })
-    .await
-}
-
-/// What remains of a group without its leader. Only what carries our mark: an id may have been given to a stranger's group.
-fn orphans(child: &Child) -> impl Iterator<Item = u32> {
-    members(child.pid).filter(|(id, process)| process.started >= child.started && carries_mark(*id)).map(|(id, _)| id)
-}
-
-/// The living processes of a group.
-fn members(group: u32) -> impl Iterator<Item = (u32, Process)> {
-    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = ids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
-    let processes = ids.filter_map(|id| Process::read(id).map(|process| (id, process)));
-    processes.filter(move |(_, process)| process.group == group && !process.zombie)
-}
-
-fn carries_mark(id: u32) -> bool {
-    let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(MARK.as_bytes()))
-}
-
-/// What `/proc` says of a process.
-#[derive(Debug, PartialEq, Eq)]
-struct Process {
-    group: u32,
-    started: u64,
-    zombie: bool,
-}
-
-impl Process {
-    fn read(id: u32) -> Option<Self> {
-        Self::parse(&std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("stat")).ok()?)
-    }
-
-    fn parse(stat: &str) -> Option<Self> {
-        // The name stands in parentheses and may hold anything, parentheses too.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(Self {
-            zombie: matches!(*fields.first()?, "Z" | "X"),
-            group: fields.get(2)?.parse().ok()?,
-            started: fields.get(19)?.parse().ok()?,
-        })
     }
 }
 
@@ -301,21 +248,6 @@ pub(super) fn signal_name(signal: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_does_not_confuse() {
-        let stat = "42 (a) (b) c) Z 1 40 40 0 -1 4 5 6 7 8 9 10 11 12 20 0 1 0 987654 1 2";
-        assert_eq!(Process::parse(stat), Some(Process { group: 40, started: 987_654, zombie: true }));
-    }
-
-    #[test]
-    fn this_process_runs_and_another_with_its_id_does_not() {
-        let id = std::process::id();
-        let started = Process::read(id).expect("/proc").started;
-        let child = Child { pid: id, started, program: "test".to_owned() };
-        assert!(still_running(&child));
-        assert!(!still_running(&Child { started: started + 1, ..child }));
-    }
 
     #[test]
     fn unusual_signals_have_numbers() {

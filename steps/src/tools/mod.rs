@@ -1,28 +1,32 @@
 //! Programs: the only place of this crate that starts them.
 //!
-//! A program runs in a process group of its own, with the [`World`](crate::World)'s environment and nothing besides. Its output is
+//! A program runs in a process group of its own, with the [`World`]'s environment and nothing besides. Its output is
 //! streamed to the step's log with secrets masked, and only bounded tails stay in memory. Whatever ends the wait – the program,
 //! a cancellation, a timeout that drops the future – the whole group is gone afterwards. What the programs mean is not known here.
 
 mod classify;
 mod group;
 mod install;
+mod orphans;
 mod output;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::unix::pipe;
 
 use crate::context::Context;
 use crate::failure::{Class, Facts, Failure};
 use crate::secret::{Secret, mentions_secret};
+use crate::world::World;
 
 pub use classify::{classify, telling_line};
-pub use group::{end_group, still_running};
 pub use install::install_hint;
+pub use orphans::{Mark, Orphan, RUN, end_marked, marked, start_of};
 
 use group::{Ending, Group};
 use output::{Outlet, Pump};
@@ -148,7 +152,7 @@ impl Program {
         }
         let prepared = self.prepare(cx)?;
         cx.note(&format!("$ {}", self.command_line()));
-        let (group, outlets) = prepared.start(cx, self).await?;
+        let (group, outlets) = prepared.start(cx, self)?;
         let mut pump = Pump::new(cx, outlets, self.capture, self.quiet);
         let ending = group.watch(cx, &mut pump).await;
         pump.drain();
@@ -185,15 +189,15 @@ impl Program {
         Ok(absolute(&found))
     }
 
-    fn environment(&self, cx: &Context) -> Result<BTreeMap<OsString, OsString>, Failure> {
-        let mut env = cx.world.env.clone();
-        self.without.iter().for_each(|name| drop(env.remove(std::ffi::OsStr::new(name))));
-        env.insert(group::MARK.into(), cx.step.as_ref().into());
-        env.insert("RUNBOOK_DEPLOYMENT".into(), cx.deployment.as_ref().into());
+    fn environment(&self, cx: &Context) -> Result<Environment, Failure> {
+        let mut over = BTreeMap::from([
+            (OsString::from(orphans::STEP), OsString::from(cx.step.as_ref())),
+            ("RUNBOOK_DEPLOYMENT".into(), cx.deployment.as_ref().into()),
+        ]);
         for (name, value) in &self.env {
-            env.insert(name.into(), reveal(cx, value)?.expose().into());
+            over.insert(name.into(), reveal(cx, value)?.expose().into());
         }
-        Ok(env)
+        Ok(Environment { world: Arc::clone(&cx.world), without: self.without.clone(), over })
     }
 
     fn input(&self, cx: &Context) -> Result<Option<Secret>, Failure> {
@@ -272,58 +276,75 @@ impl Finished {
 struct Prepared {
     program: PathBuf,
     dir: PathBuf,
-    env: BTreeMap<OsString, OsString>,
+    env: Environment,
     stdin: Option<Secret>,
 }
 
+/// What a program gets as its environment. The world's, which is large, is not copied before the kernel wants it.
+struct Environment {
+    world: Arc<World>,
+    without: Vec<String>,
+    over: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    fn give(&self, command: &mut std::process::Command) {
+        let wanted =
+            |name: &OsString| !self.over.contains_key(name) && self.without.iter().all(|other| name != other.as_str());
+        command.envs(self.world.env.iter().filter(|(name, _)| wanted(name))).envs(&self.over);
+    }
+}
+
 impl Prepared {
-    async fn start(self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
-        let (args, name, title) = (program.args.clone(), program.name.clone(), program.title());
-        let observer = cx.observer.clone();
-        // A fork or exec can stall on a slow disk, and the journal is written before this returns: off the reactor with it. The
-        // group is owned by what the closure returns, so a future that is dropped meanwhile still ends it.
-        let spawned = tokio::task::spawn_blocking(move || {
-            let (input, pipes) = self.launch(&args)?;
-            let group = Group::new(pipes.handle, name);
-            observer.spawned(group.child());
-            Ok::<_, std::io::Error>((group, pipes.out, pipes.err, input))
-        });
-        let (group, out, err, input) = spawned
-            .await
-            .map_err(|error| Failure::permanent(format!("cannot start `{title}`: {error}")))?
-            .map_err(|error| not_started(&title, &error))?;
-        let outlet = Outlet::open(out, err, input).map_err(|error| not_started(&title, &error))?;
-        Ok((group, outlet))
+    /// Starts it, here and now: the kernel is done with it in a fraction of a millisecond, which is less than another thread would take
+    /// to wake up for it.
+    fn start(self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
+        let (input, pipes) = self.launch(&program.args).map_err(|error| not_started(&program.title(), &error))?;
+        let group = Group::new(pipes.handle, program.name.clone());
+        cx.observer.spawned(group.child());
+        Ok((group, Outlet { out: pipes.out, err: pipes.err, feed: input }))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
-    fn launch(&self, args: &[String]) -> std::io::Result<(Option<Feed>, Pipes)> {
+    fn launch(self, args: &[String]) -> std::io::Result<(Option<Feed>, Pipes)> {
         use std::os::unix::process::CommandExt as _;
         let (out, out_end) = std::io::pipe()?;
         let (err, err_end) = std::io::pipe()?;
+        let env = self.env;
         let mut expression = duct::cmd(&self.program, args)
             .dir(&self.dir)
-            .full_env(&self.env)
+            .full_env(std::iter::empty::<(OsString, OsString)>())
             .unchecked()
             .stdout_file(OwnedFd::from(out_end))
             .stderr_file(OwnedFd::from(err_end))
             // Not `pre_exec`: this keeps the cheap posix_spawn path.
-            .before_spawn(|command| {
+            .before_spawn(move |command| {
+                env.give(command);
                 command.process_group(0);
                 Ok(())
             });
         let mut feed = None;
-        expression = match &self.stdin {
-            None => expression.stdin_null(),
+        expression = match self.stdin {
+            None => expression.stdin_file(nothing()?),
             Some(text) => {
                 let (read, write) = std::io::pipe()?;
-                feed = Some(Feed { pipe: write.into(), text: text.clone() });
+                feed = Some(Feed { pipe: write.into(), text });
                 expression.stdin_file(OwnedFd::from(read))
             }
         };
         // The expression holds the write ends; it must be gone before the pipes can end, and it is when this returns.
         Ok((feed, Pipes { handle: start(&expression)?, out: out.into(), err: err.into() }))
     }
+}
+
+/// `/dev/null`, which is opened once.
+fn nothing() -> std::io::Result<std::fs::File> {
+    static NOTHING: std::sync::OnceLock<std::fs::File> = std::sync::OnceLock::new();
+    if let Some(file) = NOTHING.get() {
+        return file.try_clone();
+    }
+    let file = std::fs::File::open("/dev/null")?;
+    NOTHING.get_or_init(|| file).try_clone()
 }
 
 /// What a program is to read, and through what.
@@ -361,7 +382,44 @@ fn reveal(cx: &Context, text: &str) -> Result<Secret, Failure> {
 }
 
 /// What the files begin with that programs write outputs to; each is removed when its program has ended.
-pub(crate) const OUTPUTS: &str = ".outputs-";
+const OUTPUTS: &str = ".outputs-";
+
+/// A path in the deployment's folder that one program may write its outputs to. There is no file before it does: most never do, and
+/// making one is as much work for a file system as starting a program is for the kernel.
+#[derive(Debug)]
+pub(crate) struct OutputFile(PathBuf);
+
+impl OutputFile {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(absolute(state_dir).join(format!("{OUTPUTS}{process}-{number}")))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What was written; nothing if there is no file. The file is removed.
+    pub(crate) fn read(mut self) -> std::io::Result<String> {
+        match std::fs::read_to_string(&self.0) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.0 = PathBuf::new();
+                Ok(String::new())
+            }
+            other => other,
+        }
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            // What is left is swept away by the next run.
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
 
 /// Removes the output files that a killed engine left in a deployment's folder. Only for whoever holds its lock.
 pub fn sweep(state_dir: &Path) {

@@ -1,11 +1,11 @@
 //! A program's output: to the log as it comes, masked, with bounded memory.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 
 use super::classify::plain;
@@ -22,29 +22,21 @@ const DRAIN_BYTES: usize = 2 << 20;
 /// The live view is not told of lines more often than this (real time).
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a program may run before anybody listens to it. Most end before, and then it is enough to look what they said.
+const DEAF: Duration = Duration::from_millis(5);
+
 /// Our ends of a program's pipes.
 pub(super) struct Outlet {
-    out: pipe::Receiver,
-    err: pipe::Receiver,
-    feed: Option<(pipe::Sender, Secret)>,
-}
-
-impl Outlet {
-    /// Must be called inside the runtime.
-    pub(super) fn open(out: OwnedFd, err: OwnedFd, feed: Option<Feed>) -> std::io::Result<Self> {
-        Ok(Self {
-            out: pipe::Receiver::from_owned_fd(out)?,
-            err: pipe::Receiver::from_owned_fd(err)?,
-            feed: feed.map(Feed::open).transpose()?,
-        })
-    }
+    pub(super) out: OwnedFd,
+    pub(super) err: OwnedFd,
+    pub(super) feed: Option<Feed>,
 }
 
 /// Moves a program's output to where it belongs.
 pub(super) struct Pump {
     out: Channel,
     err: Channel,
-    feed: Option<(pipe::Sender, Secret)>,
+    feed: Option<Feed>,
     news: News,
 }
 
@@ -59,8 +51,16 @@ impl Pump {
     }
 
     /// Until both streams have ended. May be dropped and be followed by [`Pump::drain`].
-    pub(super) async fn run(&mut self) {
-        let feed = self.feed.take();
+    ///
+    /// # Errors
+    /// The system cannot watch the pipes; then nothing more is known of the program.
+    pub(super) async fn run(&mut self) -> std::io::Result<()> {
+        if self.feed.is_none() {
+            self.news.clock.sleep(self.news.clock.model_span(DEAF)).await;
+        }
+        let feed = self.feed.take().map(Feed::open).transpose()?;
+        self.out.listen()?;
+        self.err.listen()?;
         let feeding = feed_all(feed);
         tokio::pin!(feeding);
         let mut fed = false;
@@ -72,6 +72,7 @@ impl Pump {
                 () = self.news.due() => self.news.tell(),
             }
         }
+        Ok(())
     }
 
     /// Takes what is in the pipes and nothing that comes later: somebody else may hold them open for ever.
@@ -108,12 +109,27 @@ struct Capture {
     truncated: bool,
 }
 
+/// Our end of one pipe.
+enum Pipe {
+    /// Nobody is told when something comes.
+    Unwatched(OwnedFd),
+    Watched(pipe::Receiver),
+}
+
+impl AsFd for Pipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Pipe::Unwatched(fd) => fd.as_fd(),
+            Pipe::Watched(pipe) => pipe.as_fd(),
+        }
+    }
+}
+
 /// One of a program's two streams.
 struct Channel {
     stream: Stream,
     log: Arc<dyn crate::context::Log>,
-    pipe: Option<pipe::Receiver>,
-    buffer: Vec<u8>,
+    pipe: Option<Pipe>,
     mask: Mask,
     tail: Tail,
     capture: Option<Capture>,
@@ -121,12 +137,11 @@ struct Channel {
 }
 
 impl Channel {
-    fn new(cx: &Context, stream: Stream, pipe: pipe::Receiver, capture: bool) -> Self {
+    fn new(cx: &Context, stream: Stream, pipe: OwnedFd, capture: bool) -> Self {
         Self {
             stream,
             log: cx.log.clone(),
-            pipe: Some(pipe),
-            buffer: vec![0; CHUNK],
+            pipe: Some(Pipe::Unwatched(pipe)),
             mask: Mask::new(cx.redactor.clone()),
             tail: Tail::default(),
             capture: capture.then(Capture::default),
@@ -138,34 +153,52 @@ impl Channel {
         self.pipe.is_some()
     }
 
+    /// Has it watched from now on. Must be called inside the runtime.
+    fn listen(&mut self) -> std::io::Result<()> {
+        if let Some(Pipe::Unwatched(fd)) = self.pipe.take_if(|pipe| matches!(pipe, Pipe::Unwatched(_))) {
+            self.pipe = Some(Pipe::Watched(pipe::Receiver::from_owned_fd(fd)?));
+        }
+        Ok(())
+    }
+
     /// One chunk. Nothing is lost when it is dropped in between: it takes bytes only when it ends.
     async fn read(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        match pipe.read(&mut self.buffer).await {
+        let Some(Pipe::Watched(pipe)) = &self.pipe else { return };
+        if pipe.readable().await.is_err() {
+            return self.close();
+        }
+        let mut buffer = [0; CHUNK];
+        match pipe.try_read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => self.close(),
-            Ok(count) => self.take(count),
+            Ok(count) => self.take(&buffer[..count]),
         }
     }
 
+    /// Takes what is there, without waiting for more.
     fn drain(&mut self) {
-        let Some(pipe) = self.pipe.take().and_then(|pipe| pipe.into_nonblocking_fd().ok()) else { return };
+        let Some(pipe) = self.pipe.take() else { return };
         let mut drained = 0;
         while drained < DRAIN_BYTES {
-            match rustix::io::read(&pipe, &mut self.buffer[..]) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.take(count);
+            let waiting = rustix::io::ioctl_fionread(&pipe).unwrap_or(0);
+            if waiting == 0 {
+                break;
+            }
+            let mut buffer = [0; CHUNK];
+            match rustix::io::read(&pipe, &mut buffer[..]) {
+                Ok(count) if count > 0 => {
+                    self.take(&buffer[..count]);
                     drained += count;
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
+                _ => break,
             }
         }
         self.close();
     }
 
-    fn take(&mut self, count: usize) {
-        let masked = self.mask.push(&self.buffer[..count]);
+    fn take(&mut self, bytes: &[u8]) {
+        let masked = self.mask.push(bytes);
         self.emit(&masked);
     }
 

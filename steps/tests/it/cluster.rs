@@ -1,6 +1,12 @@
 //! Connecting, discovery, conflicts and shared watches, against the embedded API.
 
-use runbook_steps::cluster::{Applying, Cluster, name_of};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use runbook_fixtures::kube::Status;
+use runbook_steps::cluster::{Applying, Bell, Cluster, Feed, name_of};
+use runbook_steps::condition::Condition;
 use runbook_steps::failure::Class;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -91,23 +97,51 @@ async fn fields_of_another_manager_are_a_conflict_with_the_way_out() {
     assert_eq!(after["data"]["k"], "ours");
 }
 
+/// The names of all ConfigMaps, as soon as they are these.
+async fn sees(feed: &mut Feed, bell: &Bell, names: &[&str]) {
+    let seen = async {
+        loop {
+            feed.begin();
+            let found = feed.selected(None).await.expect("they may be read");
+            if found.iter().map(|object| name_of(object)).eq(names.iter().copied()) {
+                return;
+            }
+            bell.rung().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap_or_else(|_| panic!("{names:?} never came"));
+}
+
+async fn config_maps(site: &Site) -> (Feed, Bell) {
+    let cluster = Cluster::connect(&site.context()).await.unwrap();
+    let resource = cluster.resolve("configmap").await.unwrap().expect("built in");
+    let bell = Bell::default();
+    (cluster.feed(&resource, "default", false, &bell), bell)
+}
+
 #[tokio::test]
 async fn a_feed_shows_what_is_there_and_what_comes_and_goes() {
     let site = Site::new().await;
     site.create(config_map("first", "1"));
+    let (mut feed, bell) = config_maps(&site).await;
+    sees(&mut feed, &bell, &["first"]).await;
+    site.create(config_map("second", "1"));
+    sees(&mut feed, &bell, &["first", "second"]).await;
+    site.kube.delete("v1", "ConfigMap", "default", "first").unwrap();
+    sees(&mut feed, &bell, &["second"]).await;
+}
+
+#[tokio::test]
+async fn a_feed_leaves_out_what_only_the_server_needs_unless_asked() {
+    let site = Site::new().await;
+    site.create(config_map("c", "1"));
     let cluster = Cluster::connect(&site.context()).await.unwrap();
     let resource = cluster.resolve("configmap").await.unwrap().expect("built in");
-    let mut feed = cluster.feed(&resource, "default");
-    let names = |snapshot: &runbook_steps::cluster::Snapshot| -> Vec<String> {
-        snapshot.objects.values().map(|object| name_of(object).to_owned()).collect()
-    };
-    assert_eq!(names(&feed.listed().await.unwrap()), ["first"]);
-    site.create(config_map("second", "1"));
-    feed.changed().await;
-    assert_eq!(names(&feed.latest()), ["first", "second"]);
-    site.kube.delete("v1", "ConfigMap", "default", "first").unwrap();
-    feed.changed().await;
-    assert_eq!(names(&feed.latest()), ["second"]);
+    for whole in [false, true] {
+        let mut feed = cluster.feed(&resource, "default", whole, &Bell::default());
+        let object = feed.named("default", "c").await.unwrap().expect("there");
+        assert_eq!(object.pointer("/metadata/managedFields").is_some(), whole);
+    }
 }
 
 /// Passes connections on; ends them all when it is aborted.
@@ -127,17 +161,116 @@ async fn a_feed_outlives_a_lost_connection_and_misses_nothing() {
     let first = tokio::spawn(relay(listener, to.clone()));
     site.address = way.to_string();
     site.write_kubeconfig(&json!({}));
-    let cluster = Cluster::connect(&site.context()).await.unwrap();
-    let resource = cluster.resolve("configmap").await.unwrap().expect("built in");
-    let mut feed = cluster.feed(&resource, "default");
-    feed.listed().await.unwrap();
+    let (mut feed, bell) = config_maps(&site).await;
+    sees(&mut feed, &bell, &[]).await;
     first.abort();
     first.await.expect_err("aborted");
     site.create(config_map("meanwhile", "1"));
     let second = tokio::spawn(relay(TcpListener::bind(way).await.unwrap(), to));
-    while feed.latest().objects.is_empty() {
-        feed.changed().await;
-    }
-    assert_eq!(feed.latest().objects.len(), 1);
+    sees(&mut feed, &bell, &["meanwhile"]).await;
     second.abort();
+}
+
+/// Refuses that verb on ConfigMaps for as long as it says so.
+fn refusing(site: &Site, verbs: &'static [&'static str]) -> Arc<AtomicBool> {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let still = Arc::clone(&refuses);
+    site.kube.guard_by(move |asked| {
+        let refused = asked.resource == "configmaps" && verbs.contains(&asked.verb) && still.load(Ordering::SeqCst);
+        refused.then(|| Status::forbidden("me", asked.verb, asked.resource, "", asked.namespace, asked.name))
+    });
+    refuses
+}
+
+#[tokio::test]
+async fn where_watching_is_forbidden_it_lists_again_and_again() {
+    let site = Site::new().await;
+    refusing(&site, &["watch"]);
+    let (mut feed, bell) = config_maps(&site).await;
+    sees(&mut feed, &bell, &[]).await;
+    site.create(config_map("later", "1"));
+    sees(&mut feed, &bell, &["later"]).await;
+}
+
+#[tokio::test]
+async fn where_listing_is_forbidden_it_reads_what_is_named_until_it_may_list() {
+    let site = Site::new().await;
+    let refuses = refusing(&site, &["list", "watch"]);
+    let (mut feed, bell) = config_maps(&site).await;
+    assert!(feed.named("default", "c").await.expect("it may be read").is_none());
+    let failure = feed.selected(None).await.expect_err("that needs a list");
+    assert_eq!(failure.facts.http_status, Some(403));
+    feed.begin();
+    feed.named("default", "c").await.expect("it may be read");
+    site.create(config_map("c", "1"));
+    while !feed.has_changed() {
+        bell.rung().await;
+    }
+    assert!(feed.named("default", "c").await.expect("it may be read").is_some());
+    refuses.store(false, Ordering::SeqCst);
+    while feed.selected(None).await.is_err() {
+        bell.rung().await;
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_even_be_read_says_so() {
+    let site = Site::new().await;
+    refusing(&site, &["list", "watch", "get"]);
+    let (mut feed, _) = config_maps(&site).await;
+    let failure = feed.named("default", "c").await.expect_err("forbidden");
+    assert_eq!(failure.cause.as_deref(), Some("the account may not get configmaps"));
+}
+
+#[tokio::test]
+async fn a_watch_whose_place_is_lost_lists_anew() {
+    let site = Site::new().await;
+    let (lists, watches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (listed, watched) = (Arc::clone(&lists), Arc::clone(&watches));
+    site.kube.guard_by(move |asked| match (asked.resource, asked.verb) {
+        ("configmaps", "list") => {
+            listed.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+        // The first is refused as it would be after a long time without a connection.
+        ("configmaps", "watch") if watched.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Some(Status::new(410, "Expired", "too old resource version: 1 (9)"))
+        }
+        _ => None,
+    });
+    let (mut feed, bell) = config_maps(&site).await;
+    sees(&mut feed, &bell, &[]).await;
+    while watches.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    site.create(config_map("after", "1"));
+    sees(&mut feed, &bell, &["after"]).await;
+    assert_eq!((lists.load(Ordering::SeqCst), watches.load(Ordering::SeqCst)), (2, 2));
+}
+
+#[tokio::test]
+async fn all_waits_for_a_kind_share_one_watch() {
+    let site = Site::new().await;
+    let watches = Arc::new(AtomicUsize::new(0));
+    let watched = Arc::clone(&watches);
+    site.kube.guard_by(move |asked| {
+        watched.fetch_add(usize::from(asked.verb == "watch" && asked.resource == "configmaps"), Ordering::SeqCst);
+        None
+    });
+    let names: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    let waits: Vec<_> = names.iter().map(|name| wait_for(&site, name)).collect();
+    for name in &names {
+        site.told.hears(&format!("cm/{name}: does not exist yet")).await;
+    }
+    names.iter().for_each(|name| site.create(config_map(name, "1")));
+    for wait in waits {
+        wait.await.unwrap().expect("it is there");
+    }
+    assert_eq!(watches.load(Ordering::SeqCst), 1);
+}
+
+fn wait_for(site: &Site, name: &str) -> tokio::task::JoinHandle<Result<(), runbook_steps::Failure>> {
+    let condition = Condition::read(&json!({ "object": format!("cm/{name}"), "for": "exists" })).expect("a condition");
+    let cx = site.context();
+    tokio::spawn(async move { condition.wait(&cx).await })
 }

@@ -343,6 +343,32 @@ async fn undoing_what_is_gone_is_fine() {
 }
 
 #[tokio::test]
+async fn what_is_still_in_use_can_be_undone_later() {
+    let used = "The subnetwork resource 'projects/p-1/n' is already being used by 'projects/p-1/forwardingRules/f'";
+    let shop = cloud(&[("addresses.delete", vec![refuses(used)])]);
+    let failure = step("gcloud", SUBNET).undo(&shop.context()).await.expect_err("in use");
+    assert_eq!(failure.class, Class::Conflict);
+}
+
+/// A kubeconfig of gcloud's making, for a server that nobody is at.
+const NOBODY_THERE: &str = "{ kind: Config, apiVersion: v1, current-context: gke_p-1_europe-west4-a_llm-d,
+  clusters: [{ name: c, cluster: { server: 'http://127.0.0.1:9' } }], users: [{ name: u, user: {} }],
+  contexts: [{ name: gke_p-1_europe-west4-a_llm-d, context: { cluster: c, user: u } }] }";
+
+#[tokio::test]
+async fn what_was_in_a_cluster_that_is_gone_is_gone() {
+    let with = "{ objects: [{ apiVersion: v1, kind: ConfigMap, metadata: { name: c } }] }";
+    for (answer, fine) in [(missing(), true), (says(&cluster("RUNNING")), false)] {
+        let shop = cloud(&[("clusters.describe", vec![answer])]);
+        let cx = shop.context();
+        std::fs::write(&cx.world.kubeconfig, NOBODY_THERE).unwrap();
+        for (kind, with) in [("kubectl.apply", with), ("kubectl.secret", "{ name: s, data: { k: v } }")] {
+            assert_eq!(step(kind, with).undo(&cx).await.is_ok(), fine, "{kind}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_lookup_nothing_is_known() {
     let shop = cloud(&[]);
     let standing = step("gcloud", "{ args: [services, enable, x] }").observe(&shop.context()).await.unwrap();

@@ -70,6 +70,24 @@ async fn undo_takes_back_what_was_made_and_leaves_what_was_there() {
 }
 
 #[tokio::test]
+async fn names_are_all_that_undo_needs_later() {
+    let site = Site::new().await;
+    let cx = site.context();
+    std::fs::write(site.workshop.plan("c.yaml"), config_map("ours", "1").to_string()).unwrap();
+    let from_file = step("kubectl.apply", "{ file: c.yaml }");
+    let with = from_file.undo_with(&cx).await.unwrap().expect("less than the whole");
+    let stub =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "ours", "namespace": "default" } });
+    assert_eq!(with, json!({ "objects": [stub] }));
+    from_file.perform(&cx).await.unwrap();
+    std::fs::write(site.workshop.plan("c.yaml"), config_map("another", "1").to_string()).unwrap();
+    let later = step("kubectl.apply", &with.to_string());
+    assert_eq!(later.undo_intent(), ["kubectl delete configmap ours -n default"]);
+    later.undo(&cx).await.unwrap();
+    assert_eq!(site.kube.get("v1", "ConfigMap", "default", "ours"), None);
+}
+
+#[tokio::test]
 async fn fields_of_others_are_a_conflict_unless_forced() {
     let site = Site::new().await;
     let cx = site.context();
@@ -135,7 +153,9 @@ async fn a_secret_is_made_compared_and_taken_back() {
     assert!(!apply(&*made, &cx).await.unwrap().0);
     let other = step("kubectl.secret", "{name: s, namespace: n, data: {TOKEN: other}}");
     assert_eq!(lacks(&*other, &cx).await, "secret/s has another value for `TOKEN`");
-    made.undo(&cx).await.unwrap();
+    let with = made.undo_with(&cx).await.unwrap().expect("less than the whole").to_string();
+    assert!(!with.contains("secret:") && !with.contains("TOKEN"), "{with}");
+    step("kubectl.secret", &with).undo(&cx).await.unwrap();
     assert_eq!(site.kube.get("v1", "Namespace", "", "n"), None);
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use runbook_steps::context::Stream;
 use runbook_steps::secret::marker;
-use runbook_steps::tools::{Program, end_group, still_running};
-use runbook_steps::{Class, Failure};
+use runbook_steps::tools::{Mark, Program, end_marked, marked};
+use runbook_steps::{Child, Class, Failure};
 
 use crate::workshop::Workshop;
 
@@ -134,6 +134,14 @@ async fn a_child_is_announced_before_it_is_waited_for() {
     assert!(children[0].started > 0);
 }
 
+fn by_group(child: &Child) -> Mark {
+    Mark { groups: vec![child.clone()], ..Mark::default() }
+}
+
+fn still_running(child: &Child) -> bool {
+    !marked(&[by_group(child)]).is_empty()
+}
+
 /// Runs a script, does something when it has said `ready`, and returns how it ended and whether its group still lives.
 async fn interrupted(script: &str, stop: impl FnOnce(&Workshop)) -> (Failure, bool, Workshop) {
     let shop = Workshop::new();
@@ -220,7 +228,46 @@ async fn an_orphaned_group_is_found_and_ended() {
     shop.ears.hears(Stream::Out, "ready").await;
     let child = shop.ears.children.lock().unwrap()[0].clone();
     assert!(still_running(&child));
-    assert!(end_group(&child, shop.clock).await);
+    let ended = end_marked(&[by_group(&child)], shop.clock).await;
+    assert!(!ended.is_empty() && ended.iter().all(|orphan| orphan.gone), "{ended:?}");
     assert!(!still_running(&child));
     assert_eq!(running.await.unwrap().unwrap_err().class, Class::Permanent);
+}
+
+/// A mark that no other test has, of this or another test run on this machine.
+fn own(name: &str) -> String {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    format!("{}-{test}-{name}", std::process::id())
+}
+
+/// Starts a program that leaves the process group of its step, and waits until it has.
+async fn with_a_deserter(shop: &Workshop) -> tokio::task::JoinHandle<Result<runbook_steps::tools::Finished, Failure>> {
+    let cx = shop.context();
+    let script = "setsid sh -c 'echo ready; exec sleep 600' & sleep 600";
+    let running = tokio::spawn(async move { shell(script).run(&cx).await });
+    shop.ears.hears(Stream::Out, "ready").await;
+    running
+}
+
+#[tokio::test]
+async fn what_has_left_the_group_is_found_by_its_mark() {
+    let shop = Workshop::new().with_run(&own("a"));
+    let running = with_a_deserter(&shop).await;
+    let mark = Mark { run: own("a"), step: Some(shop.context().step.to_string()), ..Mark::default() };
+    assert!(marked(&[Mark { step: Some("another".to_owned()), ..mark.clone() }]).is_empty());
+    assert!(marked(&[Mark { run: own("b"), ..mark.clone() }]).is_empty());
+    let ended = end_marked(std::slice::from_ref(&mark), shop.clock).await;
+    assert!(!ended.is_empty() && ended.iter().all(|orphan| orphan.gone), "{ended:?}");
+    assert!(marked(&[mark]).is_empty());
+    running.await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_has_left_the_group_as_well() {
+    let shop = Workshop::new().with_run(&own("a"));
+    let running = with_a_deserter(&shop).await;
+    shop.cancel.soft.cancel();
+    assert_eq!(running.await.unwrap().unwrap_err().class, Class::Cancelled);
+    assert!(marked(&[Mark { run: own("a"), ..Mark::default() }]).is_empty());
+    assert!(shop.ears.logged(Stream::Note).contains("had left the process group; it was ended"));
 }

@@ -87,6 +87,11 @@ impl Workshop {
         self
     }
 
+    pub(crate) fn with_run(mut self, mark: &str) -> Self {
+        self.env.insert(runbook_steps::tools::RUN.to_owned(), mark.to_owned());
+        self
+    }
+
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
     }

@@ -2,14 +2,17 @@
 
 use regex::Regex;
 use runbook_fixtures::ledger::Ledger;
-use runbook_fixtures::scenario::Expect;
+use runbook_fixtures::scenario::{AfterDestroy, Asked, Expect, Shown};
 use runbook_fixtures::stage::Info;
 use serde_json::Value;
 
+use super::stage;
+use crate::cli::Environment;
 use crate::cli::deployment::Outcome;
+use crate::cli::destroy::Destroyed;
 use crate::plan::StepId;
 use crate::report::tracker::standing;
-use crate::state::fold::StepState;
+use crate::state::fold::{Status, StepState};
 
 /// Everything that is not as expected, one sentence each.
 pub(super) fn complaints(expect: &Expect, outcome: &Outcome, info: &Info) -> Vec<String> {
@@ -28,8 +31,39 @@ pub(super) fn complaints(expect: &Expect, outcome: &Outcome, info: &Info) -> Vec
             .map(|hint| format!("nobody said `{hint}`")),
     );
     out.extend(expect.outputs.iter().filter_map(|(name, wanted)| output(name, wanted, outcome)));
-    out.extend(ledger(expect, info));
+    out.extend(asked(&expect.ledger, info));
     out
+}
+
+/// Everything that is not as expected after all was undone.
+pub(super) fn after_destroy(
+    expect: &AfterDestroy,
+    destroyed: &Destroyed,
+    env: &Environment,
+    info: &Info,
+) -> Vec<String> {
+    let mut out = Vec::new();
+    let exit = destroyed.exit as u8;
+    if i32::from(exit) != expect.exit {
+        out.push(format!("exit code {exit} of destroy, expected {}", expect.exit));
+    }
+    let stays = |id: &&String| *destroyed.state.status(&StepId::from(id.as_str())) != Status::Undone;
+    out.extend(expect.undone.iter().filter(stays).map(|id| format!("`{id}` is not undone")));
+    let unsaid = expect.says.0.iter().filter(|text| !destroyed.text.contains(text.as_str()));
+    out.extend(unsaid.map(|text| format!("nobody said `{text}` of what is left")));
+    out.extend(expect.world.iter().filter_map(|shown| world(shown, env, info)));
+    out.extend(asked(&expect.ledger, info));
+    out
+}
+
+fn world(shown: &Shown, env: &Environment, info: &Info) -> Option<String> {
+    let mut wanted = shown.prints.clone();
+    wanted.sort();
+    match stage::ask(&shown.run, env, info) {
+        Ok(lines) if lines == wanted => None,
+        Ok(lines) => Some(format!("`{}` shows {lines:?}, expected {wanted:?}", shown.run)),
+        Err(why) => Some(why),
+    }
 }
 
 fn outcomes(expect: &Expect, outcome: &Outcome) -> Vec<String> {
@@ -57,12 +91,12 @@ fn output(name: &str, wanted: &Value, outcome: &Outcome) -> Option<String> {
     (!matches).then(|| format!("the output `{name}` is {found}, expected {wanted}"))
 }
 
-fn ledger(expect: &Expect, info: &Info) -> Vec<String> {
-    if expect.ledger.is_empty() {
+fn asked(wanted: &[Asked], info: &Info) -> Vec<String> {
+    if wanted.is_empty() {
         return Vec::new();
     }
     match Ledger::read(&info.ledger) {
-        Ok(entries) => expect.ledger.iter().filter_map(|asked| asked.complaint(&entries)).collect(),
+        Ok(entries) => wanted.iter().filter_map(|asked| asked.complaint(&entries)).collect(),
         Err(error) => vec![format!("the world's ledger cannot be read: {error}")],
     }
 }

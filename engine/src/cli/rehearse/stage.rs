@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use runbook_fixtures::scenario::Kill;
+use runbook_fixtures::scenario::{Kill, KillAfterRecord, KillAtStep};
 use runbook_fixtures::stage::{Info, process_started};
 use runbook_steps::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Rehearsal;
-use crate::cli::Session;
 use crate::cli::deployment::{absolute, state_fatal};
 use crate::cli::exit::{Exit, Fatal};
+use crate::cli::{Environment, Session};
 use crate::plan::StepId;
 use crate::report::tracker::between;
 use crate::state::fold::Status;
@@ -148,22 +148,44 @@ fn is_zombie(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
-/// Runs an engine of its own on the world, and kills it (SIGKILL) when a step has run for a while.
+/// Runs an engine of its own on the world, and has it killed (SIGKILL) as the scenario says.
 pub(super) fn kill_engine(
-    arguments: &[OsString],
+    arguments: Vec<OsString>,
     kill: &Kill,
-    rehearsal: &Rehearsal,
-    name: &str,
+    home: &Home,
     info: &Info,
     session: &Session,
 ) -> Result<(), Fatal> {
-    let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
+    let place = match kill {
+        Kill::Step(kill) => kill_at_step(&arguments, kill, home, info)?,
+        Kill::Record(kill) => die_after_record(arguments, kill)?,
+    };
+    session.ui.say(&format!("\nthe engine was killed (SIGKILL) {place}; starting it again\n"));
+    Ok(())
+}
+
+/// Runs an engine that kills itself at a record of its journal.
+fn die_after_record(mut arguments: Vec<OsString>, kill: &KillAfterRecord) -> Result<String, Fatal> {
+    arguments.extend(["--die-after-record".into(), kill.after_record.to_string().into()]);
+    arguments.extend(kill.torn.then(|| "--torn".into()));
+    let ended = start(&arguments, Stdio::null(), Stdio::inherit())?.wait()?;
+    let number = kill.after_record;
+    if std::os::unix::process::ExitStatusExt::signal(&ended) != Some(9) {
+        let what =
+            format!("the engine ended ({ended}) before it had written record {number}, so it could not die there");
+        return Err(Fatal::new(Exit::Unexpected, what));
+    }
+    Ok(if kill.torn { format!("in the middle of record {}", number + 1) } else { format!("after record {number}") })
+}
+
+/// Runs an engine, and kills it when a step has run for a while.
+fn kill_at_step(arguments: &[OsString], kill: &KillAtStep, home: &Home, info: &Info) -> Result<String, Fatal> {
     let step = StepId::from(kill.at_step.as_str());
     let clock = Clock::scaled(info.epoch_ms, info.speed);
     let mut engine = start(arguments, Stdio::null(), Stdio::inherit())?;
     loop {
-        let state = journal::read(&home).map_err(state_fatal)?.state;
-        if let Status::Running { since, .. } = state.status(&step)
+        let state = journal::read(home).map_err(state_fatal)?.state;
+        if let Status::Running { since, .. } | Status::Undoing { since, .. } = state.status(&step)
             && between(*since, clock.now()) >= kill.after.0
         {
             break;
@@ -179,8 +201,29 @@ pub(super) fn kill_engine(
     }
     engine.kill()?;
     engine.wait()?;
-    session.ui.say(&format!("\nthe engine was killed (SIGKILL) while `{step}` was running; starting it again\n"));
-    Ok(())
+    Ok(format!("while `{step}` was running"))
+}
+
+/// What a user's own tool shows of the world: its lines, sorted.
+#[expect(clippy::disallowed_methods, reason = "it is a user's program, not a step's")]
+pub(super) fn ask(command: &str, env: &Environment, info: &Info) -> Result<Vec<String>, String> {
+    let mut words = command.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    let program = info.path_prepend.join(name);
+    let output = Command::new(&program)
+        .args(words)
+        .env_clear()
+        .envs(&env.0)
+        .env("KUBECONFIG", &info.kubeconfig)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("`{}` cannot be started: {error}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("`{command}` failed: {}", String::from_utf8_lossy(&output.stderr).trim_end()));
+    }
+    let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    lines.sort();
+    Ok(lines)
 }
 
 fn world_arguments(rehearsal: &Rehearsal, dir: &Path, real_gcloud: bool) -> Vec<OsString> {

@@ -1,0 +1,346 @@
+//! A disk in memory: a file that grows at its end, which part of it is safe, and everything that can go wrong with it.
+//!
+//! What is written survives the death of the process; only what is synced survives that of the machine.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use runbook::state::record::Entry;
+use runbook::state::storage::Storage;
+use tokio::sync::Notify;
+
+use super::notes;
+use super::random::Random;
+
+/// Where in an operation something happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Moment {
+    Before,
+    Within,
+    After,
+}
+
+/// What goes wrong in one life of the process; the numbers count its operations from 1.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    /// The process dies at this write.
+    pub(crate) dies_at_write: Option<(u32, Moment)>,
+    /// The process dies at this sync.
+    pub(crate) dies_at_sync: Option<(u32, Moment)>,
+    /// This write fails; `Within` leaves a part of it in the file.
+    pub(crate) write_fails: Option<(u32, Moment)>,
+    /// And it cannot be taken back.
+    pub(crate) truncate_fails: bool,
+    /// This sync fails.
+    pub(crate) sync_fails: Option<u32>,
+    /// This replacement fails: before its rename, or after it with the rename not safe.
+    pub(crate) replace_fails: Option<(u32, Moment)>,
+}
+
+/// The disk. Outlives processes.
+pub(crate) struct Disk {
+    file: Vec<u8>,
+    /// So much of the file is safe.
+    safe: usize,
+    /// What a power cut puts in the place of the safe part: a truncation or a rename that is not safe.
+    before: Option<Vec<u8>>,
+    /// The whole lines of the file, each with where it ends.
+    entries: Vec<(usize, Entry)>,
+    random: Random,
+    faults: Faults,
+    process: u32,
+    dead: bool,
+    /// A fault was met by this process.
+    met: bool,
+    /// A sync failed: nothing more may be believed.
+    distrusted: bool,
+    writes: u32,
+    syncs: u32,
+    replacements: u32,
+    died: Arc<Notify>,
+    hash: u64,
+    at_write: Option<AtWrite>,
+}
+
+/// Told of each write before it is done.
+type AtWrite = Box<dyn FnMut() + Send>;
+
+/// A disk that several hold.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Disk>>);
+
+impl Shared {
+    pub(crate) fn new(random: Random) -> Self {
+        Self(Arc::new(Mutex::new(Disk {
+            file: Vec::new(),
+            safe: 0,
+            before: None,
+            entries: Vec::new(),
+            random,
+            faults: Faults::default(),
+            process: 0,
+            dead: false,
+            met: false,
+            distrusted: false,
+            writes: 0,
+            syncs: 0,
+            replacements: 0,
+            died: Arc::new(Notify::new()),
+            hash: 0,
+            at_write: None,
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A handle for a new process, for which these things go wrong.
+    pub(crate) fn open(&self, faults: Faults) -> Arc<dyn Storage> {
+        let mut disk = self.lock();
+        if disk.distrusted {
+            disk.forget();
+        }
+        disk.process += 1;
+        (disk.dead, disk.met, disk.distrusted) = (false, false, false);
+        (disk.writes, disk.syncs, disk.replacements) = (0, 0, 0);
+        disk.faults = faults;
+        disk.died = Arc::new(Notify::new());
+        disk.parse();
+        Arc::new(Handle { disk: self.clone(), process: disk.process })
+    }
+}
+
+/// The disk as one process sees it.
+struct Handle {
+    disk: Shared,
+    process: u32,
+}
+
+impl Handle {
+    /// The disk, unless the process that has this handle is dead: then nothing that it does has any effect.
+    fn alive(&self) -> Option<MutexGuard<'_, Disk>> {
+        Some(self.disk.lock()).filter(|disk| !disk.dead && disk.process == self.process)
+    }
+}
+
+impl Storage for Handle {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        Ok(self.disk.lock().file.clone())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.alive().map_or(Ok(()), |mut disk| disk.write(bytes))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.alive().map_or(Ok(()), |mut disk| disk.sync())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.alive().map_or(Ok(()), |mut disk| disk.truncate(length))
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        self.alive().map_or(Ok(()), |mut disk| disk.replace(bytes))
+    }
+}
+
+impl Disk {
+    /// What is in the file.
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// Replaces all by something safe, as one who cuts a journal by hand.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.file = bytes.to_vec();
+        self.make_safe();
+        self.parse();
+    }
+
+    /// The whole lines, with where each ends.
+    pub(crate) fn entries(&self) -> &[(usize, Entry)] {
+        &self.entries
+    }
+
+    pub(crate) fn is_safe(&self, end: usize) -> bool {
+        end <= self.safe && self.before.is_none()
+    }
+
+    pub(crate) fn all_is_safe(&self) -> bool {
+        self.is_safe(self.file.len())
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Whether a fault has reached this process.
+    pub(crate) fn met_a_fault(&self) -> bool {
+        self.met
+    }
+
+    /// Whether a sync has failed, so that nobody knows what will be read again.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.distrusted
+    }
+
+    /// Depends on every byte that was ever written or lost.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Somebody wants to look at the world at each write.
+    pub(crate) fn look_at_writes(&mut self, look: Option<AtWrite>) {
+        self.at_write = look;
+    }
+
+    /// Tells when the process dies.
+    pub(crate) fn died(&self) -> Arc<Notify> {
+        Arc::clone(&self.died)
+    }
+
+    /// The process ends here and now. What it wrote stays.
+    pub(crate) fn die(&mut self) {
+        notes::say(|| format!("  ** dies after {} writes and {} syncs", self.writes, self.syncs));
+        self.dead = true;
+        self.died.notify_one();
+    }
+
+    /// The power goes: of what is not safe only the beginning may be left, and the last of it may be torn or zeros.
+    pub(crate) fn forget(&mut self) {
+        if let Some(before) = self.before.take().filter(|_| self.random.percent(50)) {
+            notes::say(|| "  ** what was cut or replaced is back");
+            self.file = before;
+            self.entries.clear();
+        } else {
+            let left = self.random.index(self.file.len() - self.safe + 1);
+            let keep = if self.random.percent(30) { self.safe } else { self.safe + left };
+            notes::say(|| format!("  ** {} unsafe bytes are gone", self.file.len() - keep));
+            self.file.truncate(keep);
+            if keep > self.safe && self.random.percent(20) {
+                let from = self.safe + self.random.index(keep - self.safe);
+                self.file[from..].fill(0);
+            }
+            self.entries.retain(|(end, _)| *end <= self.safe);
+        }
+        self.safe = self.file.len();
+        self.mix(self.safe as u64);
+        self.parse();
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.distrusted {
+            notes::wrong("something is written after a sync failed");
+        }
+        self.writes += 1;
+        self.at_write.as_mut().into_iter().for_each(|look| look());
+        for (at, moment) in [self.faults.dies_at_write, self.faults.write_fails].into_iter().flatten() {
+            if at == self.writes {
+                let part = self.random.index(bytes.len());
+                self.append(match moment {
+                    Moment::Before => &[],
+                    Moment::Within => &bytes[..part],
+                    Moment::After => bytes,
+                });
+            }
+        }
+        if self.faults.dies_at_write.is_some_and(|(at, _)| at == self.writes) {
+            self.die();
+            return Ok(());
+        }
+        if self.faults.write_fails.is_some_and(|(at, _)| at == self.writes) {
+            notes::say(|| "  ** a write fails");
+            self.met = true;
+            return Err(io::Error::from(ErrorKind::StorageFull));
+        }
+        self.append(bytes);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
+        self.file.extend_from_slice(bytes);
+        self.parse();
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.distrusted {
+            notes::wrong("a second sync is believed after one failed");
+        }
+        self.syncs += 1;
+        if let Some((_, moment)) = self.faults.dies_at_sync.filter(|(at, _)| *at == self.syncs) {
+            if moment == Moment::After {
+                self.make_safe();
+            }
+            self.die();
+            return Ok(());
+        }
+        if self.faults.sync_fails == Some(self.syncs) {
+            notes::say(|| "  ** a sync fails");
+            (self.met, self.distrusted) = (true, true);
+            return Err(io::Error::other("input/output error"));
+        }
+        self.make_safe();
+        Ok(())
+    }
+
+    fn make_safe(&mut self) {
+        (self.safe, self.before) = (self.file.len(), None);
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        if self.met && self.faults.truncate_fails {
+            return Err(io::Error::other("input/output error"));
+        }
+        let length = usize::try_from(length).expect("a length of memory").min(self.file.len());
+        if length < self.safe {
+            self.before.get_or_insert_with(|| self.file[..self.safe].to_vec());
+        }
+        self.file.truncate(length);
+        self.safe = self.safe.min(length);
+        self.entries.retain(|(end, _)| *end <= length);
+        Ok(())
+    }
+
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.replacements += 1;
+        let fault = self.faults.replace_fails.filter(|(at, _)| *at == self.replacements).map(|(_, moment)| moment);
+        self.met |= fault.is_some();
+        if fault == Some(Moment::Before) {
+            return Err(io::Error::from(ErrorKind::StorageFull));
+        }
+        let old = std::mem::replace(&mut self.file, bytes.to_vec());
+        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
+        self.entries.clear();
+        self.parse();
+        match fault {
+            Some(_) => {
+                self.before.get_or_insert(old);
+                self.safe = 0;
+                Err(io::Error::other("input/output error"))
+            }
+            None => {
+                self.make_safe();
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads what has become whole, in the journal's form: a checksum, a space, the record.
+    fn parse(&mut self) {
+        self.entries.retain(|(end, _)| *end <= self.file.len());
+        let mut from = self.entries.last().map_or(0, |(end, _)| *end);
+        while let Some(length) = self.file[from..].iter().position(|byte| *byte == b'\n') {
+            let line = &self.file[from..from + length];
+            let Some(Ok(entry)) = line.get(9..).map(serde_json::from_slice) else { return };
+            from += length + 1;
+            self.entries.push((from, entry));
+        }
+    }
+
+    fn mix(&mut self, value: u64) {
+        self.hash = (self.hash ^ value).wrapping_mul(0x0100_0000_01b3).rotate_left(7);
+    }
+}

@@ -1,0 +1,422 @@
+//! What the steps act on: things that are there or not, operations and processes that go on when the engine has died, and the rules
+//! that nobody may break. One for each thread, as a step reaches outside only through what surrounds it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use runbook::state::record::{Entry, Fingerprint, Record};
+use runbook_steps::Class;
+
+use super::disk::Shared;
+use super::notes;
+use super::random::Random;
+
+/// Something that a step made, and by which version of its `with`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Made {
+    pub(crate) mark: u64,
+}
+
+/// How an attempt goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fate {
+    pub(crate) takes: Duration,
+    /// When the effect is there, if it will be.
+    pub(crate) makes: Option<Duration>,
+    pub(crate) end: End,
+    pub(crate) stop: Stop,
+}
+
+/// How it ends if nobody stops it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum End {
+    Well,
+    Badly(Class),
+    Never,
+    Panics,
+}
+
+/// What it does when it is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stop {
+    Promptly,
+    Slowly(Duration),
+    /// Only when it is killed.
+    Not,
+    /// Says yes and finishes first.
+    Later,
+}
+
+/// What the rules need to know of a step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// A crash in the middle can be settled by looking or repeating.
+    pub(crate) recoverable: bool,
+    pub(crate) can_look: bool,
+    pub(crate) finally: bool,
+    pub(crate) may_hang: bool,
+    pub(crate) locks: Vec<String>,
+}
+
+/// Something that works on a step: an attempt, or the process that one left behind.
+#[derive(Clone, Debug)]
+struct Worker {
+    id: u64,
+    step: String,
+    mark: u64,
+    makes: Option<Duration>,
+    ends: Duration,
+    /// It has a process of its own, so it outlives the engine.
+    has_process: bool,
+    /// What the processes of its run are recognised by.
+    run: String,
+    orphan: bool,
+}
+
+/// An operation that goes on by itself.
+#[derive(Clone, Debug)]
+struct Operation {
+    id: u64,
+    mark: u64,
+    until: Duration,
+    fails: Option<Class>,
+}
+
+/// What a cloud says when it is asked to make something.
+pub(crate) enum Answer {
+    Made,
+    /// An operation is under way until then.
+    Wait {
+        id: u64,
+        until: Duration,
+    },
+    Failed(Class),
+}
+
+/// How the engine ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Death {
+    /// Its process was killed; what it had started goes on.
+    Killed,
+    /// The machine went off.
+    PowerCut,
+}
+
+/// The simulated world.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) terms: BTreeMap<String, Terms>,
+    pub(crate) parallel: usize,
+    /// Nothing fails, nothing hangs, but what does so each time.
+    pub(crate) healthy: bool,
+    /// Steps that fail each time, in any health.
+    pub(crate) hopeless: BTreeMap<String, Class>,
+    pub(crate) death: Death,
+    /// How often steps acted.
+    pub(crate) acts: u64,
+    made: BTreeMap<String, Made>,
+    operations: BTreeMap<String, Operation>,
+    workers: Vec<Worker>,
+    next: u64,
+    random: Random,
+    disk: Shared,
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// Puts a world in the place of this thread's.
+pub(crate) fn enter(world: World) {
+    WORLD.set(Some(world));
+}
+
+/// This thread's world, as it is now.
+pub(crate) fn with<T>(look: impl FnOnce(&mut World) -> T) -> T {
+    WORLD.with_borrow_mut(|world| {
+        let world = world.as_mut().expect("a simulation enters its world first");
+        world.pass();
+        look(world)
+    })
+}
+
+impl World {
+    pub(crate) fn new(disk: Shared, random: Random) -> Self {
+        Self {
+            terms: BTreeMap::new(),
+            parallel: 1,
+            healthy: false,
+            hopeless: BTreeMap::new(),
+            death: Death::Killed,
+            acts: 0,
+            made: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            workers: Vec::new(),
+            next: 0,
+            random,
+            disk,
+        }
+    }
+
+    pub(crate) fn chance(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    /// This world after the engine was killed in it, beside another disk.
+    pub(crate) fn left_behind(mut self, disk: Shared) -> Self {
+        self.disk = disk;
+        self.workers.retain(|worker| worker.has_process);
+        self.workers.iter_mut().for_each(|worker| worker.orphan = true);
+        self
+    }
+
+    /// The engine is dead, and what it still does is a ghost's.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.disk.lock().is_dead()
+    }
+
+    /// Lets happen what has happened by now.
+    fn pass(&mut self) {
+        let now = notes::now();
+        for worker in &mut self.workers {
+            if worker.makes.is_some_and(|at| at <= now) {
+                worker.makes = None;
+                self.made.insert(worker.step.clone(), Made { mark: worker.mark });
+            }
+        }
+        self.workers.retain(|worker| !worker.orphan || worker.ends > now);
+        for (step, operation) in &self.operations {
+            if operation.until <= now && operation.fails.is_none() {
+                self.made.insert(step.clone(), Made { mark: operation.mark });
+            }
+        }
+        self.operations.retain(|_, operation| operation.until > now || operation.fails.is_some());
+    }
+
+    pub(crate) fn made(&self, step: &str) -> Option<Made> {
+        self.made.get(step).copied()
+    }
+
+    /// What is under way for a step, whoever began it.
+    pub(crate) fn is_under_way(&self, step: &str) -> bool {
+        let now = notes::now();
+        self.workers.iter().any(|worker| worker.step == step)
+            || self.operations.get(step).is_some_and(|operation| operation.until > now)
+    }
+
+    /// All that was made.
+    pub(crate) fn all_made(&self) -> BTreeMap<String, Made> {
+        self.made.clone()
+    }
+
+    /// An attempt begins to act. Returns its number and how it will go.
+    pub(crate) fn begin(&mut self, step: &str, attempt: u32, mark: u64, takes: Duration) -> (u64, Fate) {
+        let fate = self.fate(step, takes);
+        self.may_begin(step, attempt, mark);
+        self.acts += 1;
+        self.next += 1;
+        let now = notes::now();
+        notes::say(|| format!("     {step} acts, attempt {attempt}, mark {mark}: {fate:?}"));
+        self.workers.push(Worker {
+            id: self.next,
+            step: step.to_owned(),
+            mark,
+            makes: fate.makes.map(|at| now + at),
+            ends: now + fate.takes,
+            has_process: false,
+            run: self.run(),
+            orphan: false,
+        });
+        (self.next, fate)
+    }
+
+    /// By what the present run marks its processes.
+    fn run(&self) -> String {
+        let disk = self.disk.lock();
+        let opened =
+            |entry: &Entry| if let Record::Opened(opened) = &entry.record { Some(opened.mark.clone()) } else { None };
+        disk.entries().iter().rev().find_map(|(_, entry)| opened(entry)).unwrap_or_default()
+    }
+
+    /// The worker has started a process.
+    pub(crate) fn has_process(&mut self, id: u64) {
+        self.workers.iter_mut().filter(|worker| worker.id == id).for_each(|worker| worker.has_process = true);
+    }
+
+    /// The worker will not make anything any more that it has not made yet.
+    pub(crate) fn gives_up(&mut self, id: u64) {
+        self.workers.iter_mut().filter(|worker| worker.id == id).for_each(|worker| worker.makes = None);
+    }
+
+    /// The worker is gone; if the engine is, and nobody killed the worker's process, that goes on.
+    pub(crate) fn leaves(&mut self, id: u64) {
+        // What a bad disk has forgotten of a run nobody can find again, so such a run does not leave anything.
+        let outlives = self.is_dead() && self.death == Death::Killed && !self.disk.lock().is_distrusted();
+        self.workers.retain_mut(|worker| {
+            worker.orphan |= worker.id == id && outlives && worker.has_process;
+            worker.id != id || worker.orphan
+        });
+    }
+
+    /// The machine goes off, and every process with it.
+    pub(crate) fn power_cut(&mut self) {
+        self.workers.clear();
+    }
+
+    /// Kills what a run has left behind of a step, as the engine does with what its journal says to be in flight.
+    pub(crate) fn kill(&mut self, step: &str, run: &str) {
+        self.workers.retain(|worker| !(worker.orphan && worker.step == step && worker.run == run));
+    }
+
+    /// Asks the cloud to make something. What is under way is waited for; what `awaited` became is told.
+    pub(crate) fn ask(&mut self, step: &str, mark: u64, takes: Duration, awaited: Option<u64>) -> Answer {
+        if let Some(Operation { id, until, fails, .. }) = self.operations.get(step).cloned() {
+            let over = until <= notes::now();
+            match fails.filter(|_| over) {
+                None => return Answer::Wait { id, until },
+                Some(class) => {
+                    self.operations.remove(step);
+                    if awaited == Some(id) {
+                        return Answer::Failed(class);
+                    }
+                }
+            }
+        }
+        if self.made(step) == Some(Made { mark }) {
+            return Answer::Made;
+        }
+        self.start_operation(step, mark, takes)
+    }
+
+    fn start_operation(&mut self, step: &str, mark: u64, takes: Duration) -> Answer {
+        let fate = self.fate(step, takes);
+        let fails = if let End::Badly(class) = fate.end { Some(class) } else { None };
+        self.next += 1;
+        let (id, until) = (self.next, notes::now() + fate.takes.min(takes * 2));
+        notes::say(|| format!("     the cloud begins {step}, mark {mark}: {fails:?} in {:?}", fate.takes));
+        self.acts += 1;
+        self.operations.insert(step.to_owned(), Operation { id, mark, until, fails });
+        Answer::Wait { id, until }
+    }
+
+    fn fate(&mut self, step: &str, takes: Duration) -> Fate {
+        let random = &mut self.random;
+        // In good health nothing takes as long as the shortest timeout.
+        let takes = if self.healthy { takes.min(Duration::from_secs(2)) } else { takes };
+        let takes = takes.mul_f64(random.within(50, 150) as f64 / 100.0);
+        let makes = Some(takes.mul_f64(random.within(10, 100) as f64 / 100.0));
+        let stop = match random.below(6) {
+            0 => Stop::Slowly(Duration::from_millis(random.below(20_000))),
+            1 => Stop::Not,
+            2 => Stop::Later,
+            _ => Stop::Promptly,
+        };
+        let well = Fate { takes, makes, end: End::Well, stop };
+        let may_hang = self.terms.get(step).is_some_and(|terms| terms.may_hang);
+        match random.below(100) {
+            _ if self.hopeless.contains_key(step) => Fate { makes: None, end: End::Badly(self.hopeless[step]), ..well },
+            _ if self.healthy => well,
+            0..12 => Fate { makes: None, end: End::Badly(*random.pick(&Class::ALL)), ..well },
+            12..25 => Fate { makes: None, end: End::Badly(Class::Transient), ..well },
+            25..28 => Fate { end: End::Badly(Class::Transient), ..well },
+            28..36 if may_hang => Fate { takes: HANGS, end: End::Never, ..well },
+            36..38 => Fate { makes: None, end: End::Panics, ..well },
+            _ => well,
+        }
+    }
+
+    /// The rules for beginning to act.
+    fn may_begin(&self, step: &str, attempt: u32, mark: u64) {
+        let terms = self.terms.get(step).cloned().unwrap_or_default();
+        if let Some(other) = self.workers.iter().find(|worker| worker.step == step) {
+            let who = if other.orphan { "the process of an earlier run" } else { "an attempt" };
+            notes::wrong(format!("{step} acts while {who} is at it"));
+        }
+        let alive = self.workers.iter().filter(|worker| !worker.orphan);
+        if alive.clone().count() >= self.parallel {
+            notes::wrong(format!("{step} acts beside {} others", self.parallel));
+        }
+        let locked = |worker: &&Worker| {
+            let theirs = self.terms.get(&worker.step).map(|terms| terms.locks.as_slice()).unwrap_or_default();
+            theirs.iter().any(|lock| terms.locks.contains(lock))
+        };
+        if let Some(other) = alive.clone().find(locked) {
+            notes::wrong(format!("{step} acts while {} has a lock of it", other.step));
+        }
+        if terms.can_look && self.made(step) == Some(Made { mark }) {
+            notes::wrong(format!("{step} acts though what it makes is there, and can be seen"));
+        }
+        self.may_by_the_journal(step, attempt, &terms);
+    }
+
+    /// What is on the disk must allow it.
+    fn may_by_the_journal(&self, step: &str, attempt: u32, terms: &Terms) {
+        let disk = self.disk.lock();
+        let mut past = Past::default();
+        let mut before = Past::default();
+        for (end, entry) in disk.entries() {
+            if let Record::Started(started) = &entry.record
+                && started.step.as_str() == step
+            {
+                before = past.clone();
+                past.start = Some((*end, started.attempt));
+            }
+            past.read(step, entry);
+        }
+        match past.start {
+            Some((end, found)) if found == attempt => {
+                if !terms.recoverable && !disk.is_safe(end) {
+                    notes::wrong(format!("{step} acts before its start is safe, and must not be repeated"));
+                }
+            }
+            _ => notes::wrong(format!("{step} acts without a start in the journal")),
+        }
+        if before.doubt && !terms.recoverable {
+            notes::wrong(format!("{step} acts again, though nobody knows what became of it"));
+        }
+        let same = before.done.is_some() && before.done == past.print;
+        if same && !terms.finally {
+            notes::wrong(format!("{step} acts again, though it succeeded"));
+        }
+    }
+}
+
+/// Longer than anything is waited for.
+const HANGS: Duration = Duration::from_secs(100_000);
+
+/// What the journal says of one step, as far as it was read: the rules of repeating, told apart from the engine's own.
+#[derive(Clone, Default)]
+struct Past {
+    start: Option<(usize, u32)>,
+    /// What the last start was for.
+    print: Option<Fingerprint>,
+    /// It was started, and its end is not known.
+    doubt: bool,
+    /// What it has done, and nobody asked for again.
+    done: Option<Fingerprint>,
+}
+
+impl Past {
+    fn read(&mut self, step: &str, entry: &Entry) {
+        match &entry.record {
+            Record::Started(started) if started.step.as_str() == step => {
+                self.print = Some(started.fingerprint.clone());
+                (self.doubt, self.done) = (true, None);
+            }
+            Record::Succeeded(succeeded) if succeeded.step.as_str() == step => {
+                self.doubt = false;
+                // A known issue that failed as expected counts as success, but nothing holds by it.
+                let holds = !succeeded.note.as_ref().is_some_and(|note| note.starts_with("failed as expected"));
+                self.done = self.print.clone().filter(|_| holds);
+            }
+            Record::Failed(failed) if failed.step.as_str() == step && failed.attempt > 0 => self.doubt = false,
+            Record::Cancelled { step: other, untouched: true, .. } if other.as_str() == step => self.doubt = false,
+            Record::Settled { step: other, done, .. } if other.as_str() == step => {
+                self.doubt = false;
+                self.done = self.print.clone().filter(|_| *done);
+            }
+            _ => {}
+        }
+    }
+}

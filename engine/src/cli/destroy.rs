@@ -1,0 +1,418 @@
+//! `runbook destroy`: undo what the journal says a deployment made, in reverse order.
+//!
+//! Shows first what it will do and what it leaves alone, and asks. Can be killed and started again at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use runbook_steps::{Clock, World};
+use serde_json::json;
+
+use super::check::Output;
+use super::deployment::{self, Deployment, Opened, state_fatal};
+use super::exit::{Exit, Fatal};
+use super::ui::Ui;
+use super::{Inputs, Session, apply, check, secrets, status};
+use crate::event::Event;
+use crate::plan::load::Given;
+use crate::plan::model::Graph;
+use crate::plan::{Plan, StepId};
+use crate::report::events::Events;
+use crate::report::lines;
+use crate::report::undo::{self as words, Ended};
+use crate::run::drive::{Header, Wants};
+use crate::run::undo::{self, Choice, UndoPlan, Undoing};
+use crate::run::{Interrupts, Signal, Watcher, preflight};
+use crate::state::record::Verdict;
+use crate::state::{Home, Journal, Lock, RunState, Status, journal};
+
+/// Undo what a deployment made, in reverse order
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  runbook destroy native-gateway\n  \
+                  runbook destroy plans/native-gateway.yaml --dry-run\n  \
+                  runbook destroy native-gateway --only gateway --yes")]
+pub(super) struct Destroy {
+    /// The plan or the deployment; may be left out if there is only one deployment
+    #[arg(value_name = "PLAN|DEPLOYMENT")]
+    target: Option<String>,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Undo by what the journal holds alone, where the plan's file is gone
+    #[arg(long)]
+    without_plan: bool,
+    #[command(flatten)]
+    how: HowToDestroy,
+}
+
+/// How a deployment is undone.
+#[derive(Args, Clone, Debug)]
+pub(super) struct HowToDestroy {
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Only show what would be undone and what would be left alone
+    #[arg(long)]
+    dry_run: bool,
+    /// Undo only these steps, and those that need them
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    only: Vec<String>,
+    /// Undo these steps although the plan protects them
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    include_protected: Vec<String>,
+    /// Count these steps as undone: you have taken them back yourself
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    forget: Vec<String>,
+    /// How many steps may be undone at once
+    #[arg(long, short = 'j', default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: u16,
+    /// Also write every event to a file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// How to print the result
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl HowToDestroy {
+    /// All of it, without a question.
+    pub(super) fn without_asking() -> Self {
+        Self {
+            yes: true,
+            dry_run: false,
+            only: Vec::new(),
+            include_protected: Vec::new(),
+            forget: Vec::new(),
+            parallel: 32,
+            events: None,
+            output: Output::default(),
+        }
+    }
+}
+
+/// How it went, for a caller that judges it.
+pub(super) struct Destroyed {
+    /// The code to leave with.
+    pub(super) exit: Exit,
+    /// The state afterwards.
+    pub(super) state: RunState,
+    /// What was said.
+    pub(super) text: String,
+}
+
+impl Destroy {
+    pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        let (home, plan) = self.find(session)?;
+        let name = home.deployment().to_owned();
+        let next = format!("{} destroy {name}", session.program());
+        let deployment = Deployment { next, ..apply::for_real(plan, name, "destroy", session) };
+        deployment.destroy(&self.how, session).map(|destroyed| destroyed.exit)
+    }
+
+    /// The deployment and its plan, with the inputs of its last run.
+    fn find(&self, session: &Session) -> Result<(Home, Plan), Fatal> {
+        let file = self.target.as_deref().map(Path::new).filter(|path| path.is_file());
+        let home = match file {
+            Some(file) => self.home_of_plan(file, session)?,
+            None => status::choose(session, self.target.as_deref().or(self.inputs.name.as_deref()))?,
+        };
+        let state = journal::read(&home).map_err(state_fatal)?.state;
+        let last = state.current().map(|run| &run.opened);
+        if last.is_some_and(|last| last.simulated.is_some()) {
+            let why = format!("the last run of `{}` was a rehearsal, and `destroy` is for real", home.deployment());
+            return Err(Fatal::new(Exit::Usage, why).hint("rehearse it with `runbook rehearse PLAN --destroy`"));
+        }
+        let file = file.map(Path::to_owned).or_else(|| last.map(|last| PathBuf::from(&last.file)));
+        let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
+        let mut inputs: BTreeMap<String, String> = last
+            .map(|last| {
+                last.inputs.iter().map(|(name, value)| (name.clone(), super::resume::as_input(value))).collect()
+            })
+            .unwrap_or_default();
+        inputs.extend(self.inputs.values());
+        let plan = match self.without_plan {
+            true => empty_plan(&file, &state),
+            false => load(&file, inputs, session)?,
+        };
+        Ok((home, plan))
+    }
+
+    fn home_of_plan(&self, file: &Path, session: &Session) -> Result<Home, Fatal> {
+        let given = Given { inputs: self.inputs.values(), require_inputs: false, home: session.env.home() };
+        let name = match &self.inputs.name {
+            Some(name) => name.clone(),
+            None => check::load_plan(session, file, &given)?.name,
+        };
+        Home::new(&session.state, &name).map_err(state_fatal)
+    }
+}
+
+fn load(file: &Path, inputs: BTreeMap<String, String>, session: &Session) -> Result<Plan, Fatal> {
+    let given = Given { inputs, require_inputs: true, home: session.env.home() };
+    let missing = !file.exists();
+    check::load_plan(session, file, &given).map_err(|fatal| match missing {
+        true => fatal.hint("--without-plan undoes by what the journal holds alone"),
+        false => fatal,
+    })
+}
+
+/// A plan without steps, in place of one whose file is gone: everything in the journal is then gone from it.
+fn empty_plan(file: &Path, state: &RunState) -> Plan {
+    let last = state.current().map(|run| &run.opened);
+    Plan {
+        name: last.map(|last| last.plan.clone()).unwrap_or_default(),
+        description: String::new(),
+        file: file.to_owned(),
+        dir: file.parent().unwrap_or(Path::new(".")).to_owned(),
+        digest: last.map(|last| last.digest.clone()).unwrap_or_default(),
+        inputs: last.map(|last| last.inputs.clone()).unwrap_or_default(),
+        secrets: indexmap::IndexMap::new(),
+        steps: Vec::new(),
+        graph: Graph::default(),
+        outputs: indexmap::IndexMap::new(),
+        units: Arc::default(),
+        index: std::collections::HashMap::new(),
+    }
+}
+
+impl Deployment {
+    /// Shows what it will undo, asks, undoes it, and says how it went.
+    pub(super) fn destroy(self, how: &HowToDestroy, session: &Session) -> Result<Destroyed, Fatal> {
+        self.destroy_with(how, session, Journal::open)
+    }
+
+    /// The same with a journal that is opened in another way.
+    pub(super) fn destroy_with(
+        self,
+        how: &HowToDestroy,
+        session: &Session,
+        opening: impl FnOnce(Lock, Clock) -> Opened,
+    ) -> Result<Destroyed, Fatal> {
+        if how.dry_run {
+            return self.dry_run(how, session);
+        }
+        let journal = self.open(session, opening)?;
+        let undo = undo::plan(&self.plan, journal.state(), &how.choice(&self.plan, journal.state())?);
+        let preview = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
+        session.ui.say(&preview);
+        if undo.items.is_empty() {
+            return Ok(self.nothing(&undo, how, journal.state().clone(), session));
+        }
+        let world = Arc::new(self.world(journal.home()));
+        refuse_missing_programs(&undo, &world)?;
+        confirm(&self.name, &self.next, how, session)?;
+        let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
+        let secrets = secrets::resolve(&self.plan, &needed_secrets(&undo), &places)?;
+        self.take_back(undo, how, session, (journal, world, secrets))
+    }
+
+    fn take_back(
+        self,
+        mut undo: UndoPlan,
+        how: &HowToDestroy,
+        session: &Session,
+        (journal, world, secrets): (Journal, Arc<World>, runbook_steps::Secrets),
+    ) -> Result<Destroyed, Fatal> {
+        let wanted: Vec<StepId> = undo.in_order().map(|item| item.step.clone()).collect();
+        let (left, before) = (std::mem::take(&mut undo.left), std::mem::take(&mut undo.before));
+        undo.left.clone_from(&left);
+        let plan = Arc::new(self.plan);
+        let events = how.events.as_deref().map(deployment::open_events).transpose()?;
+        let talk = Talk { plan: plan.clone(), ui: session.ui, events };
+        // In a rehearsal, the run before this one had a runtime of its own.
+        runbook_steps::cluster::disconnect();
+        let runtime = super::runtime()?;
+        let summary = runtime.block_on(async {
+            let undoing = Undoing {
+                plan: plan.clone(),
+                undo,
+                world,
+                journal,
+                secrets: Arc::new(secrets),
+                parallel: how.parallel.into(),
+                seed: 0,
+                header: Header {
+                    command: "destroy".to_owned(),
+                    who: deployment::who(&self.env),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                },
+                watcher: Box::new(talk),
+                interrupts: Interrupts::from_system()?,
+            };
+            undo::drive(undoing).await.map_err(state_fatal)
+        })?;
+        // What a cancelled step left in a blocking thread must not keep the program from ending.
+        runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+        let state = summary.journal.state();
+        let text = words::summary(&Ended {
+            plan: &plan,
+            state,
+            wanted: &wanted,
+            blocked: &summary.blocked,
+            left: &left,
+            before: &before,
+            deployment: &self.name,
+            simulated: self.simulated.as_deref(),
+            log_command: &self.log_command,
+            next: &self.next,
+            paint: session.ui.paint,
+        });
+        session.ui.say(&text);
+        if how.output == Output::Json {
+            let steps: Vec<_> = wanted.iter().map(|id| outcome(id, &summary, state)).collect();
+            session.ui.data(&as_json(&self.name, Some(summary.run), &steps, &left, &before));
+        }
+        Ok(Destroyed { exit: exit_of(summary.verdict, summary.signal), state: state.clone(), text })
+    }
+
+    fn headline(&self, ui: Ui) -> String {
+        let label = self.simulated.as_ref().map_or("", |_| " · rehearsal");
+        ui.paint.bold(&format!("{}{label} · destroy", self.name))
+    }
+
+    /// Looks without taking the lock, and prints to standard output.
+    fn dry_run(&self, how: &HowToDestroy, session: &Session) -> Result<Destroyed, Fatal> {
+        let home = Home::new(&self.root, &self.name).map_err(state_fatal)?;
+        let state = journal::read(&home).map_err(state_fatal)?.state;
+        let undo = undo::plan(&self.plan, &state, &how.choice(&self.plan, &state)?);
+        let text = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
+        match how.output {
+            Output::Text => session.ui.data(&text),
+            Output::Json => session.ui.data(&as_json(&self.name, None, &planned(&undo), &undo.left, &undo.before)),
+        }
+        Ok(Destroyed { exit: Exit::Holds, state, text })
+    }
+
+    fn nothing(&self, undo: &UndoPlan, how: &HowToDestroy, state: RunState, session: &Session) -> Destroyed {
+        let text = format!("{}: nothing to undo", self.name);
+        session.ui.say(&text);
+        if how.output == Output::Json {
+            session.ui.data(&as_json(&self.name, None, &[], &undo.left, &undo.before));
+        }
+        Destroyed { exit: Exit::Holds, state, text }
+    }
+}
+
+impl HowToDestroy {
+    /// The choice, of steps that there are.
+    fn choice(&self, plan: &Plan, state: &RunState) -> Result<Choice, Fatal> {
+        let ids = |flag: &str, names: &[String]| {
+            let id = |name: &String| {
+                let id = StepId::from(name.as_str());
+                let known = plan.index.contains_key(&id) || state.step(&id).is_some();
+                if known {
+                    Ok(id)
+                } else {
+                    Err(Fatal::new(Exit::Usage, format!("--{flag}: there is no step `{name}`")))
+                }
+            };
+            names.iter().map(id).collect::<Result<BTreeSet<_>, _>>()
+        };
+        Ok(Choice {
+            only: ids("only", &self.only)?,
+            include_protected: ids("include-protected", &self.include_protected)?,
+            forget: ids("forget", &self.forget)?,
+        })
+    }
+}
+
+/// Asks for the deployment's name, so that nobody destroys the wrong one by habit.
+fn confirm(name: &str, next: &str, how: &HowToDestroy, session: &Session) -> Result<(), Fatal> {
+    if how.yes {
+        return Ok(());
+    }
+    let refuse = |why: &str| Fatal::new(Exit::NeedsPerson, format!("{why}; nothing was touched"));
+    if !session.ui.asks {
+        return Err(refuse("nobody is there to confirm this").hint(format!("if it is what you want: {next} --yes")));
+    }
+    match session.ui.ask(&format!("type `{name}` to undo this")) {
+        Some(answer) if answer.trim() == name => Ok(()),
+        _ => Err(refuse("not confirmed")),
+    }
+}
+
+fn refuse_missing_programs(undo: &UndoPlan, world: &World) -> Result<(), Fatal> {
+    let mut users: BTreeMap<String, Vec<StepId>> = BTreeMap::new();
+    for item in undo.in_order() {
+        for program in item.deeds.iter().flat_map(|deed| deed.work.programs()) {
+            users.entry(program).or_default().push(item.step.clone());
+        }
+    }
+    let missing = users.into_iter().filter(|(program, _)| world.find_program(program).is_none());
+    deployment::refuse_missing(
+        &missing.map(|(program, steps)| preflight::Missing { program, steps }).collect::<Vec<_>>(),
+    )
+}
+
+fn needed_secrets(undo: &UndoPlan) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let deeds = undo.items.values().flat_map(|item| &item.deeds);
+    deeds.for_each(|deed| preflight::marked(&deed.with, &mut names));
+    names
+}
+
+fn exit_of(verdict: Verdict, signal: Option<Signal>) -> Exit {
+    match (verdict, signal) {
+        (Verdict::Holds, _) => Exit::Holds,
+        (Verdict::Failed, _) => Exit::StepFailed,
+        (Verdict::NeedsPerson, _) => Exit::NeedsPerson,
+        (Verdict::Interrupted, Some(Signal::Terminate)) => Exit::Terminated,
+        (Verdict::Interrupted, _) => Exit::Interrupted,
+    }
+}
+
+fn planned(undo: &UndoPlan) -> Vec<serde_json::Value> {
+    let one = |item: &undo::Item| {
+        let does: Vec<String> = item.deeds.iter().flat_map(undo::Deed::intent).collect();
+        json!({ "step": item.step, "does": does, "doubtful": item.doubtful, "confirm": item.confirm, "gone": item.gone })
+    };
+    undo.in_order().map(one).collect()
+}
+
+fn outcome(id: &StepId, summary: &undo::drive::Summary, state: &RunState) -> serde_json::Value {
+    let blocked = summary.blocked.iter().find(|(blocked, _)| blocked == id).map(|(_, roots)| roots);
+    let word = match state.status(id) {
+        Status::Undone => "undone",
+        Status::UndoFailed { .. } => "failed",
+        Status::Cancelled | Status::Undoing { .. } => "cancelled",
+        _ if blocked.is_some() => "blocked",
+        _ => "waiting",
+    };
+    let failure = state.step(id).and_then(|step| step.failure()).filter(|_| word == "failed");
+    json!({ "step": id, "outcome": word, "by": blocked, "failure": failure })
+}
+
+fn as_json(
+    name: &str,
+    run: Option<u32>,
+    steps: &[serde_json::Value],
+    left: &[(StepId, undo::Left)],
+    before: &[StepId],
+) -> String {
+    let left: Vec<_> = left.iter().map(|(id, why)| json!({ "step": id, "why": why.to_string() })).collect();
+    let value = json!({ "deployment": name, "run": run, "steps": steps, "left_alone": left, "there_before": before });
+    format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
+}
+
+/// Says line by line what happens.
+struct Talk {
+    plan: Arc<Plan>,
+    ui: Ui,
+    events: Option<Events>,
+}
+
+impl Watcher for Talk {
+    fn wants(&self) -> Wants {
+        Wants { ticks: false, output: self.events.is_some() }
+    }
+
+    fn on(&mut self, event: &Event, state: &RunState) {
+        if let Some(events) = &mut self.events {
+            events.write(event);
+        }
+        if let Some(line) = lines::line(Some(&self.plan), event, state, self.ui.paint) {
+            self.ui.say(&line);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `runbook status --follow`: looks on while another process runs a deployment. Takes no lock and writes nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runbook_steps::Clock;
+
+use super::deployment::state_fatal;
+use super::exit::{Exit, Fatal};
+use super::screen::Screen;
+use super::status::{ended, held_by, text};
+use super::ui::Ui;
+use super::{Session, resume};
+use crate::event::Event;
+use crate::plan::Plan;
+use crate::plan::load::{self, Given};
+use crate::report::lines;
+use crate::run::Watcher as _;
+use crate::state::follow::Follower;
+use crate::state::lock::{LockId, Note};
+use crate::state::record::Entry;
+use crate::state::{Home, RunState};
+
+/// How often the file is looked at.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Shows what happens until the run ends, or whoever runs it is gone.
+pub(super) fn follow(session: &Session, home: &Home) -> Result<Exit, Fatal> {
+    let mut follower = Follower::new(home);
+    let note = home.holder().map_err(state_fatal)?;
+    follower.read_on(|_, _| {}).map_err(state_fatal)?;
+    let Some(note) = note else {
+        session.ui.data(&text(session, home, follower.state(), false));
+        session.ui.say("nobody runs it now, so there is nothing to follow");
+        return Ok(Exit::Holds);
+    };
+    session.ui.say(&format!("{}\n", held_by(home, &note)));
+    let before = follower.state().current().filter(|run| run.verdict.is_some()).map(|run| run.opened.run);
+    let mut show = Show::new(session, home, follower.state());
+    show.begin(session, home, follower.state());
+    let closed = loop {
+        // Asked first: what was written before the lock was given back is read after that.
+        let held = holds(home, &note.id)?;
+        follower.read_on(|entry, state| show.on(entry, state)).map_err(state_fatal)?;
+        show.tick(follower.state());
+        let last = follower.state().current().filter(|run| run.verdict.is_some()).map(|run| run.opened.run);
+        if last > before || !held {
+            break last > before;
+        }
+        pause(PAUSE);
+    };
+    drop(show);
+    session.ui.say(&farewell(session, home, &note, follower.state(), closed));
+    Ok(Exit::Holds)
+}
+
+fn holds(home: &Home, id: &LockId) -> Result<bool, Fatal> {
+    Ok(home.holder().map_err(state_fatal)?.is_some_and(|now| now.id == *id))
+}
+
+fn farewell(session: &Session, home: &Home, note: &Note, state: &RunState, closed: bool) -> String {
+    let run = state.current().filter(|_| closed).map(|run| (run.opened.run, ended(state, run, false)));
+    match run {
+        Some((number, how)) => format!("\nrun {number} has ended: {how}"),
+        None => format!(
+            "\nthe process that ran it is gone (pid {}), and has not said how it ended; continue with: {} resume {}",
+            note.holder.pid,
+            session.program(),
+            home.deployment()
+        ),
+    }
+}
+
+/// How it is shown: as the process that runs it would, or line by line.
+enum Show {
+    Picture(Box<Screen>),
+    Lines(Ui, Option<Arc<Plan>>),
+}
+
+impl Show {
+    /// The picture needs a terminal, the plan as that process read it, and its clock, which is not ours in a rehearsal.
+    fn new(session: &Session, home: &Home, state: &RunState) -> Self {
+        let plan = plan_of(session, home, state).map(Arc::new);
+        match plan {
+            Some(plan) if session.ui.live && state.simulated().is_none() => {
+                let title = format!("{} · looking on", home.deployment());
+                Self::Picture(Box::new(Screen::new(plan, title, Clock::real(), session.ui, None)))
+            }
+            plan => Self::Lines(session.ui, plan),
+        }
+    }
+
+    fn begin(&self, session: &Session, home: &Home, state: &RunState) {
+        if let Self::Lines(ui, _) = self {
+            ui.data(&format!("{}\n", text(session, home, state, true)));
+        }
+    }
+
+    fn on(&mut self, entry: &Entry, state: &RunState) {
+        let event = Event::Recorded(entry.clone());
+        match self {
+            Self::Picture(screen) => screen.on(&event, state),
+            Self::Lines(ui, plan) => {
+                if let Some(line) = lines::line(plan.as_deref(), &event, state, ui.paint) {
+                    ui.data(&format!("{line}\n"));
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, state: &RunState) {
+        if let Self::Picture(screen) = self {
+            screen.tick(state);
+        }
+    }
+}
+
+/// The plan that is being run, if it can still be read as it was.
+fn plan_of(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
+    let opened = &state.current()?.opened;
+    let inputs = resume::inputs_of(opened);
+    let given = Given { inputs, require_inputs: true, home: session.env.home() };
+    let file = resume::plan_file(home, opened).unwrap_or_else(|| PathBuf::from(&opened.file));
+    let plan = load::load(&file, &given).ok()?.plan;
+    (plan.digest == opened.digest).then_some(plan)
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for another process, on the machine's clock")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
+}

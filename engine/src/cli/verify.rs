@@ -1,0 +1,279 @@
+//! `runbook verify`: look at everything again and change nothing. Takes no lock: it also works while another process has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use runbook_steps::Cancel;
+use serde_json::json;
+
+use super::check::Output;
+use super::deployment::{Deployment, absolute, state_fatal};
+use super::exit::{Exit, Fatal};
+use super::{Inputs, Session, apply, resume, secrets, status};
+use crate::plan::duration;
+use crate::plan::{Plan, StepId};
+use crate::report::words::{count, list, pad};
+use crate::run::verify::{Found, Verification, verify};
+use crate::run::{Fate, Interrupts, Signal, only_reads, preflight};
+use crate::state::{Home, RunState, journal};
+
+/// Look at everything again, change nothing, and say what differs
+///
+/// Every `check`, `wait` and look-up of the steps that hold, what their kinds can observe, and every step that only reads.
+/// Exit code 0: all that can be seen holds; 8: something differs; 4: something could not be looked at.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: runbook verify native-gateway")]
+pub(super) struct Verify {
+    /// The deployment; may be left out if there is only one
+    deployment: Option<String>,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    how: HowToLook,
+}
+
+/// How to look.
+#[derive(Args, Clone, Debug)]
+pub(super) struct HowToLook {
+    /// How many steps may be looked at at once
+    #[arg(long, short = 'j', default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) parallel: u16,
+    /// How long looking at one step may take; longer for steps that are expected to take longer
+    #[arg(long, value_name = "SPAN", default_value = "1m", value_parser = limit)]
+    pub(super) limit: Duration,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+/// How long a look may take where nobody says.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+fn limit(text: &str) -> Result<Duration, String> {
+    duration::parse(text)
+}
+
+impl Verify {
+    pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        let named = self.deployment.as_deref().or(self.inputs.name.as_deref());
+        let home = status::choose(session, named)?;
+        let last = resume::last_run(&home)?;
+        if last.opened.simulated.is_some() {
+            let why = format!("`{}` is a rehearsal, and `verify` is for real", home.deployment());
+            let hint = format!(
+                "{} rehearse {} --verify, with what else you gave it then",
+                session.program(),
+                last.opened.file
+            );
+            return Err(Fatal::new(Exit::Usage, why).hint(hint));
+        }
+        let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
+        let name = home.deployment().to_owned();
+        apply::for_real(plan, name, "verify", session).verify(&self.how, session)
+    }
+}
+
+impl Deployment {
+    /// Looks at every step that holds, and says what differs.
+    pub(super) fn verify(self, how: &HowToLook, session: &Session) -> Result<Exit, Fatal> {
+        let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
+        let state = journal::read(&home).map_err(state_fatal)?.state;
+        if let Some(note) = home.holder().map_err(state_fatal)? {
+            let held = status::held_by(&home, &note);
+            session
+                .ui
+                .say(&format!("{} {held}; what is under way may look like drift", session.ui.paint.warn("note:")));
+        }
+        let world = Arc::new(self.world(&home));
+        let secrets = Arc::new(self.get_ready_to_look(&state, &world, session)?);
+        let plan = Arc::new(self.plan);
+        let cancel = Cancel::default();
+        let verification = Verification {
+            plan: plan.clone(),
+            state: state.clone(),
+            world,
+            secrets: secrets.clone(),
+            home,
+            parallel: how.parallel.into(),
+            limit: how.limit,
+            cancel: cancel.clone(),
+        };
+        let found = look(verification, &cancel)?;
+        let told = Told { name: &self.name, plan: &plan, next: &self.next, found: &found };
+        session.ui.data(&match how.output {
+            Output::Json => told.json(),
+            Output::Text => told.text(session),
+        });
+        Ok(told.exit())
+    }
+
+    /// What looking needs: the programs and secrets of the steps that hold.
+    fn get_ready_to_look(
+        &self,
+        state: &RunState,
+        world: &runbook_steps::World,
+        session: &Session,
+    ) -> Result<runbook_steps::Secrets, Fatal> {
+        let steps =
+            self.plan.steps.iter().filter(|step| state.step(&step.id).is_some_and(|step| step.done().is_some()));
+        let steps: Vec<_> = steps.collect();
+        let needed = preflight::secrets_of(&self.plan, steps.iter().copied(), state);
+        let seen = steps.iter().filter(|step| preflight::starts_programs_to_look(step));
+        let fates: Vec<(StepId, Fate)> = seen.map(|step| (step.id.clone(), Fate::New)).collect();
+        super::deployment::refuse_missing(&preflight::missing_programs(&self.plan, world, state, &fates))?;
+        let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
+        secrets::resolve(&self.plan, &needed, &places)
+    }
+}
+
+/// Looks until all is seen or somebody interrupts.
+fn look(verification: Verification, cancel: &Cancel) -> Result<Vec<(StepId, Found)>, Fatal> {
+    let runtime = super::runtime()?;
+    let found = runtime.block_on(async {
+        let mut interrupts = Interrupts::from_system()?;
+        tokio::select! {
+            found = verify(verification) => Ok(found),
+            signal = interrupts.next() => Err(interrupted(signal)),
+        }
+    });
+    if found.is_err() {
+        cancel.soft.cancel();
+        cancel.hard.cancel();
+    }
+    // A look that was dropped ends its programs; it gets a moment for that.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    found
+}
+
+fn interrupted(signal: Signal) -> Fatal {
+    let exit = if signal == Signal::Terminate { Exit::Terminated } else { Exit::Interrupted };
+    Fatal::new(exit, "interrupted; nothing was changed")
+}
+
+/// What is said of what was found.
+struct Told<'a> {
+    name: &'a str,
+    plan: &'a Plan,
+    next: &'a str,
+    found: &'a [(StepId, Found)],
+}
+
+impl Told<'_> {
+    fn having(&self, wanted: fn(&Found) -> bool) -> Vec<&StepId> {
+        self.found.iter().filter(|(_, found)| wanted(found)).map(|(id, _)| id).collect()
+    }
+
+    /// What differs is known for sure, so it weighs more than what could not be seen.
+    fn exit(&self) -> Exit {
+        if !self.having(|found| matches!(found, Found::Drift(_))).is_empty() {
+            Exit::Drift
+        } else if !self.having(|found| matches!(found, Found::Unseen(_))).is_empty() {
+            Exit::StepFailed
+        } else {
+            Exit::Holds
+        }
+    }
+
+    fn text(&self, session: &Session) -> String {
+        let paint = session.ui.paint;
+        let names = self.found.iter().map(|(id, _)| id.as_str().chars().count()).max().unwrap_or(0);
+        let mut out = String::from("\n");
+        for (id, found) in self.found {
+            let (mark, why) = (mark(found), why(found));
+            let word = pad(word(found), 8);
+            let (mark, word) = match found {
+                Found::Holds => (paint.good(mark), paint.good(&word)),
+                Found::Drift(_) => (paint.bad(mark), paint.bad(&word)),
+                Found::Unseen(_) => (paint.warn(mark), paint.warn(&word)),
+                Found::Blind | Found::NotDone(_) => (paint.dim(mark), paint.dim(&word)),
+            };
+            let first = why.first().cloned().unwrap_or_default();
+            out.push_str(format!("  {mark} {}  {word}  {first}", pad(id.as_str(), names)).trim_end());
+            out.push('\n');
+            for line in why.iter().skip(1) {
+                out.push_str(&format!("    {}  {}  {line}\n", pad("", names), pad("", 8)));
+            }
+        }
+        out.push_str(&format!("\n{}\n", self.headline(session)));
+        out.extend(self.advice());
+        out
+    }
+
+    fn headline(&self, session: &Session) -> String {
+        let paint = session.ui.paint;
+        let number = |wanted| self.having(wanted).len();
+        let drift = number(|found| matches!(found, Found::Drift(_)));
+        let unseen = number(|found| matches!(found, Found::Unseen(_)));
+        let holds = number(|found| *found == Found::Holds);
+        let blind = number(|found| *found == Found::Blind);
+        let verdict = match (drift, unseen) {
+            (0, 0) => paint.good("no drift"),
+            (0, _) => paint.warn("not all could be looked at"),
+            _ => paint.bad(&format!("drift: {}", count(drift, "step"))),
+        };
+        let mut parts = vec![format!("{} · verify · {verdict} · {} hold", paint.bold(self.name), count(holds, "step"))];
+        let not_done = number(|found| matches!(found, Found::NotDone(_)));
+        let rest = [(unseen, "could not be looked at"), (blind, "cannot be seen"), (not_done, "not done")];
+        parts.extend(rest.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
+        parts.join(", ")
+    }
+
+    /// What puts it right: a step that holds by the journal runs again only when that is asked for.
+    fn advice(&self) -> Option<String> {
+        let drift = self.having(|found| matches!(found, Found::Drift(_)));
+        if drift.is_empty() {
+            return None;
+        }
+        // What only waits or asks does not put anything right; what it waits for was made by a step before it.
+        let makes = |id: &&&StepId| self.plan.step(id.as_str()).is_some_and(|at| !only_reads(&self.plan.steps[at]));
+        let makers: Vec<&&StepId> = drift.iter().filter(makes).collect();
+        if makers.is_empty() {
+            return Some(format!(
+                "only steps that look differ ({}): what they stand on was changed outside of this plan\n",
+                list(&drift)
+            ));
+        }
+        let flags: Vec<String> = makers.iter().map(|id| format!("--redo {id}")).collect();
+        Some(format!("put it right: {} {}\n", self.next, flags.join(" ")))
+    }
+
+    fn json(&self) -> String {
+        let steps: Vec<_> = self
+            .found
+            .iter()
+            .map(|(id, found)| json!({ "step": id, "found": word(found), "why": why(found) }))
+            .collect();
+        let value = json!({ "deployment": self.name, "drift": self.exit() == Exit::Drift, "steps": steps });
+        format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
+    }
+}
+
+fn word(found: &Found) -> &'static str {
+    match found {
+        Found::Holds => "holds",
+        Found::Drift(_) => "drift",
+        Found::Unseen(_) => "unseen",
+        Found::Blind => "blind",
+        Found::NotDone(_) => "not done",
+    }
+}
+
+fn mark(found: &Found) -> &'static str {
+    match found {
+        Found::Holds => "✓",
+        Found::Drift(_) => "✗",
+        Found::Unseen(_) => "?",
+        Found::Blind | Found::NotDone(_) => "·",
+    }
+}
+
+fn why(found: &Found) -> Vec<String> {
+    match found {
+        Found::Holds => Vec::new(),
+        Found::Drift(lines) => lines.clone(),
+        Found::Unseen(why) => vec![why.clone()],
+        Found::Blind => vec!["what it did cannot be seen; a `check` would show it".to_owned()],
+        Found::NotDone(why) => vec![(*why).to_owned()],
+    }
+}

@@ -1,0 +1,141 @@
+//! What is said of taking back: the preview before it, the summary after it. Pure text.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::tracker::between;
+use super::words::{Paint, count, list, pad, span};
+use crate::plan::{Plan, StepId};
+use crate::run::undo::{Item, Left, UndoPlan};
+use crate::state::{RunState, Status};
+
+/// What is undone and what is left alone, before anything happens.
+pub(crate) fn preview(undo: &UndoPlan, paint: Paint) -> String {
+    let mut out = String::new();
+    let names = undo.in_order().map(|item| item.step.as_str().chars().count()).max().unwrap_or(0);
+    if !undo.items.is_empty() {
+        let _ = writeln!(out, "{} in this order, side by side where nothing forbids it:", paint.bold("to be undone,"));
+    }
+    for item in undo.in_order() {
+        out.push_str(&item_lines(item, names, paint));
+    }
+    out.push_str(&left_alone(&undo.left, paint));
+    if !undo.before.is_empty() {
+        let _ = writeln!(out, "{}: {}", paint.bold("was there before, and stays"), list(&undo.before));
+    }
+    if undo.not_chosen > 0 {
+        let _ = writeln!(out, "{} of this deployment's not chosen by --only", count(undo.not_chosen, "step"));
+    }
+    out
+}
+
+fn item_lines(item: &Item, names: usize, paint: Paint) -> String {
+    let mut does: Vec<String> =
+        item.deeds.iter().flat_map(super::super::run::undo::Deed::intent).map(|it| shown(&it)).collect();
+    if item.deeds.is_empty() {
+        does.push("nothing: you say that you have taken it back".to_owned());
+    }
+    let mut remarks = Vec::new();
+    remarks.extend(item.confirm.clone().map(|confirm| paint.warn(&confirm)));
+    remarks.extend(item.doubtful.then(|| paint.dim("it was not finished, and may have made only a part, or nothing")));
+    remarks.extend(item.gone.then(|| paint.dim("it is gone from the plan; the journal holds how to undo it")));
+    let blank = StepId::from("");
+    let firsts = std::iter::once(&item.step).chain(std::iter::repeat(&blank));
+    does.iter()
+        .chain(&remarks)
+        .zip(firsts)
+        .map(|(line, first)| format!("  {}  {line}\n", pad(first.as_str(), names)))
+        .collect()
+}
+
+/// A command in one line.
+fn shown(command: &str) -> String {
+    let mut lines = command.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    if lines.next().is_some() { format!("{first} …") } else { first }
+}
+
+fn left_alone(left: &[(StepId, Left)], paint: Paint) -> String {
+    if left.is_empty() {
+        return String::new();
+    }
+    let names = left.iter().map(|(id, _)| id.as_str().chars().count()).max().unwrap_or(0);
+    let mut out = format!("{}:\n", paint.bold("made by this deployment, and left alone"));
+    for (id, why) in left {
+        let _ = writeln!(out, "  {}  {why}", pad(id.as_str(), names));
+    }
+    out
+}
+
+/// What a summary is made of.
+pub(crate) struct Ended<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) state: &'a RunState,
+    /// What was to be undone.
+    pub(crate) wanted: &'a [StepId],
+    pub(crate) blocked: &'a [(StepId, Vec<StepId>)],
+    pub(crate) left: &'a [(StepId, Left)],
+    pub(crate) before: &'a [StepId],
+    pub(crate) deployment: &'a str,
+    pub(crate) simulated: Option<&'a str>,
+    /// How a step's newest log is shown.
+    pub(crate) log_command: &'a str,
+    /// What goes on with it.
+    pub(crate) next: &'a str,
+    pub(crate) paint: Paint,
+}
+
+/// The whole summary.
+pub(crate) fn summary(ended: &Ended) -> String {
+    let paint = ended.paint;
+    let undone = ended.wanted.iter().filter(|id| *ended.state.status(id) == Status::Undone).count();
+    let all = undone == ended.wanted.len();
+    let mut out = String::from("\n");
+    for id in ended.wanted {
+        out.push_str(&failure(ended, id));
+    }
+    for (id, roots) in ended.blocked {
+        let _ =
+            writeln!(out, "{} {} was not tried: it waits for {}", paint.bad("⊘"), paint.bold(id.as_str()), list(roots));
+    }
+    out.push_str(&left_alone(ended.left, paint));
+    if !ended.before.is_empty() {
+        let _ = writeln!(out, "{}: {}", paint.bold("was there before, and is still there"), list(ended.before));
+    }
+    let elapsed = ended.state.current().map_or(Duration::ZERO, |run| between(run.began, run.last));
+    let figure = format!("{undone} of {} undone", count(ended.wanted.len(), "step"));
+    let figure = if all { paint.good(&figure) } else { paint.bad(&figure) };
+    let label = ended.simulated.map_or("", |_| " · rehearsal");
+    let _ = writeln!(out, "{}{label} · {figure} in {}", paint.bold(ended.deployment), span(elapsed));
+    if !all {
+        let _ = writeln!(out, "{}   {}", paint.busy("next"), ended.next);
+    }
+    out
+}
+
+fn failure(ended: &Ended, id: &StepId) -> String {
+    let paint = ended.paint;
+    let Some(step) = ended.state.step(id) else { return String::new() };
+    let Some(failure) = step.failure().filter(|_| matches!(step.status(), Status::UndoFailed { .. })) else {
+        return String::new();
+    };
+    let head = format!("could not be undone (attempt {}, {})", step.attempts(), failure.class);
+    let mut out = format!("{} {} {head}\n\n  {}\n", paint.bad("✗"), paint.bold(id.as_str()), failure.what);
+    for line in failure.detail.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev() {
+        let _ = writeln!(out, "  {}", paint.dim(&format!("│ {line}")));
+    }
+    let place = ended.plan.step(id.as_str()).map(|index| format!("{} · ", ended.plan.steps[index].place.location()));
+    let rows = [
+        ("cause", failure.cause.clone()),
+        ("fix", failure.fix.clone()),
+        ("where", Some(format!("{}{} {id}", place.unwrap_or_default(), ended.log_command))),
+        ("else", Some(format!("take it back by hand, then {} --forget {id}", ended.next))),
+    ];
+    out.push('\n');
+    for (word, said) in rows {
+        let Some(said) = said else { continue };
+        let _ = writeln!(out, "  {}  {said}", paint.busy(&pad(word, 5)));
+    }
+    out.push('\n');
+    out
+}

@@ -1,0 +1,221 @@
+//! Which steps of a plan a run is for: what `--from`, `--only`, `--redo` and `--skip` come to. Pure.
+//!
+//! Decides which steps are meant and whether that can be; what becomes of each of them is `resume`'s business.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::drive::Options;
+use super::resume::Fate;
+use crate::plan::error::did_you_mean;
+use crate::plan::model::Accept;
+use crate::plan::{Plan, StepId};
+use crate::state::RunState;
+
+/// What the user asked for, by names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// This step and all that depends on it run again, and nothing else.
+    pub from: Option<String>,
+    /// Nothing but these.
+    pub only: Vec<String>,
+    /// These again, even if they hold.
+    pub redo: Vec<String>,
+    /// And all that depends on those.
+    pub downstream: bool,
+    /// Not these.
+    pub skip: Vec<String>,
+}
+
+impl Asked {
+    /// Whether all of the plan is meant.
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As it would be typed.
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        words.extend(self.from.iter().map(|step| format!("--from {step}")));
+        words.extend((!self.only.is_empty()).then(|| format!("--only {}", self.only.join(" "))));
+        words.extend(self.redo.iter().map(|step| format!("--redo {step}")));
+        words.extend(self.downstream.then(|| "--downstream".to_owned()));
+        words.extend(self.skip.iter().map(|step| format!("--skip {step}")));
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// Why it cannot be: what to say, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong, in one line.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The steps that are meant, as options of a run: `redo`, `only`, `skip` and `selection`.
+pub fn choose(plan: &Plan, state: &RunState, asked: &Asked) -> Result<Options, Refusal> {
+    let start = named(plan, asked.from.iter())?;
+    let listed = named(plan, &asked.only)?;
+    let skip = named(plan, &asked.skip)?;
+    let again = named(plan, &asked.redo)?;
+    let again = if asked.downstream { downstream(plan, &again) } else { again };
+    let from = downstream(plan, &start);
+    let whole = from.is_empty() && listed.is_empty();
+    let part: BTreeSet<usize> = from.union(&listed).copied().collect();
+    refuse_both(plan, &again, &skip, "--redo", "--skip")?;
+    refuse_both(plan, &listed, &skip, "--only", "--skip")?;
+    refuse_both(plan, &start, &skip, "--from", "--skip")?;
+    if let Some(left) = again.iter().find(|index| !whole && !part.contains(index)) {
+        return Err(outside(plan, *left, asked));
+    }
+    let mut options = Options { selection: asked.to_string(), ..Options::default() };
+    // What the journal does not speak of runs anyway.
+    let spoken_of = |index: &&usize| state.step(&plan.steps[**index].id).is_some();
+    options.redo = ids(plan, from.union(&again).filter(|index| !skip.contains(index)).filter(spoken_of));
+    options.skip = ids(plan, &skip);
+    if !whole {
+        options.only = ids(plan, &with_finally(plan, state, part, &skip));
+    }
+    Ok(options)
+}
+
+/// What `finally` does belongs to a partial run too, where what it needs is there.
+fn with_finally(plan: &Plan, state: &RunState, part: BTreeSet<usize>, skip: &BTreeSet<usize>) -> BTreeSet<usize> {
+    let holds = |index: usize| state.step(&plan.steps[index].id).is_some_and(|step| step.done().is_some());
+    let mut chosen = part;
+    for &index in plan.graph.order.iter().filter(|&&index| plan.steps[index].finally && !skip.contains(&index)) {
+        if plan.graph.needs[index].iter().all(|edge| chosen.contains(&edge.step) || holds(edge.step)) {
+            chosen.insert(index);
+        }
+    }
+    chosen
+}
+
+/// The first step of a part whose needs outside of it do not hold, if there is one. `fates` are those
+/// of the whole plan, apart from what is skipped.
+pub fn hindrance(plan: &Plan, fates: &[(StepId, Fate)], options: &Options) -> Option<Refusal> {
+    let bad: BTreeSet<&StepId> = fates.iter().filter(|(_, fate)| !stands(fate)).map(|(id, _)| id).collect();
+    let chosen = |id: &StepId| options.only.contains(id);
+    for step in plan.steps.iter().filter(|step| chosen(&step.id) && !step.finally) {
+        let edges = &plan.graph.needs[plan.index[&step.id]];
+        let needs = edges.iter().filter(|edge| edge.accept == Accept::Succeeded).map(|edge| &plan.steps[edge.step].id);
+        let missing: Vec<&StepId> = needs.filter(|need| !chosen(need) && bad.contains(need)).collect();
+        if let Some(refusal) = hindered(&step.id, &missing, options) {
+            return Some(refusal);
+        }
+    }
+    None
+}
+
+fn hindered(step: &StepId, missing: &[&StepId], options: &Options) -> Option<Refusal> {
+    let first = missing.first()?;
+    let names: Vec<String> = missing.iter().map(|need| format!("`{need}`")).collect();
+    let verb = if names.len() == 1 { "does" } else { "do" };
+    let message = format!("`{step}` needs {}, which {verb} not hold", names.join(" and "));
+    let hint =
+        format!("leave out `{}` to run all that is missing, or begin earlier: --from {first}", options.selection);
+    Some(Refusal { message, hint })
+}
+
+/// Whether a step that this run leaves alone can be built upon. What is stale still holds.
+fn stands(fate: &Fate) -> bool {
+    matches!(fate, Fate::Reuse | Fate::Stale(_) | Fate::Look(_) | Fate::Skip | Fate::Left)
+}
+
+/// The steps that names stand for; the name of a `foreach` or an `include` stands for all in it.
+fn named<'n>(plan: &Plan, names: impl IntoIterator<Item = &'n String>) -> Result<BTreeSet<usize>, Refusal> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        let meant = meant_by(plan, name);
+        if meant.is_empty() {
+            return Err(unknown(plan, name));
+        }
+        found.extend(meant);
+    }
+    Ok(found)
+}
+
+fn meant_by(plan: &Plan, name: &str) -> Vec<usize> {
+    if let Some(index) = plan.step(name) {
+        return vec![index];
+    }
+    let inside = |id: &str| id.strip_prefix(name).is_some_and(|rest| rest.starts_with(['[', '.']));
+    (0..plan.steps.len()).filter(|&index| inside(plan.steps[index].id.as_str())).collect()
+}
+
+fn unknown(plan: &Plan, name: &str) -> Refusal {
+    let names = || plan.steps.iter().map(|step| step.id.as_str());
+    let hint = did_you_mean(name, names()).unwrap_or_else(|| {
+        let some: Vec<&str> = names().take(20).collect();
+        let rest = if plan.steps.len() > some.len() { ", …" } else { "" };
+        format!("there is {}{rest}", some.join(", "))
+    });
+    Refusal { message: format!("`{}` has no step `{name}`", plan.name), hint }
+}
+
+/// Steps and all that depends on them.
+fn downstream(plan: &Plan, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
+    let mut found = steps.clone();
+    let mut open: Vec<usize> = steps.iter().copied().collect();
+    while let Some(step) = open.pop() {
+        open.extend(plan.graph.dependents[step].iter().copied().filter(|dependent| found.insert(*dependent)));
+    }
+    found
+}
+
+fn refuse_both(
+    plan: &Plan,
+    one: &BTreeSet<usize>,
+    other: &BTreeSet<usize>,
+    this: &str,
+    that: &str,
+) -> Result<(), Refusal> {
+    let Some(&index) = one.intersection(other).next() else { return Ok(()) };
+    let message = format!("`{}` is named by both {this} and {that}", plan.steps[index].id);
+    Err(Refusal { message, hint: "name it in one of them".to_owned() })
+}
+
+fn outside(plan: &Plan, index: usize, asked: &Asked) -> Refusal {
+    let id = &plan.steps[index].id;
+    let (part, way) = if asked.from.is_some() { ("--from", "does not reach") } else { ("--only", "leaves out") };
+    let hint = match asked.from {
+        Some(_) => "begin with it (--from), or do the two one after the other".to_owned(),
+        None => format!("add it: --only {id}"),
+    };
+    Refusal { message: format!("--redo wants `{id}` again, which {part} {way}"), hint }
+}
+
+fn ids<'i>(plan: &Plan, steps: impl IntoIterator<Item = &'i usize>) -> BTreeSet<StepId> {
+    steps.into_iter().map(|&index| plan.steps[index].id.clone()).collect()
+}
+
+/// What a selection comes to, in the order of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meaning {
+    /// The steps that run, or are at least looked at.
+    pub runs: Vec<StepId>,
+    /// The steps that stay as they are.
+    pub left: Vec<StepId>,
+    /// The steps that count as not wanted.
+    pub skipped: Vec<StepId>,
+}
+
+impl Meaning {
+    /// By the fates under the options.
+    pub fn of(fates: &[(StepId, Fate)]) -> Self {
+        let mut meaning = Self::default();
+        for (id, fate) in fates {
+            match fate {
+                Fate::Gone => {}
+                Fate::Skip => meaning.skipped.push(id.clone()),
+                Fate::Reuse | Fate::Left => meaning.left.push(id.clone()),
+                _ => meaning.runs.push(id.clone()),
+            }
+        }
+        meaning
+    }
+}

@@ -1,0 +1,355 @@
+//! What is undone, in which order, and what is left alone and why. Pure.
+//!
+//! The journal says what was made; the plan says in which order, what is kept and what is protected. How something is taken back
+//! comes from the plan where it gives an `undo` of its own, else from the journal, which knows what exactly was made, else from what
+//! the plan says now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runbook_steps::Kind;
+use serde_json::Value;
+
+use super::super::prepare::only_reads;
+use crate::plan::model::{Accept, Edge, Graph, Known, Step, Work};
+use crate::plan::{Plan, StepId};
+use crate::state::fold::Made;
+use crate::state::record::{Outcome, Recipe};
+use crate::state::{RunState, StepState};
+
+/// What the user chose.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// If not empty, only these steps are undone, and those that need them.
+    pub only: BTreeSet<StepId>,
+    /// Protected steps that are undone all the same.
+    pub include_protected: BTreeSet<StepId>,
+    /// Steps that count as undone: a person has taken them back.
+    pub forget: BTreeSet<StepId>,
+}
+
+/// One thing that is done to take a step back.
+#[derive(Debug)]
+pub struct Deed {
+    /// The step that does it.
+    pub work: Box<dyn runbook_steps::Step>,
+    /// The `with` that it was read from.
+    pub with: Value,
+    /// Whether it is performed, because the plan gave it; otherwise it is undone.
+    pub performed: bool,
+}
+
+impl Deed {
+    /// What it does, as commands that a person could type.
+    pub fn intent(&self) -> Vec<String> {
+        if self.performed { self.work.intent() } else { self.work.undo_intent() }
+    }
+}
+
+/// A step that is undone.
+#[derive(Debug)]
+pub struct Item {
+    /// The step.
+    pub step: StepId,
+    /// Whether it may not have come to make anything: an attempt did not come to its end.
+    pub doubtful: bool,
+    /// What is done, the newest thing first. Empty for a step that a person has taken back.
+    pub deeds: Vec<Deed>,
+    /// The names of its locks.
+    pub locks: Vec<String>,
+    /// What the plan asks before.
+    pub confirm: Option<String>,
+    /// Whether it is in the journal and no longer in the plan.
+    pub gone: bool,
+}
+
+/// Why something that was made, or may have been, is left where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The plan says `undo: false`.
+    Kept,
+    /// The plan says `protect: true`.
+    Protected,
+    /// A step that is protected needs it.
+    NeededBy(StepId),
+    /// Nobody knows how.
+    NoWay {
+        /// Why.
+        why: String,
+        /// What a person can do.
+        advice: String,
+    },
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Left::Kept => f.write_str("the plan keeps it (`undo: false`)"),
+            Left::Protected => f.write_str("protected"),
+            Left::NeededBy(step) => write!(f, "`{step}` needs it, and is protected"),
+            Left::NoWay { why, advice } => write!(f, "{why}; {advice}"),
+        }
+    }
+}
+
+/// What a destroy does.
+#[derive(Debug, Default)]
+pub struct UndoPlan {
+    /// What is undone, by its place in `graph`.
+    pub items: BTreeMap<usize, Item>,
+    /// What is left where it is, and why.
+    pub left: Vec<(StepId, Left)>,
+    /// What was there before this deployment, by step.
+    pub before: Vec<StepId>,
+    /// How many steps made something and were not chosen.
+    pub not_chosen: usize,
+    /// The plan's steps and after them those that are gone: who must be undone before whom.
+    pub graph: Graph,
+}
+
+impl UndoPlan {
+    /// What is undone, in an order in which it can be.
+    pub fn in_order(&self) -> impl Iterator<Item = &Item> {
+        self.graph.order.iter().filter_map(|node| self.items.get(node))
+    }
+}
+
+/// Decides.
+pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
+    let gone: Vec<&StepId> = gone(plan, state);
+    let graph = reversed(plan, state, &gone);
+    let look = Look { plan, state, choice, gone: &gone };
+    let chosen = look.chosen(&graph);
+    let protected = look.protected();
+    let held = closure(&graph.dependents, &protected);
+    let mut undo = UndoPlan::default();
+    for &node in &graph.order {
+        let (id, step) = look.node(node);
+        let Some(made) = state.step(id) else { continue };
+        if step.is_some_and(only_reads) || made.made() == Made::Nothing {
+            undo.before.extend(was_there(step, made).then(|| id.clone()));
+        } else if !chosen[node] {
+            undo.not_chosen += 1;
+        } else {
+            match look.fate(id, step, made, protected.contains(&node), held.get(&node).copied()) {
+                Ok(item) => drop(undo.items.insert(node, item)),
+                Err(left) => undo.left.push((id.clone(), left)),
+            }
+        }
+    }
+    undo.graph = graph;
+    undo
+}
+
+/// A step that changes things found its own already so.
+fn was_there(step: Option<&Step>, state: &StepState) -> bool {
+    let changes = step.is_some_and(|step| step.work.is_some() && !only_reads(step));
+    changes && state.done().is_some_and(|done| done.outcome == Outcome::Ok)
+}
+
+/// Steps of the journal that the plan no longer has and that made something, in the order in which they first ran.
+fn gone<'s>(plan: &Plan, state: &'s RunState) -> Vec<&'s StepId> {
+    let unknown = state.steps().filter(|(id, _)| !plan.index.contains_key(*id));
+    unknown.filter(|(_, step)| step.made() != Made::Nothing).map(|(id, _)| id).collect()
+}
+
+/// Who must be undone before whom: those who need a step before it. What is gone from the plan has no needs any more; it stands
+/// where the journal first speaks of it, after all that came before.
+fn reversed(plan: &Plan, state: &RunState, gone: &[&StepId]) -> Graph {
+    let count = plan.steps.len();
+    let edge = |step: usize| Edge { step, accept: Accept::Succeeded, implied: false };
+    let mut order: Vec<usize> = plan.graph.order.clone();
+    let mentioned: BTreeMap<&StepId, usize> = state.steps().enumerate().map(|(at, (id, _))| (id, at)).collect();
+    for (offset, id) in gone.iter().enumerate() {
+        let earlier = |node: &usize| {
+            let other = if *node < count { &plan.steps[*node].id } else { gone[*node - count] };
+            mentioned.get(other).is_some_and(|at| *at < mentioned[id])
+        };
+        let place = order.iter().rposition(earlier).map_or(0, |last| last + 1);
+        order.insert(place, count + offset);
+    }
+    order.reverse();
+    let mut needs: Vec<Vec<Edge>> =
+        plan.graph.dependents.iter().map(|dependents| dependents.iter().map(|step| edge(*step)).collect()).collect();
+    needs.resize(count + gone.len(), Vec::new());
+    for place in order.iter().enumerate().filter(|(_, node)| **node >= count).map(|(place, _)| place) {
+        needs[order[place]] = order[..place].iter().map(|node| edge(*node)).collect();
+        for later in &order[place + 1..] {
+            needs[*later].push(edge(order[place]));
+        }
+    }
+    let mut dependents = vec![Vec::new(); needs.len()];
+    for (node, edges) in needs.iter().enumerate() {
+        edges.iter().for_each(|edge| dependents[edge.step].push(node));
+    }
+    Graph { needs, dependents, order }
+}
+
+/// Everything that follows from some nodes, with the node that it follows from. The nodes themselves are not in it.
+fn closure(next: &[Vec<usize>], from: &BTreeSet<usize>) -> BTreeMap<usize, usize> {
+    let mut found = BTreeMap::new();
+    let mut open: Vec<(usize, usize)> = from.iter().map(|node| (*node, *node)).collect();
+    while let Some((node, root)) = open.pop() {
+        for &after in &next[node] {
+            if !from.contains(&after) && !found.contains_key(&after) {
+                found.insert(after, root);
+                open.push((after, root));
+            }
+        }
+    }
+    found
+}
+
+struct Look<'a> {
+    plan: &'a Plan,
+    state: &'a RunState,
+    choice: &'a Choice,
+    gone: &'a [&'a StepId],
+}
+
+impl<'a> Look<'a> {
+    fn node(&self, node: usize) -> (&'a StepId, Option<&'a Step>) {
+        match self.plan.steps.get(node) {
+            Some(step) => (&step.id, Some(step)),
+            None => (self.gone[node - self.plan.steps.len()], None),
+        }
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = usize> {
+        0..self.plan.steps.len() + self.gone.len()
+    }
+
+    /// By node: whether the user wants it undone. Who needs a chosen step is chosen with it: it could not go on without.
+    fn chosen(&self, graph: &Graph) -> Vec<bool> {
+        let only = &self.choice.only;
+        let named: BTreeSet<usize> = self.nodes().filter(|node| only.contains(self.node(*node).0)).collect();
+        let users: Vec<Vec<usize>> =
+            graph.needs.iter().map(|needs| needs.iter().map(|edge| edge.step).collect()).collect();
+        let with = closure(&users, &named);
+        self.nodes().map(|node| only.is_empty() || named.contains(&node) || with.contains_key(&node)).collect()
+    }
+
+    /// The protected steps that made something and that the user did not name.
+    fn protected(&self) -> BTreeSet<usize> {
+        let is = |node: &usize| {
+            let (id, step) = self.node(*node);
+            let Some(state) = self.state.step(id).filter(|state| state.made() != Made::Nothing) else { return false };
+            let by_plan = step.map(|step| step.protect);
+            let protect = by_plan.unwrap_or_else(|| state.recipes().iter().any(|recipe| recipe.protect));
+            protect && !self.choice.include_protected.contains(id) && !self.choice.forget.contains(id)
+        };
+        self.nodes().filter(is).collect()
+    }
+
+    fn fate(
+        &self,
+        id: &StepId,
+        step: Option<&Step>,
+        state: &StepState,
+        protected: bool,
+        held: Option<usize>,
+    ) -> Result<Item, Left> {
+        let forgotten = self.choice.forget.contains(id);
+        let undo = step.and_then(|step| step.undo.as_ref());
+        match held {
+            _ if forgotten => {}
+            _ if protected => return Err(Left::Protected),
+            Some(root) => return Err(Left::NeededBy(self.node(root).0.clone())),
+            None if undo.is_some_and(|undo| undo.keep) => return Err(Left::Kept),
+            None => {}
+        }
+        let deeds = if forgotten { Vec::new() } else { self.deeds(step, state)? };
+        Ok(Item {
+            step: id.clone(),
+            doubtful: state.made() == Made::Perhaps,
+            deeds,
+            locks: self.locks(step, state),
+            confirm: undo.and_then(|undo| undo.confirm.clone()),
+            gone: step.is_none(),
+        })
+    }
+
+    fn locks(&self, step: Option<&Step>, state: &StepState) -> Vec<String> {
+        let stored = || state.recipes().last().map(|recipe| recipe.locks.clone()).unwrap_or_default();
+        let known: &Known = self.state.known();
+        step.and_then(|step| step.render(known).ok()).map_or_else(stored, |rendered| rendered.locks)
+    }
+
+    fn deeds(&self, step: Option<&Step>, state: &StepState) -> Result<Vec<Deed>, Left> {
+        if let Some(deed) = step.and_then(|step| self.given(step)) {
+            return Ok(vec![deed?]);
+        }
+        let recipes: Vec<_> = state.recipes().iter().rev().map(|recipe| self.stored(recipe)).collect();
+        if !recipes.is_empty() {
+            return recipes.into_iter().collect();
+        }
+        match step {
+            Some(step) => self.own(step).map(|deed| vec![deed]),
+            None => Err(self.gone_without_a_way(state)),
+        }
+    }
+
+    /// The plan's own `undo`, as it stands now. One that has no value any more gives way to what the journal holds of it.
+    fn given(&self, step: &Step) -> Option<Result<Deed, Left>> {
+        let work = step.undo.as_ref()?.work.as_ref()?;
+        match step.render_work(work, self.state.known()) {
+            Ok(with) => Some(read(work.kind, with, true)),
+            Err(_) if self.state.step(&step.id).is_some_and(|state| !state.recipes().is_empty()) => None,
+            Err(error) => Some(Err(no_way(&format!("its `undo` has no value: {error}"), "take it back by hand"))),
+        }
+    }
+
+    fn stored(&self, recipe: &Recipe) -> Result<Deed, Left> {
+        let kind = self.kind(&recipe.kind).ok_or_else(|| {
+            no_way(&format!("this program has no kind `{}` any more", recipe.kind), "take it back by hand")
+        })?;
+        read(kind, recipe.with.clone(), recipe.performed)
+    }
+
+    fn kind(&self, name: &str) -> Option<&'static Kind> {
+        let in_plan = self.plan.steps.iter().flat_map(works).map(|work| work.kind).find(|kind| kind.name == name);
+        in_plan.or_else(|| runbook_steps::kind(name))
+    }
+
+    /// The kind's own undo of what the plan says now: for journals that do not say better.
+    fn own(&self, step: &Step) -> Result<Deed, Left> {
+        let Some(work) = &step.work else { return Err(no_way("nothing is known of what it made", BY_HAND)) };
+        let with = step
+            .render_work(work, self.state.known())
+            .map_err(|error| no_way(&format!("it has no value any more: {error}"), "take it back by hand"))?;
+        let deed = read(work.kind, with, false)?;
+        if deed.intent().is_empty() {
+            return Err(no_way(&format!("`{}` does not know how", work.kind.name), BY_HAND));
+        }
+        Ok(deed)
+    }
+
+    fn gone_without_a_way(&self, state: &StepState) -> Left {
+        let run = state.done().map_or(state.run(), |done| done.run);
+        let maker = self.state.runs().iter().find(|summary| summary.opened.run == run);
+        let made_by = maker.map_or_else(String::new, |maker| {
+            let digest: String = maker.opened.digest.chars().take(12).collect();
+            format!(", made in run {run} by {} (sha256 {digest}…)", maker.opened.file)
+        });
+        let why = format!("it is gone from the plan, and the journal does not hold how to undo it{made_by}");
+        no_way(&why, "destroy with that plan, or take it back by hand")
+    }
+}
+
+const BY_HAND: &str = "give the step an `undo`, or take it back by hand";
+
+fn works(step: &Step) -> impl Iterator<Item = &Work> {
+    step.work.iter().chain(step.undo.iter().filter_map(|undo| undo.work.as_ref()))
+}
+
+fn read(kind: &'static Kind, with: Value, performed: bool) -> Result<Deed, Left> {
+    match (kind.read)(with.clone()) {
+        Ok(work) => Ok(Deed { work, with, performed }),
+        Err(error) => {
+            Err(no_way(&format!("`{}` cannot read it: {}", kind.name, error.message), "take it back by hand"))
+        }
+    }
+}
+
+fn no_way(why: &str, advice: &str) -> Left {
+    Left::NoWay { why: why.to_owned(), advice: advice.to_owned() }
+}

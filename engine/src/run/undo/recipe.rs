@@ -1,0 +1,39 @@
+//! How what a step is about to make can be taken back, for the journal.
+
+use runbook_steps::Context;
+use serde_json::Value;
+
+use crate::plan::eval::Rendered;
+use crate::plan::model::Step;
+use crate::state::record::Recipe;
+
+/// Longer ones are not stored: then only the plan knows.
+const LONGEST: usize = 64 << 10;
+
+/// The recipe of a step that is about to be performed, if there is one.
+pub(crate) async fn of(
+    step: &Step,
+    rendered: &Rendered,
+    work: &dyn runbook_steps::Step,
+    cx: &Context,
+) -> Option<Recipe> {
+    let undo = step.undo.as_ref();
+    if undo.is_some_and(|undo| undo.keep) {
+        return None;
+    }
+    let given = undo.and_then(|undo| undo.work.as_ref()).zip(rendered.undo.as_ref());
+    let (kind, mut with) = match given {
+        Some((work, with)) => (work.kind.name, with.clone()),
+        None if work.undo_intent().is_empty() => return None,
+        None => (step.work.as_ref()?.kind.name, own(rendered, work, cx).await),
+    };
+    cx.redactor.mask_value(&mut with);
+    let short = with.to_string().len() <= LONGEST;
+    let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
+    short.then_some(Recipe { kind, with, performed, locks, protect: step.protect })
+}
+
+/// What cannot be found out now, the step itself is about to fail by.
+async fn own(rendered: &Rendered, work: &dyn runbook_steps::Step, cx: &Context) -> Value {
+    work.undo_with(cx).await.ok().flatten().unwrap_or_else(|| rendered.with.clone())
+}

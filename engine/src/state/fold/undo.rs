@@ -1,0 +1,128 @@
+//! What follows from the records of taking back, and from those that say what there is to take back.
+
+use jiff::Timestamp;
+
+use super::{InFlight, Made, RunState, Status, StepState, later, name};
+use crate::plan::StepId;
+use crate::state::record::{Failed, Recipe, Touches};
+
+impl StepState {
+    /// Whether this deployment made something by it that is still to be taken back.
+    pub fn made(&self) -> Made {
+        let doubtful = self.in_flight.as_ref().is_some_and(may_have_changed);
+        match (self.changed, self.perhaps || doubtful || matches!(self.status, Status::Unknown { .. })) {
+            (true, _) => Made::Surely,
+            (false, true) => Made::Perhaps,
+            (false, false) => Made::Nothing,
+        }
+    }
+
+    /// How each thing that it made is taken back, in the order in which they were made; what was made twice alike stands there once.
+    pub fn recipes(&self) -> &[Recipe] {
+        &self.recipes
+    }
+
+    /// The attempt in flight has ended, or another begins; what it may have left is not forgotten.
+    pub(super) fn leave_flight(&mut self) -> Option<InFlight> {
+        let flight = self.in_flight.take()?;
+        self.perhaps |= may_have_changed(&flight);
+        Some(flight)
+    }
+}
+
+fn may_have_changed(flight: &InFlight) -> bool {
+    flight.touches != Touches::WhenSaid
+}
+
+impl RunState {
+    pub(super) fn expect_undoing(&self, id: &StepId, attempt: u32) -> Result<(), String> {
+        match self.status(id) {
+            Status::Undoing { attempt: running, .. } if *running == attempt => Ok(()),
+            other => Err(format!("attempt {attempt} to undo `{id}` is not running; the step is {}", name(other))),
+        }
+    }
+
+    /// An attempt is under way, to do it or to take it back.
+    pub(super) fn expect_at_work(&self, id: &StepId, attempt: u32) -> Result<(), String> {
+        self.expect(id, attempt).or_else(|refusal| self.expect_undoing(id, attempt).map_err(|_| refusal))
+    }
+
+    pub(super) fn check_undo_started(&self, id: &StepId, attempt: u32) -> Result<(), String> {
+        let step = self.steps.get(id);
+        if step.is_none_or(|step| step.made() == Made::Nothing) {
+            return Err(format!("nothing was made by `{id}` that could be undone"));
+        }
+        let expected = self.attempts_in_this_run(step) + 1;
+        if attempt != expected {
+            return Err(format!("the next attempt to undo `{id}` is {expected}, not {attempt}"));
+        }
+        match self.status(id) {
+            Status::UndoFailed { until: Some(_) } => Ok(()),
+            _ => self.expect_untouched(id),
+        }
+    }
+
+    /// One that waits to be tried again may also be given up.
+    pub(super) fn check_undo_failed(&self, failed: &Failed) -> Result<(), String> {
+        match self.status(&failed.step) {
+            Status::UndoFailed { until: Some(_) } if failed.retry_in_ms.is_none() => Ok(()),
+            _ => self.expect_undoing(&failed.step, failed.attempt),
+        }
+    }
+
+    pub(super) fn perform(&mut self, id: &StepId, undo: Option<Recipe>) {
+        let step = self.touch(id);
+        if let Some(flight) = &mut step.in_flight {
+            flight.touches = Touches::AtOnce;
+        }
+        if let Some(recipe) = undo.filter(|recipe| !step.recipes.contains(recipe)) {
+            step.recipes.push(recipe);
+        }
+    }
+
+    /// From here on it neither holds nor has outputs, and whoever runs it next looks first.
+    pub(super) fn start_undo(&mut self, id: &StepId, attempt: u32, at: Timestamp) {
+        self.known.remove(id);
+        let step = self.touch(id);
+        let (flight, done) = (step.leave_flight(), step.done.take());
+        let recoverable = flight.as_ref().is_some_and(|flight| flight.recoverable);
+        let fingerprint = flight.map(|flight| flight.fingerprint).or(done.map(|done| done.fingerprint));
+        step.status = Status::Undoing { attempt, since: at };
+        step.attempts = attempt;
+        step.started.get_or_insert(at);
+        step.in_flight = Some(InFlight {
+            run: step.run,
+            attempt,
+            recoverable,
+            fingerprint: fingerprint.unwrap_or_default(),
+            children: Vec::new(),
+            touches: Touches::AtOnce,
+            in_doubt: false,
+        });
+    }
+
+    /// Nothing is left of it, as if it had never run.
+    pub(super) fn undone(&mut self, id: &StepId, took_ms: u64, at: Timestamp) {
+        let step = self.touch(id);
+        *step = StepState {
+            status: Status::Undone,
+            attempts: step.attempts,
+            started: step.started,
+            ended: Some(at),
+            took_ms,
+            run: step.run,
+            ..StepState::default()
+        };
+    }
+
+    pub(super) fn fail_undo(&mut self, record: Failed, at: Timestamp) {
+        let step = self.touch(&record.step);
+        step.status = Status::UndoFailed { until: record.retry_in_ms.map(|pause| later(at, pause)) };
+        if let Some(flight) = &mut step.in_flight {
+            flight.children.clear();
+        }
+        step.failure = Some(record.failure);
+        step.took_ms = record.took_ms;
+        step.ended = Some(at);
+    }
+}

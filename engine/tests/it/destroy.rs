@@ -1,0 +1,91 @@
+//! `runbook destroy` as a user meets it.
+
+use crate::sandbox::Sandbox;
+
+const PLAN: &str = "runbook: 1
+name: site
+inputs:
+  root: { type: string, default: site }
+steps:
+  folder:
+    command: [mkdir, \"${{ inputs.root }}\"]
+    undo: { command: [rmdir, \"${{ inputs.root }}\"], confirm: The folder goes. }
+  page:
+    needs: [folder]
+    run: echo hello > \"$ROOT/page\"
+    env: { ROOT: \"${{ inputs.root }}\" }
+    undo: { command: [rm, -f, \"${{ inputs.root }}/page\"] }
+  told:
+    needs: [page]
+    command: [echo, told]
+";
+
+fn applied() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("site.yaml", PLAN);
+    sandbox.run(&["apply", "site.yaml", "--input", "root=web"]).exits(0);
+    assert_eq!(sandbox.read("web/page"), "hello\n");
+    sandbox
+}
+
+#[test]
+fn it_undoes_with_the_inputs_of_the_last_run_and_says_what_it_cannot() {
+    let sandbox = applied();
+    let ran = sandbox.run(&["destroy", "site.yaml", "--yes"]).exits(0);
+    let ran = ran.says("rmdir web").says("The folder goes.").says("`command` does not know how");
+    ran.says("2 of 2 steps undone");
+    assert!(!sandbox.path("web").exists());
+    assert!(sandbox.run(&["status"]).exits(0).out.contains("· undone"));
+    sandbox.run(&["destroy", "--yes"]).exits(0).says("nothing to undo");
+    sandbox.run(&["apply", "site.yaml", "--input", "root=web"]).exits(0).says("it was undone");
+    assert_eq!(sandbox.read("web/page"), "hello\n");
+}
+
+#[test]
+fn without_a_word_or_a_terminal_nothing_is_touched() {
+    let sandbox = applied();
+    sandbox.run(&["destroy", "site"]).exits(7).says("nobody is there to confirm").says("runbook destroy site --yes");
+    let dry = sandbox.run(&["destroy", "site", "--dry-run", "-o", "json"]).exits(0);
+    let shown: serde_json::Value = serde_json::from_str(&dry.out).expect("JSON on stdout and nothing else");
+    assert_eq!((&shown["steps"][0]["step"], &shown["steps"][1]["step"]), (&"page".into(), &"folder".into()));
+    assert_eq!(shown["left_alone"][0]["step"], "told");
+    assert_eq!(sandbox.read("web/page"), "hello\n");
+}
+
+#[test]
+fn what_cannot_be_undone_holds_up_what_it_needs_until_a_person_has_seen_to_it() {
+    let sandbox = applied();
+    sandbox.write("web/more", "");
+    let ran = sandbox.run(&["destroy", "site", "--yes", "-o", "json"]).exits(4).says("folder could not be undone");
+    let ran = ran.says("--forget folder");
+    let result: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let outcomes: Vec<_> = result["steps"].as_array().expect("steps").iter().map(|step| &step["outcome"]).collect();
+    assert_eq!(outcomes, ["undone", "failed"]);
+    sandbox.run(&["destroy", "site", "--yes", "--forget", "folder", "told"]).exits(0).says("2 of 2 steps undone");
+    assert!(sandbox.path("web/more").exists());
+    sandbox.run(&["destroy", "site", "--forget", "nobody"]).exits(2).says("there is no step `nobody`");
+}
+
+#[test]
+fn a_plan_that_is_gone_is_no_obstacle() {
+    let sandbox = applied();
+    std::fs::remove_file(sandbox.path("site.yaml")).expect("there");
+    sandbox.run(&["destroy", "site", "--yes"]).exits(3).says("--without-plan");
+    let ran = sandbox.run(&["destroy", "site", "--yes", "--without-plan"]).exits(0);
+    ran.says("2 of 2 steps undone").says("told  it is gone from the plan");
+    assert!(!sandbox.path("web").exists());
+}
+
+#[test]
+fn a_secret_of_an_undo_is_asked_for_and_never_written() {
+    let sandbox = Sandbox::new().env("TOKEN", "hunter2hunter2");
+    let plan = "runbook: 1\nname: s\nsecrets: { token: { from: [ { env: TOKEN } ] } }\nsteps:\n  a:\n    command: ['true']\n    \
+                undo: { run: 'test ${#T} = 14; echo \"$T\"', env: { T: '${{ secrets.token }}' } }\n";
+    sandbox.write("s.yaml", plan);
+    sandbox.run(&["apply", "s.yaml"]).exits(0);
+    let ran = sandbox.run(&["destroy", "s", "--yes", "--events", "events"]).exits(0).says("1 of 1 step undone");
+    assert!(!ran.err.contains("hunter2") && !ran.out.contains("hunter2"));
+    for (path, text) in sandbox.everything() {
+        assert!(!text.contains("hunter2"), "{}", path.display());
+    }
+}

@@ -1,0 +1,181 @@
+//! A plan that is edited between runs: what becomes stale and why, what does not, and what is asked.
+
+use crate::sandbox::Sandbox;
+
+const PLAN: &str = "runbook: 1
+name: edited
+inputs:
+  who: { type: string, default: world }
+steps:
+  greet:
+    name: Greets
+    run: echo \"hello, $WHO\"
+    env: { WHO: \"${{ inputs.who }}\" }
+    idempotent: true
+    timeout: 1m
+    retry: { attempts: 2 }
+    expected: 1s
+  shout:
+    command: [echo, \"${{ steps.greet.outputs.stdout | upper }}\"]
+    idempotent: true
+  apart:
+    command: [bash, tools/apart.sh]
+    idempotent: true
+";
+
+fn applied() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", PLAN);
+    sandbox.write("tools/apart.sh", "echo apart\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox
+}
+
+fn edit(sandbox: &Sandbox, old: &str, new: &str) {
+    let text = sandbox.read("plan.yaml");
+    assert!(text.contains(old), "`{old}` is not in the plan");
+    sandbox.write("plan.yaml", &text.replace(old, new));
+}
+
+/// The verdicts of `runbook plan`: step, fate, reasons.
+fn verdicts(sandbox: &Sandbox) -> Vec<(String, String, String)> {
+    let out = sandbox.run(&["plan", "plan.yaml", "-o", "json"]).exits(0).out;
+    let plan: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let steps = plan["steps"].as_array().expect("steps").iter();
+    steps.map(|step| (text(&step["step"]), text(&step["fate"]), text(&step["why"]))).collect()
+}
+
+fn fate(sandbox: &Sandbox, step: &str) -> (String, String) {
+    let found = verdicts(sandbox).into_iter().find(|(id, ..)| id == step);
+    found.map(|(_, fate, why)| (fate, why)).expect("the step is told")
+}
+
+#[test]
+fn what_does_not_change_the_work_makes_nothing_stale() {
+    let edits = [
+        ("name: Greets", "name: Greets everybody"),
+        ("timeout: 1m", "timeout: 2m"),
+        ("attempts: 2", "attempts: 5"),
+        (
+            "expected: 1s",
+            "expected: 2s..3s\n    normal: It is quick.\n    hints: [{ match: { error: x }, cause: y, fix: z }]",
+        ),
+    ];
+    for (old, new) in edits {
+        let sandbox = applied();
+        edit(&sandbox, old, new);
+        let fates: Vec<String> = verdicts(&sandbox).into_iter().map(|(_, fate, _)| fate).collect();
+        assert_eq!(fates, ["reuse", "reuse", "reuse"], "{old} → {new}");
+    }
+}
+
+#[test]
+fn what_changes_the_work_makes_it_stale_and_says_why() {
+    let edits = [
+        ("greet", "echo \\\"hello, $WHO\\\"", "echo \\\"bye, $WHO\\\"", "with.script"),
+        ("greet", "default: world", "default: moon", "`with.env.WHO` changed `world` → `moon`"),
+        ("greet", "env: { WHO:", "env: { NEW: x, WHO:", "`with.env.NEW` is new (`x`)"),
+        (
+            "shout",
+            "command: [echo, \\\"${{ steps.greet.outputs.stdout | upper",
+            "command: [printf, \\\"${{ steps.greet.outputs.stdout | upper",
+            "`with.argv[0]` changed `echo` → `printf`",
+        ),
+        ("apart", "command: [bash, tools/apart.sh]", "run: echo apart", "`kind` changed `command` → `run`"),
+    ];
+    for (step, old, new, reason) in edits {
+        let sandbox = applied();
+        edit(&sandbox, &old.replace("\\\"", "\""), &new.replace("\\\"", "\""));
+        let (fate, why) = fate(&sandbox, step);
+        assert_eq!(fate, "stale", "{old} → {new}");
+        assert!(why.contains(reason), "{why}");
+    }
+}
+
+#[test]
+fn a_script_of_the_plan_is_part_of_its_step() {
+    let sandbox = applied();
+    sandbox.write("tools/apart.sh", "echo otherwise\n");
+    let (fate, why) = fate(&sandbox, "apart");
+    assert_eq!((fate.as_str(), why.as_str()), ("stale", "[\"the file `tools/apart.sh` changed\"]"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("stale   apart: the file `tools/apart.sh` changed");
+}
+
+#[test]
+fn what_uses_outputs_that_may_change_is_stale_too() {
+    let sandbox = applied();
+    edit(&sandbox, "default: world", "default: moon");
+    let (fate, why) = fate(&sandbox, "shout");
+    assert_eq!(fate, "stale");
+    assert!(why.contains("it uses `greet`, which runs again"), "{why}");
+    sandbox
+        .run(&["apply", "plan.yaml"])
+        .exits(0)
+        .says("reuse   1 step")
+        .says("`with.env.WHO` changed `world` → `moon`");
+}
+
+#[test]
+fn steps_that_come_and_go_are_told() {
+    let sandbox = applied();
+    edit(&sandbox, "  apart:\n", "  other:\n");
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    ran.says("new     other").says("gone    apart");
+}
+
+#[test]
+fn stale_steps_run_again_are_kept_or_wait_for_an_answer() {
+    let sandbox = applied();
+    edit(&sandbox, "default: world", "default: moon");
+    let journal = sandbox.read(".runbook/edited/journal.jsonl");
+    let asked = sandbox.run(&["apply", "plan.yaml", "--stale", "ask"]).exits(7);
+    asked.says("2 steps are stale").says("--stale rerun").says("--stale keep").says("nothing was touched");
+    assert_eq!(sandbox.read(".runbook/edited/journal.jsonl"), journal);
+    sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0).says("reuse   3 steps");
+    let log = sandbox.run(&["log", "greet"]).exits(0).out;
+    assert!(log.contains("hello, world") && !log.contains("moon"), "{log}");
+    sandbox.run(&["apply", "plan.yaml", "--stale", "rerun"]).exits(0);
+    assert!(sandbox.run(&["log", "shout"]).exits(0).out.contains("HELLO, MOON"));
+    sandbox.run(&["apply", "plan.yaml", "--stale", "ask"]).exits(0).says("reuse   3 steps");
+}
+
+#[test]
+fn secrets_are_found_afresh_and_outputs_come_from_the_journal() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsecrets:\n  token: { from: [{ file: token }] }\nsteps:\n  \
+                made: { run: 'echo \"id=$(cat id)\" >> \"$RUNBOOK_OUTPUT\"' }\n  \
+                uses: { run: 'test \"$TOKEN\" = second-secret && echo \"$ID\" > used', \
+                env: { TOKEN: '${{ secrets.token }}', ID: '${{ steps.made.outputs.id }}' }, idempotent: true }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.write("token", "first-secret\n");
+    sandbox.write("id", "42\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    sandbox.write("token", "second-secret\n");
+    sandbox.write("id", "otherwise\n");
+    sandbox.run(&["resume"]).exits(0).says("reuse   1 step");
+    assert_eq!(sandbox.read("used"), "42\n");
+}
+
+/// A value that happens to hold a secret is masked in the journal, and must still compare as the same.
+#[test]
+fn a_masked_value_is_no_change() {
+    let sandbox = Sandbox::new().env("PLANTED", "swordfish-1234");
+    let plan = "runbook: 1\nname: p\nsecrets:\n  token: { from: [{ env: PLANTED }] }\nsteps:\n  \
+                a: { run: 'true', env: { T: '${{ secrets.token }}', LITERAL: 'swordfish-1234' }, idempotent: true }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("reuse   1 step");
+}
+
+#[test]
+fn a_plan_that_is_edited_while_it_runs_runs_as_it_was_read() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'cp other.yaml plan.yaml' }\n  b: { needs: [a], run: 'echo old > said' }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.write("other.yaml", &plan.replace("echo old", "echo new"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("said"), "old\n");
+    sandbox.run(&["resume"]).exits(0).says("stale   b: `with.script` changed");
+    assert_eq!(sandbox.read("said"), "new\n");
+}

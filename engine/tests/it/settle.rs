@@ -1,0 +1,100 @@
+//! A step whose end nobody saw and that nobody can look at, and what a person says of it.
+
+use crate::sandbox::Sandbox;
+
+/// Goes on as long as there is no file `go`, and gives what the next one uses.
+const PLAN: &str = "runbook: 1
+name: doubt
+steps:
+  once:
+    run: 'echo x >> ledger; until test -e go; do sleep 0.02; done'
+    outputs: { id: seven }
+  use:
+    command: [echo, \"id ${{ steps.once.outputs.id }}\"]
+    idempotent: true
+outputs:
+  said: ${{ steps.use.outputs.stdout }}
+";
+
+/// The engine dies in the middle of `once`, whose program goes on.
+fn killed_in_the_middle() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", PLAN);
+    let mut engine =
+        sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
+    // Its record comes a moment after its effect.
+    while sandbox.read("ledger").is_empty() || !sandbox.read(".runbook/doubt/journal.jsonl").contains("spawned") {
+        assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+        std::thread::yield_now();
+    }
+    engine.kill().expect("killed");
+    engine.wait().expect("gone");
+    sandbox
+}
+
+#[test]
+fn both_ways_out_are_named() {
+    let sandbox = killed_in_the_middle();
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    let ran = ran.says("look    once was in flight: it is looked at before anything is done");
+    let ran = ran.says("`once` had left `bash`").says("? nobody can tell whether once was done");
+    let why = "an earlier run ended in the middle of it, and a `run` cannot be looked at; a `check`, or `idempotent: true` where \
+               a repeat is safe, would let it go on by itself";
+    ran.says(why).says("runbook settle once --done  or  runbook settle once --redo, then runbook resume doubt");
+    sandbox.run(&["resume"]).exits(7).says("runbook settle once --done");
+    assert_eq!(sandbox.read("ledger"), "x\n", "asking again does nothing");
+}
+
+#[test]
+fn what_still_runs_is_not_done() {
+    let sandbox = killed_in_the_middle();
+    let ran = sandbox.run(&["settle", "once", "--done"]).exits(7);
+    ran.says("which `once` had started, still runs, so it is not done").says("or end it with: kill ");
+    // It ends by itself, and then the person's word counts; no run need have looked before.
+    sandbox.write("go", "");
+    let settle = ["settle", "once", "--done", "--output", "id=7", "--output", "note=by hand"];
+    while sandbox.run(&settle).code == 7 {
+        std::thread::yield_now();
+    }
+    let ran = sandbox.run(&["resume", "-o", "json"]).exits(0).says("everything holds");
+    let result: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(result["outputs"]["said"], "id 7", "what the person gave reaches those that need it");
+    assert_eq!(sandbox.read("ledger"), "x\n");
+    sandbox.run(&["settle", "once", "--done"]).exits(2).says("nothing to settle");
+}
+
+#[test]
+fn what_still_runs_is_ended_before_it_is_done_again() {
+    let sandbox = killed_in_the_middle();
+    sandbox.run(&["settle", "once", "--redo"]).exits(0).says("it was ended").says("will run again");
+    sandbox.write("go", "");
+    sandbox.run(&["resume"]).exits(0).says("everything holds");
+    assert_eq!(sandbox.read("ledger"), "x\nx\n");
+}
+
+#[test]
+fn outputs_are_given_for_what_was_done() {
+    let sandbox = killed_in_the_middle();
+    sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    sandbox.run(&["settle", "once"]).exits(2);
+    sandbox.run(&["settle", "once", "--done", "--redo"]).exits(2);
+    sandbox.run(&["settle", "once", "--redo", "--output", "id=7"]).exits(2);
+    sandbox.run(&["settle", "once", "--done", "--output", "id"]).exits(2).says("NAME=VALUE");
+    sandbox.run(&["settle", "other", "--done"]).exits(2).says("nothing to settle");
+    sandbox.run(&["settle", "once", "--done", "--output", "id=seven"]).exits(0).says("runbook resume doubt");
+    let ran = sandbox.run(&["resume", "-o", "json"]).exits(0);
+    assert!(ran.out.contains("id seven"), "{}", ran.out);
+}
+
+/// A step that may be repeated is repeated, without a person.
+#[test]
+fn what_may_be_repeated_asks_nobody() {
+    let sandbox = killed_in_the_middle();
+    sandbox.write(
+        "plan.yaml",
+        &PLAN.replace("    outputs: { id: seven }\n", "    outputs: { id: seven }\n    idempotent: true\n"),
+    );
+    sandbox.write("go", "");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds");
+    assert_eq!(sandbox.read("ledger"), "x\nx\n");
+}

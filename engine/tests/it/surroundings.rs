@@ -1,0 +1,141 @@
+//! What changes around a deployment between runs: the clock, the host, the folders, the plan's file.
+
+use crate::sandbox::Sandbox;
+
+const PLAN: &str = "runbook: 1
+name: moves
+steps:
+  made:
+    run: |
+      mkdir -p .runbook/moves/things && echo here > .runbook/moves/things/note
+      echo \"dir=$PWD/.runbook/moves/things\" >> \"$RUNBOOK_OUTPUT\"
+  used: { command: [cat, \"${{ steps.made.outputs.dir }}/note\", data.txt], idempotent: true }
+";
+
+fn project(sandbox: &Sandbox, folder: &str) {
+    sandbox.write(&format!("{folder}/plan.yaml"), PLAN);
+    sandbox.write(&format!("{folder}/data.txt"), "data\n");
+}
+
+fn rename(sandbox: &Sandbox, from: &str, to: &str) {
+    std::fs::rename(sandbox.path(from), sandbox.path(to)).expect("moved");
+}
+
+#[test]
+fn a_folder_with_plan_and_state_can_be_moved() {
+    let sandbox = Sandbox::new();
+    project(&sandbox, "old");
+    sandbox.run(&["--state", "old/.runbook", "apply", "old/plan.yaml"]).exits(0);
+    rename(&sandbox, "old", "new");
+    let resumed = sandbox.run(&["--state", "new/.runbook", "resume"]).exits(0);
+    resumed.says("the folder has moved").says("reuse   2 steps");
+    sandbox
+        .run(&["--state", "new/.runbook", "apply", "new/plan.yaml", "--redo", "used"])
+        .exits(0)
+        .says("reuse   1 step");
+    let plan = sandbox.run(&["--state", "new/.runbook", "plan", "new/plan.yaml"]).exits(0).out;
+    assert!(plan.contains("reuse   2 steps"), "{plan}");
+}
+
+#[test]
+fn only_the_state_can_be_moved_too() {
+    let sandbox = Sandbox::new();
+    project(&sandbox, "here");
+    sandbox.run(&["--state", "here/.runbook", "apply", "here/plan.yaml"]).exits(0);
+    rename(&sandbox, "here/.runbook", "state");
+    sandbox.run(&["--state", "state", "resume", "--redo", "used"]).exits(0).says("reuse   1 step");
+}
+
+#[test]
+fn a_plan_that_is_gone_is_named_with_the_way_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: gone\nsteps:\n  a: { run: echo said }\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    rename(&sandbox, "plan.yaml", "elsewhere.yaml");
+    let resumed = sandbox.run(&["resume"]).exits(3);
+    resumed.says("plan.yaml`, which `gone` was run with, is gone").says("apply PLAN --name gone");
+    assert!(sandbox.run(&["status"]).exits(0).out.contains("holds"));
+    assert!(sandbox.run(&["log", "a"]).exits(0).out.contains("said"));
+    sandbox.run(&["apply", "elsewhere.yaml"]).exits(0).says("reuse   1 step");
+    sandbox.run(&["resume"]).exits(0).says("reuse   1 step");
+}
+
+#[test]
+fn two_plans_in_a_folder_are_two_deployments() {
+    let sandbox = Sandbox::new();
+    for name in ["one", "two"] {
+        let plan = format!("runbook: 1\nname: {name}\nsteps:\n  a: {{ run: echo {name} > {name} }}\n");
+        sandbox.write(&format!("{name}.yaml"), &plan);
+        sandbox.run(&["apply", &format!("{name}.yaml")]).exits(0);
+    }
+    sandbox.run(&["status"]).exits(2).says("there is one, two");
+    sandbox.run(&["resume"]).exits(2).says("there are several deployments");
+    sandbox.run(&["resume", "two"]).exits(0).says("reuse   1 step");
+    assert_eq!((sandbox.read("one"), sandbox.read("two")), ("one\n".to_owned(), "two\n".to_owned()));
+}
+
+#[test]
+fn another_plan_of_the_same_name_is_noted() {
+    let sandbox = Sandbox::new();
+    sandbox.write("one.yaml", "runbook: 1\nname: same\nsteps:\n  a: { run: 'true' }\n");
+    sandbox.write("two.yaml", "runbook: 1\nname: same\nsteps:\n  b: { run: 'true' }\n");
+    sandbox.write("three.yaml", "runbook: 1\nname: same\nsteps:\n  b: { run: 'true' }\n  c: { run: 'true' }\n");
+    sandbox.run(&["apply", "one.yaml"]).exits(0);
+    sandbox.run(&["apply", "two.yaml"]).exits(0).says("this plan shares no step with it").says("--name");
+    let third = sandbox.run(&["apply", "three.yaml"]).exits(0);
+    assert!(!third.err.contains("shares no step"), "{}", third.err);
+}
+
+/// Shifts the times of the journal's lines from one on, as a clock that was set does.
+fn shift(sandbox: &Sandbox, journal: &str, from: usize, days: i64) {
+    let mut out = String::new();
+    for (number, line) in sandbox.read(journal).lines().enumerate() {
+        let mut entry: serde_json::Value = serde_json::from_str(&line[9..]).expect("a record");
+        if number >= from {
+            let time: jiff::Timestamp = entry["time"].as_str().expect("a time").parse().expect("a time");
+            entry["time"] = (time + jiff::SignedDuration::from_hours(24 * days)).to_string().into();
+        }
+        let body = entry.to_string();
+        out.push_str(&format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes())));
+    }
+    sandbox.write(journal, &out);
+}
+
+#[test]
+fn a_clock_that_jumps_between_or_during_runs_hurts_nothing() {
+    for days in [-400, 400] {
+        for from in [0, 3] {
+            let sandbox = Sandbox::new();
+            sandbox.write(
+                "plan.yaml",
+                "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n  b: { needs: [a], run: 'test -e go' }\n",
+            );
+            sandbox.run(&["apply", "plan.yaml"]).exits(4);
+            shift(&sandbox, ".runbook/p/journal.jsonl", from, days);
+            let status = sandbox.run(&["status"]).exits(0).out;
+            let runs = sandbox.run(&["status", "--runs"]).exits(0).out;
+            let negative = |text: &str| {
+                text.split(' ').any(|word| {
+                    word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit()))
+                })
+            };
+            assert!(!negative(&status) && !negative(&runs), "no span is negative:\n{status}\n{runs}");
+            sandbox.write("go", "");
+            sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds");
+            sandbox.run(&["status", "-o", "json"]).exits(0);
+        }
+    }
+}
+
+#[test]
+fn a_host_that_has_another_name_now_is_the_same_host() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: 'test -e go', idempotent: true }\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    // A run that died when the machine was called otherwise: the note stays in the file, the lock does not.
+    let note = r#"{"id":"0000","who":"tester@elsewhere","host":"elsewhere","pid":1,"command":"apply plan.yaml","since":"2026-01-01T00:00:00Z"}"#;
+    sandbox.write(".runbook/p/lock", note);
+    sandbox.write("go", "");
+    assert!(!sandbox.run(&["status"]).exits(0).out.contains("is being run"));
+    sandbox.run(&["resume"]).exits(0).says("everything holds");
+}
