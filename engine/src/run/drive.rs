@@ -2,8 +2,7 @@
 //!
 //! Decisions are elsewhere and pure; here and in `launch` and `outcome` is only the order of things.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::attempt::Ended;
 use super::cancel::{Interrupts, Signal, Stop};
 use super::common::Common;
 use super::orphans;
+use super::pauses::Pauses;
 use super::prepare::{Ready, masked};
 use super::resume::Ripple;
 use super::schedule::{self, Schedule};
@@ -162,7 +162,7 @@ pub(super) struct Driver {
     pub(super) queued: HashMap<usize, Box<Ready>>,
     pub(super) tracks: Vec<Track>,
     pub(super) attempts: JoinSet<(usize, Ended)>,
-    pub(super) pauses: BinaryHeap<Reverse<(Instant, usize)>>,
+    pub(super) pauses: Pauses,
     pub(super) reused: Vec<StepId>,
     pub(super) ripple: Ripple,
     /// Whether a step that is not in `finally` was started.
@@ -210,7 +210,7 @@ impl Driver {
             queued: HashMap::new(),
             tracks: vec![Track::default(); count],
             attempts: JoinSet::new(),
-            pauses: BinaryHeap::new(),
+            pauses: Pauses::default(),
             reused: Vec::new(),
             ripple: Ripple::new(count),
             acted: false,
@@ -310,14 +310,13 @@ impl Driver {
     }
 
     async fn listen(&mut self, ticker: &mut tokio::time::Interval) -> Heard {
-        let due = self.pauses.peek().map(|Reverse((at, _))| *at);
         let ticks = self.scribe.wants.ticks && !self.attempts.is_empty();
         tokio::select! {
             biased;
             signal = self.interrupts.next() => Heard::Signal(signal),
             result = self.scribe.group.synced() => Heard::Synced(result),
             Some(ended) = self.attempts.join_next() => Heard::Ended(ended),
-            () = until(due) => Heard::Due,
+            () = self.pauses.due() => Heard::Due,
             // Who only wants to see where things stand sees it with the next record.
             Some(entry) = self.scribe.written.recv(), if self.scribe.wants.output => Heard::Written(entry),
             Some(event) = self.scribe.passed.recv() => Heard::Passing(event),
@@ -348,12 +347,7 @@ impl Driver {
 
     /// Steps whose pause is over.
     fn wake(&mut self) {
-        let now = Instant::now();
-        while let Some(Reverse((at, step))) = self.pauses.peek().copied() {
-            if at > now {
-                return;
-            }
-            self.pauses.pop();
+        while let Some(step) = self.pauses.take_due() {
             self.schedule.due(step);
         }
     }
@@ -443,11 +437,4 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
         Verdict::Interrupted => 3,
     };
     if rank(other) > rank(one) { other } else { one }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -15,6 +15,7 @@ pub mod hint;
 mod launch;
 pub(crate) mod orphans;
 mod outcome;
+mod pauses;
 pub mod preflight;
 mod prepare;
 pub mod resume;

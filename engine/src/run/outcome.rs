@@ -1,7 +1,5 @@
 //! What becomes of an attempt that has ended: a record, and word to the schedule.
 
-use std::cmp::Reverse;
-
 use runbook_steps::{Class, Failure, Outputs};
 use tokio::task::JoinError;
 use tokio::time::Instant;
@@ -69,7 +67,7 @@ impl Driver {
             self.store(self.failure(index, failure, Some(pause), untouched));
             self.schedule.pause(index);
             let at = Instant::now() + self.common.world.clock.real_span(after);
-            self.pauses.push(Reverse((at, index)));
+            self.pauses.push(at, index);
             return;
         }
         let plan = std::sync::Arc::clone(&self.plan);

@@ -17,8 +17,8 @@ const OVERLAP: usize = 4 * 1024;
 /// Who wants to see whole lines as they come.
 pub type OnLine = Box<dyn Fn(Stream, &str) + Send + Sync>;
 
-/// The log of one attempt. There is no file as long as there is nothing but the command that is run: making a file is as much
-/// work as starting a program, and the plan has the command too. With anything else the note is written as well.
+/// The log of one attempt. There is no file as long as there is nothing but the command that is run: making a file is dear
+/// beside a short step, and the plan has the command too. With anything else the note is written as well.
 pub struct StepLog {
     path: PathBuf,
     redactor: Arc<Redactor>,

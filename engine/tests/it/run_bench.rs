@@ -163,7 +163,8 @@ impl runbook_steps::Step for Looked {
     }
 }
 
-const PLAIN: Kind = Kind {
+/// A kind with nothing to say of itself.
+pub(crate) const PLAIN: Kind = Kind {
     name: "test.blind",
     summary: "",
     docs: "",

@@ -13,11 +13,11 @@ use runbook::run::{Header, Interrupter, Interrupts, Options, Signal, Watcher};
 use runbook::state::RunState;
 use runbook::state::record::Verdict;
 use runbook_steps::kind::read_as;
-use runbook_steps::{Context, Effect, Failure, Kind, Outputs, Secrets, Standing, World};
+use runbook_steps::{Context, Failure, Kind, Outputs, Secrets, Standing, World};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::run_bench::{Bench, bare};
+use crate::run_bench::{Bench, PLAIN, bare};
 
 /// A thing in a folder: a file whose text is the name of who made it. What it does is in the ledger beside.
 #[derive(Debug, Deserialize)]
@@ -105,21 +105,6 @@ impl runbook_steps::Step for Thing {
 
 pub(crate) static THING: Kind =
     Kind { name: "test.thing", observes: true, idempotent: true, read: read_as::<Thing>, ..PLAIN };
-
-const PLAIN: Kind = Kind {
-    name: "",
-    summary: "",
-    docs: "",
-    example: "",
-    version: 1,
-    effect: Effect::Changes,
-    observes: false,
-    idempotent: false,
-    outputs: &[],
-    open_outputs: true,
-    schema: || json!(true),
-    read: read_as::<Thing>,
-};
 
 /// A bench with a folder of things.
 pub(crate) struct Place {

@@ -296,8 +296,8 @@ impl Environment {
 }
 
 impl Prepared {
-    /// Starts it, here and now: the kernel is done with it in a fraction of a millisecond, which is less than another thread would take
-    /// to wake up for it.
+    /// Starts it, here and now: the kernel is done with it in a fraction of a millisecond, and handing it to another thread and waiting for
+    /// the answer would only add to that.
     fn start(self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
         let (input, pipes) = self.launch(&program.args).map_err(|error| not_started(&program.title(), &error))?;
         let group = Group::new(pipes.handle, program.name.clone());
@@ -385,7 +385,7 @@ fn reveal(cx: &Context, text: &str) -> Result<Secret, Failure> {
 const OUTPUTS: &str = ".outputs-";
 
 /// A path in the deployment's folder that one program may write its outputs to. There is no file before it does: most never do, and
-/// making one is as much work for a file system as starting a program is for the kernel.
+/// making one for each was half of the engine's time in a plan of short steps.
 #[derive(Debug)]
 pub(crate) struct OutputFile(PathBuf);
 
@@ -400,13 +400,10 @@ impl OutputFile {
         &self.0
     }
 
-    /// What was written; nothing if there is no file. The file is removed.
-    pub(crate) fn read(mut self) -> std::io::Result<String> {
+    /// What was written; nothing if there is no file.
+    pub(crate) fn read(&self) -> std::io::Result<String> {
         match std::fs::read_to_string(&self.0) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.0 = PathBuf::new();
-                Ok(String::new())
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
             other => other,
         }
     }
@@ -414,10 +411,8 @@ impl OutputFile {
 
 impl Drop for OutputFile {
     fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
-            // What is left is swept away by the next run.
-            let _ = std::fs::remove_file(&self.0);
-        }
+        // What is left is swept away by the next run.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

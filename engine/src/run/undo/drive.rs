@@ -3,8 +3,7 @@
 //! The same rules hold as for a run that makes things: a record is in the file before what it announces happens, and synced before
 //! something is taken away. Killed at any instant, it goes on where it was: what was in the middle is taken back again.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::super::common::Common;
 use super::super::drive::{Header, Watcher, absolute};
 use super::super::hint;
 use super::super::orphans;
+use super::super::pauses::Pauses;
 use super::super::prepare::masked;
 use super::super::retry::{self, Decision, Tried};
 use super::super::schedule::{self, Schedule};
@@ -89,7 +89,7 @@ pub(super) struct Driver {
     pub(super) common: Common,
     pub(super) scribe: Scribe,
     pub(super) attempts: JoinSet<(usize, Ended)>,
-    pauses: BinaryHeap<Reverse<(Instant, usize)>>,
+    pauses: Pauses,
     /// Steps whose success counts no more, because what they were made in goes.
     pub(super) invalid: Vec<bool>,
     blocked: Vec<(StepId, Vec<StepId>)>,
@@ -140,7 +140,7 @@ impl Driver {
             left: undo.left.into_iter().map(|(step, why)| (step, why.to_string())).collect(),
             invalid: vec![false; count],
             attempts: JoinSet::new(),
-            pauses: BinaryHeap::new(),
+            pauses: Pauses::default(),
             blocked: Vec::new(),
             stop: Stop::No,
             signal: None,
@@ -214,13 +214,12 @@ impl Driver {
     }
 
     async fn listen(&mut self) -> Heard {
-        let due = self.pauses.peek().map(|Reverse((at, _))| *at);
         tokio::select! {
             biased;
             signal = self.interrupts.next() => Heard::Signal(signal),
             result = self.scribe.group.synced() => Heard::Synced(result),
             Some(ended) = self.attempts.join_next() => Heard::Ended(ended),
-            () = until(due) => Heard::Due,
+            () = self.pauses.due() => Heard::Due,
             Some(entry) = self.scribe.written.recv(), if self.scribe.wants.output => Heard::Written(entry),
             Some(event) = self.scribe.passed.recv() => Heard::Passing(event),
         }
@@ -269,7 +268,7 @@ impl Driver {
         match pause {
             Some(pause) => {
                 self.schedule.pause(node);
-                self.pauses.push(Reverse((Instant::now() + self.common.world.clock.real_span(pause), node)));
+                self.pauses.push(Instant::now() + self.common.world.clock.real_span(pause), node);
             }
             None => self.schedule.finished(node, schedule::Ended::Failed),
         }
@@ -329,13 +328,8 @@ impl Driver {
 
     /// Steps whose pause is over.
     fn wake(&mut self) {
-        let now = Instant::now();
-        while let Some(Reverse((at, node))) = self.pauses.peek().copied() {
-            if at > now {
-                return;
-            }
-            self.pauses.pop();
-            self.schedule.due(node);
+        while let Some(step) = self.pauses.take_due() {
+            self.schedule.due(step);
         }
     }
 
@@ -409,10 +403,3 @@ impl Driver {
 
 /// What a step counts for that the plan says nothing of.
 const UNSAID: Duration = Duration::from_secs(5);
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}

@@ -1,0 +1,34 @@
+//! Steps that wait to be tried again, and when each is due. Starts nothing itself.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use tokio::time::Instant;
+
+/// The steps that pause, by the moment at which they are due.
+#[derive(Default)]
+pub(super) struct Pauses(BinaryHeap<Reverse<(Instant, usize)>>);
+
+impl Pauses {
+    /// A step pauses until a moment.
+    pub(super) fn push(&mut self, until: Instant, step: usize) {
+        self.0.push(Reverse((until, step)));
+    }
+
+    /// Takes a step whose pause is over.
+    pub(super) fn take_due(&mut self) -> Option<usize> {
+        let Reverse((until, step)) = *self.0.peek()?;
+        (until <= Instant::now()).then(|| {
+            self.0.pop();
+            step
+        })
+    }
+
+    /// Waits until a step is due; for ever if none pauses. May be dropped and called again.
+    pub(super) async fn due(&self) {
+        match self.0.peek() {
+            Some(Reverse((until, _))) => tokio::time::sleep_until(*until).await,
+            None => std::future::pending().await,
+        }
+    }
+}
