@@ -2,7 +2,7 @@
 //!
 //! Decisions are elsewhere and pure; here and in `launch` and `outcome` is only the order of things.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::common::Common;
 use super::orphans;
 use super::pauses::Pauses;
 use super::prepare::{Ready, masked};
-use super::resume::Ripple;
+use super::resume::{Fate, Ripple};
 use super::schedule::{self, Schedule};
 use super::scribe::Scribe;
 use crate::event::Event;
@@ -78,6 +78,8 @@ pub struct Options {
     pub only: BTreeSet<StepId>,
     /// Whether a step that holds is left alone although it would now do something else.
     pub keep_stale: bool,
+    /// Steps that were just found to hold and to do the same: left alone without another look, for as long as nothing has run.
+    pub reuse: HashSet<StepId>,
     /// What the user asked for of the above, in the user's words, for the journal.
     pub selection: String,
     /// Whether grouped syncs hold up the run instead of going on beside it: then the same events lead to the same journal.
@@ -94,9 +96,18 @@ impl Default for Options {
             skip: BTreeSet::new(),
             only: BTreeSet::new(),
             keep_stale: false,
+            reuse: HashSet::new(),
             selection: String::new(),
             sync_inline: false,
         }
+    }
+}
+
+impl Options {
+    /// Leaves alone what was found to hold by these very options: nobody needs to find it out again.
+    pub fn trust(&mut self, fates: &[(StepId, Fate)]) {
+        let holds = fates.iter().filter(|(_, fate)| *fate == Fate::Reuse);
+        self.reuse = holds.map(|(id, _)| id.clone()).collect();
     }
 }
 

@@ -125,6 +125,9 @@ impl Driver {
     }
 
     fn turn(&self, index: usize, step: &Step) -> Turn {
+        if !self.acted && self.tracks[index].attempt == 0 && self.options.reuse.contains(&step.id) {
+            return Turn::Reuse;
+        }
         let book = self.scribe.book();
         let Some(state) = book.as_ref().map(Journal::state) else {
             return Turn::Skip("the run has ended".to_owned());
