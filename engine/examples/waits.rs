@@ -65,7 +65,7 @@ impl Asked {
         }
         let number = |name: &str, default: u64| given.get(name).map_or(Ok(default), |text| text.parse());
         Ok(Self {
-            program: given.get("--runbook").map_or_else(beside_this, |path| Ok(path.into()))?,
+            program: given.get("--runbook").map_or_else(beside_this, |path| Ok(std::path::absolute(path)?))?,
             steps: usize::try_from(number("--steps", 1000)?)?,
             idle: Duration::from_secs(number("--idle", 30)?),
             pause: Duration::from_millis(number("--pause", 10)?),
