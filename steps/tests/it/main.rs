@@ -5,6 +5,8 @@
 mod cluster;
 mod condition;
 mod gke;
+mod gke_cloud;
+mod gke_zones;
 mod kubectl;
 mod probe;
 mod programs;
