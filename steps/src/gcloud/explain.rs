@@ -47,6 +47,21 @@ const KNOWN: &[Known] = &[
         fix: "enable it with `gcloud services enable container.googleapis.com compute.googleapis.com`, wait a minute, and continue",
     },
     Known {
+        // Compute says so without a code.
+        words: &["missing required authentication credential", "had invalid authentication credential"],
+        class: None,
+        becomes: Some(Class::AuthExpired),
+        cause: "the credentials of gcloud are missing or too old",
+        fix: "sign in with `gcloud auth login`, then continue",
+    },
+    Known {
+        words: &["do not currently have this command group installed"],
+        class: None,
+        becomes: Some(Class::Invalid),
+        cause: "a part of the Google Cloud SDK is not installed",
+        fix: "install it with `gcloud components install beta`, or with the system's package of the same name",
+    },
+    Known {
         words: &["unsupported tpu configuration"],
         class: None,
         becomes: Some(Class::Invalid),

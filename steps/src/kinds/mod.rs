@@ -2,6 +2,7 @@
 
 mod command;
 mod gcloud;
+mod gcloud_quota;
 mod git_clone;
 mod gke_cluster;
 mod gke_credentials;
@@ -27,6 +28,7 @@ use crate::kind::Kind;
 pub static KINDS: &[&Kind] = &[
     &command::KIND,
     &gcloud::KIND,
+    &gcloud_quota::KIND,
     &git_clone::KIND,
     &gke_cluster::KIND,
     &gke_credentials::KIND,

@@ -11,5 +11,6 @@ mod kubectl;
 mod probe;
 mod programs;
 mod programs_kinds;
+mod quota;
 mod site;
 mod workshop;
