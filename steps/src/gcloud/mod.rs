@@ -4,6 +4,7 @@
 //! answer. What a resource is, is not known here.
 
 mod explain;
+mod operations;
 mod pace;
 mod stock;
 
@@ -15,8 +16,9 @@ use crate::failure::{Class, Failure};
 use crate::tools::{Finished, Program, absolute};
 
 pub(crate) use explain::explain;
+pub(crate) use operations::Target;
 pub(crate) use pace::Pace;
-pub(crate) use stock::StockWatch;
+pub(crate) use stock::{StockWatch, groups};
 
 /// `gcloud`, for one project.
 pub(crate) struct Gcloud<'a> {

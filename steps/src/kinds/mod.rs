@@ -7,6 +7,7 @@ mod git_clone;
 mod gke_cluster;
 mod gke_credentials;
 mod gke_node_pool;
+mod gke_resize;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
@@ -33,6 +34,7 @@ pub static KINDS: &[&Kind] = &[
     &gke_cluster::KIND,
     &gke_credentials::KIND,
     &gke_node_pool::KIND,
+    &gke_resize::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,

@@ -6,6 +6,7 @@ mod cluster;
 mod condition;
 mod gke;
 mod gke_cloud;
+mod gke_resize;
 mod gke_zones;
 mod kubectl;
 mod probe;
