@@ -8,6 +8,7 @@ mod gke_cluster;
 mod gke_credentials;
 mod gke_node_pool;
 mod gke_resize;
+mod gke_update;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
@@ -35,6 +36,7 @@ pub static KINDS: &[&Kind] = &[
     &gke_credentials::KIND,
     &gke_node_pool::KIND,
     &gke_resize::KIND,
+    &gke_update::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,

@@ -7,6 +7,7 @@ mod condition;
 mod gke;
 mod gke_cloud;
 mod gke_resize;
+mod gke_update;
 mod gke_zones;
 mod kubectl;
 mod probe;
