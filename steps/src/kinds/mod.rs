@@ -1,5 +1,6 @@
 //! Every kind of step there is. A new kind is one new file and two adjacent lines here.
 
+mod backends;
 mod command;
 mod gcloud;
 mod gcloud_quota;
@@ -28,6 +29,7 @@ use crate::kind::Kind;
 /// The kinds, in the order of the documentation.
 #[rustfmt::skip] // one line a kind
 pub static KINDS: &[&Kind] = &[
+    &backends::KIND,
     &command::KIND,
     &gcloud::KIND,
     &gcloud_quota::KIND,
