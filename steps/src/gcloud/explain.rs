@@ -4,11 +4,25 @@ use crate::failure::{Class, Failure};
 
 /// Adds the cause and the fix to a failure whose words are known.
 pub(crate) fn explain(failure: Failure) -> Failure {
+    let failure = in_words(failure);
     let said = failure.facts.stderr.to_lowercase();
     match KNOWN.iter().find(|known| known.applies(&failure, &said)) {
         Some(known) => known.add(failure),
         None => failure,
     }
+}
+
+/// Some commands print an error as the API gave it, as JSON over several lines: its message is what matters.
+fn in_words(mut failure: Failure) -> Failure {
+    let Some(start) = failure.what.strip_suffix('{') else { return failure };
+    let lines = failure.facts.stderr.lines().map(str::trim);
+    let message = lines
+        .filter_map(|line| line.strip_prefix("\"message\": "))
+        .find_map(|text| serde_json::from_str::<String>(text.trim_end_matches(',')).ok());
+    if let Some(message) = message {
+        failure.what = format!("{start}{message}");
+    }
+    failure
 }
 
 /// What to say, and when.
@@ -120,6 +134,14 @@ mod tests {
     #[test]
     fn an_expired_token_says_how_to_sign_in() {
         assert!(explained(Class::AuthExpired, "code=401").fix.unwrap().contains("gcloud auth login"));
+    }
+
+    #[test]
+    fn an_error_in_json_is_told_in_its_words() {
+        let said = "ERROR: (gcloud.compute.tpus.tpu-vm.create) {\n  \"code\": 8,\n  \"message\": \"There is no more capacity in the zone \\\"a\\\"\"\n}";
+        let failure = Failure::new(Class::Stockout, "`gcloud` failed with exit code 1: {");
+        let failure = explain(failure.facts(Facts { stderr: said.to_owned(), ..Facts::default() }));
+        assert_eq!(failure.what, "`gcloud` failed with exit code 1: There is no more capacity in the zone \"a\"");
     }
 
     #[test]

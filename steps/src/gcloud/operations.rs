@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn an_operation_that_failed_says_why() {
         let operation = |more: Value| {
-            let mut operation = json!({ "name": "operation-1-a", "operationType": "SET_NODE_POOL_SIZE", "status": "DONE" });
+            let mut operation =
+                json!({ "name": "operation-1-a", "operationType": "SET_NODE_POOL_SIZE", "status": "DONE" });
             operation.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
             operation
         };
@@ -123,9 +124,6 @@ mod tests {
         let failed = operation(json!({ "error": { "code": 8, "message": "Quota 'CPUS' exceeded." } }));
         let failure = ended_well(&failed, "resizing").unwrap_err();
         assert_eq!(failure.class, Class::Quota);
-        assert_eq!(
-            failure.what,
-            "resizing: operation-1-a (set node pool size) failed: Quota 'CPUS' exceeded."
-        );
+        assert_eq!(failure.what, "resizing: operation-1-a (set node pool size) failed: Quota 'CPUS' exceeded.");
     }
 }

@@ -119,7 +119,10 @@ impl Need {
     fn verify(&self) -> Result<(), (&'static str, String)> {
         let by_family = self.metric.to_uppercase().ends_with("_FAMILY");
         if by_family && self.family.is_none() {
-            return Err(("family", format!("`{}` is counted by family: say which, such as CT6E for TPU v6e", self.metric)));
+            return Err((
+                "family",
+                format!("`{}` is counted by family: say which, such as CT6E for TPU v6e", self.metric),
+            ));
         }
         if !by_family && self.family.is_some() {
             return Err(("family", format!("`{}` is not counted by family: leave it out", self.metric)));

@@ -296,9 +296,7 @@ impl Step for NodePool {
     fn observe<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {
         Box::pin(async {
             match self.gcloud(cx).find(self.describe()).await? {
-                None => {
-                    Ok(Standing::Lacks(format!("the cluster `{}` has no node pool `{}`", self.cluster, self.name)))
-                }
+                None => Ok(Standing::Lacks(format!("the cluster `{}` has no node pool `{}`", self.cluster, self.name))),
                 Some(found) => self.judge(cx, &found).await,
             }
         })

@@ -223,7 +223,9 @@ impl Resize {
         }
         if let Some(bounds) = size.outside(self.nodes) {
             cx.note(&self.too_narrow(&bounds)?);
-            gcloud.change(cx, &self.target(&location, &title, None), &self.rebound(&size.widened(&bounds, self.nodes))).await?;
+            gcloud
+                .change(cx, &self.target(&location, &title, None), &self.rebound(&size.widened(&bounds, self.nodes)))
+                .await?;
         }
         self.set(cx, self.nodes).await
     }

@@ -131,7 +131,10 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
         return wrong(&format!("set.addons.{name}"), unknown_addon(name));
     }
     if let Some(name) = update.set.addons.keys().find(|name| !changes::is_known(name)) {
-        return wrong(&format!("set.addons.{name}"), format!("nobody can see whether `{name}` is on: use `gcloud` for it"));
+        return wrong(
+            &format!("set.addons.{name}"),
+            format!("nobody can see whether `{name}` is on: use `gcloud` for it"),
+        );
     }
     for (needed, by, asked) in [
         ("NetworkPolicy", "network_policy: true", update.set.network_policy == Some(true)),
@@ -280,7 +283,8 @@ impl Step for Update {
         match &self.before {
             Some(before) => {
                 let all = changes::at_most(before).into_iter();
-                all.map(|change| format!("gcloud {} --project={}", line(&self.command(&change)), self.project)).collect()
+                all.map(|change| format!("gcloud {} --project={}", line(&self.command(&change)), self.project))
+                    .collect()
             }
             None => vec![format!("gcloud container clusters update {} … # back to what it was", self.cluster)],
         }

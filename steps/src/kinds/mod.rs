@@ -3,6 +3,7 @@
 mod backends;
 mod command;
 mod gcloud;
+mod gcloud_capacity;
 mod gcloud_quota;
 mod git_clone;
 mod gke_cluster;
@@ -32,6 +33,7 @@ pub static KINDS: &[&Kind] = &[
     &backends::KIND,
     &command::KIND,
     &gcloud::KIND,
+    &gcloud_capacity::KIND,
     &gcloud_quota::KIND,
     &git_clone::KIND,
     &gke_cluster::KIND,

@@ -16,7 +16,8 @@ fn backends(more: &str) -> Box<dyn Step> {
 }
 
 fn service(name: &str, path: &str, states: &[(&str, bool)]) -> BackendService {
-    let backends: BTreeMap<String, bool> = states.iter().map(|(address, fine)| ((*address).to_owned(), *fine)).collect();
+    let backends: BTreeMap<String, bool> =
+        states.iter().map(|(address, fine)| ((*address).to_owned(), *fine)).collect();
     BackendService { name: name.to_owned(), health_path: path.to_owned(), port: 8000, backends }
 }
 
@@ -52,7 +53,12 @@ async fn what_is_not_healthy_is_told_with_its_check_and_waited_for() {
     let skies = Skies::new("[]").await;
     balance(&skies, vec![service(NAME, "/", &[("10.4.0.1", true), ("10.4.0.2", false)])]);
     let Standing::Lacks(why) = backends("").observe(&skies.context()).await.unwrap() else { panic!("one is ill") };
-    assert!(why.starts_with("1 of 2 backends are healthy: 10.4.0.2:8000 is UNHEALTHY; the health check asks HTTP `/` on port 8000"), "{why}");
+    assert!(
+        why.starts_with(
+            "1 of 2 backends are healthy: 10.4.0.2:8000 is UNHEALTHY; the health check asks HTTP `/` on port 8000"
+        ),
+        "{why}"
+    );
     let cx = skies.context();
     let waiting = tokio::spawn(async move { backends("").perform(&cx).await });
     while !said(&skies).contains("UNHEALTHY") {
@@ -66,7 +72,9 @@ async fn what_is_not_healthy_is_told_with_its_check_and_waited_for() {
 async fn some_may_be_enough() {
     let skies = Skies::new("[]").await;
     balance(&skies, vec![service(NAME, "/health", &[("10.4.0.1", true), ("10.4.0.2", false)])]);
-    let Standing::Holds(outputs) = backends(", min: 1").observe(&skies.context()).await.unwrap() else { panic!("one is") };
+    let Standing::Holds(outputs) = backends(", min: 1").observe(&skies.context()).await.unwrap() else {
+        panic!("one is")
+    };
     assert_eq!(outputs["unhealthy"], json!(["10.4.0.2:8000"]));
 }
 

@@ -61,8 +61,13 @@ impl Skies {
         let ledger = Ledger::in_memory(clock);
         let faults: Vec<Fault> = serde_yaml::from_str(faults).unwrap();
         let faults = Faults::new(faults, clock, ledger.clone());
-        let cloud =
-            Cloud::new(Surroundings { clock, durations: Durations::default(), faults, ledger: ledger.clone(), initial });
+        let cloud = Cloud::new(Surroundings {
+            clock,
+            durations: Durations::default(),
+            faults,
+            ledger: ledger.clone(),
+            initial,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(cloud.clone().serve(listener));

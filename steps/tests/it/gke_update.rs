@@ -42,8 +42,7 @@ async fn one_change_comes_after_the_other_and_all_go_back() {
         ["desiredAddonsConfig", "desiredGatewayApiConfig", "desiredReleaseChannel", "networkPolicy true"]
     );
     assert_eq!(
-        outputs["changes"][0],
-        "--update-addons=HttpLoadBalancing=ENABLED,NetworkPolicy=ENABLED",
+        outputs["changes"][0], "--update-addons=HttpLoadBalancing=ENABLED,NetworkPolicy=ENABLED",
         "add-ons that nobody named are left alone"
     );
     assert_eq!(
@@ -64,7 +63,8 @@ async fn one_change_comes_after_the_other_and_all_go_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_so_is_left_alone() {
     let skies = Skies::with(&crate::gke_cloud::cluster_in("europe-west4-a"), "[]").await;
-    let (changed, outputs) = apply(&*update("{ gateway_api: standard, version: '1.34' }"), &skies.context()).await.unwrap();
+    let (changed, outputs) =
+        apply(&*update("{ gateway_api: standard, version: '1.34' }"), &skies.context()).await.unwrap();
     assert_eq!((changed, &outputs["changes"], asked(&skies).len()), (false, &json!([]), 0));
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod backends;
+mod capacity;
 mod cluster;
 mod condition;
 mod gke;

@@ -50,7 +50,8 @@ impl Check {
 
     fn told(&self) -> String {
         let port = self.port.map_or_else(|| "the serving port".to_owned(), |port| format!("port {port}"));
-        let asks = if self.path.is_empty() { self.protocol.clone() } else { format!("{} `{}`", self.protocol, self.path) };
+        let asks =
+            if self.path.is_empty() { self.protocol.clone() } else { format!("{} `{}`", self.protocol, self.path) };
         let hint = if self.path == "/" {
             ", which vLLM answers with 404: a HealthCheckPolicy on the InferencePool names its path, `/health`"
         } else {
@@ -87,7 +88,11 @@ impl Service {
 impl Backend {
     fn read(status: &Value) -> Self {
         let text = |key: &str| status[key].as_str().unwrap_or_default();
-        let host = if text("ipAddress").is_empty() { text("instance").rsplit('/').next().unwrap_or_default() } else { text("ipAddress") };
+        let host = if text("ipAddress").is_empty() {
+            text("instance").rsplit('/').next().unwrap_or_default()
+        } else {
+            text("ipAddress")
+        };
         let port = status["port"].as_u64().map(|port| format!(":{port}")).unwrap_or_default();
         let state = if text("healthState").is_empty() { "UNKNOWN" } else { text("healthState") };
         Self { address: format!("{host}{port}"), state: state.to_owned() }
@@ -192,7 +197,10 @@ mod tests {
         let half = Health { services: vec![service(&["HEALTHY"]), service(&[])] };
         assert!(!half.suffices(None), "the other service will have backends too");
         assert_eq!(health(&[]).told("x", None), "`gkegw1-a-n-s-1-x` has no backends yet");
-        assert_eq!(Health { services: Vec::new() }.told("backend service of a gateway", None), "there is no backend service of a gateway yet");
+        assert_eq!(
+            Health { services: Vec::new() }.told("backend service of a gateway", None),
+            "there is no backend service of a gateway yet"
+        );
     }
 
     #[test]
@@ -210,7 +218,10 @@ mod tests {
 
     #[test]
     fn a_check_may_have_a_port_of_its_own() {
-        assert_eq!(check(json!({ "requestPath": "/health", "port": 8000 })).told(), "the health check asks HTTP `/health` on port 8000");
+        assert_eq!(
+            check(json!({ "requestPath": "/health", "port": 8000 })).told(),
+            "the health check asks HTTP `/health` on port 8000"
+        );
         let tcp = Check::read(&json!({ "type": "TCP", "tcpHealthCheck": { "port": 80 } })).unwrap();
         assert_eq!(tcp.told(), "the health check asks TCP on port 80");
     }

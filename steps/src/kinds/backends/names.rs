@@ -57,7 +57,9 @@ fn begins_with_a_hash(rest: &str, cut: bool) -> bool {
     let (first, second, third) = (parts.next(), parts.next(), parts.next());
     let hash = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_hexdigit());
     match (first, second, third) {
-        (Some("ip"), Some(second), Some(third)) => hash(second) && begins_with_a_port(third) || cut && begins_with_a_port(second),
+        (Some("ip"), Some(second), Some(third)) => {
+            hash(second) && begins_with_a_port(third) || cut && begins_with_a_port(second)
+        }
         (Some("i"), Some(second), _) => cut && begins_with_a_port(second),
         _ => false,
     }

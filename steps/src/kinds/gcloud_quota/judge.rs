@@ -191,9 +191,9 @@ fn last_part(metric: &str) -> String {
 }
 
 fn applies(entry: &Value, region: &str) -> bool {
-    entry["applicableLocations"].as_array().is_none_or(|all| {
-        all.is_empty() || all.iter().any(|one| one == region || one == "global")
-    })
+    entry["applicableLocations"]
+        .as_array()
+        .is_none_or(|all| all.is_empty() || all.iter().any(|one| one == region || one == "global"))
 }
 
 /// 64-bit numbers are text in JSON; no limit is -1.
@@ -216,7 +216,8 @@ pub(super) fn shortage(rooms: &[Room], project: &str) -> Option<Failure> {
     };
     let lines = short.iter().map(|room| format!("{}\n  {}", room.told(), room.request(project)));
     let detail = lines.collect::<Vec<_>>().join("\n");
-    let mut facts = Facts { stderr: short.iter().map(|room| exceeded(room)).collect::<Vec<_>>().join("\n"), ..Facts::default() };
+    let mut facts =
+        Facts { stderr: short.iter().map(|room| exceeded(room)).collect::<Vec<_>>().join("\n"), ..Facts::default() };
     facts.other.insert("short".to_owned(), short.iter().map(|room| room.show()).collect());
     let failure = Failure::new(Class::Quota, what).detail(detail).facts(facts);
     Some(failure.cause("the project may not have as much as the plan needs; waiting does not help").fix(format!(
@@ -287,10 +288,7 @@ mod tests {
     fn an_unknown_metric_is_suggested_the_right_one() {
         let answers = of_region(json!([{ "metric": "IN_USE_ADDRESSES", "limit": 8.0, "usage": 0.0 }]));
         let failure = room(&region("IN_USE_ADRESSES"), &answers, 1.0).unwrap_err();
-        assert_eq!(
-            failure.what,
-            "there is no quota `IN_USE_ADRESSES` in us-east5; did you mean `IN_USE_ADDRESSES`?"
-        );
+        assert_eq!(failure.what, "there is no quota `IN_USE_ADRESSES` in us-east5; did you mean `IN_USE_ADDRESSES`?");
     }
 
     #[test]

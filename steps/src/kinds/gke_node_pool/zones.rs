@@ -112,12 +112,7 @@ impl NodePool {
         }
     }
 
-    async fn make_somewhere(
-        &self,
-        cx: &Context,
-        memory: &Memory,
-        empty: &mut Vec<Empty>,
-    ) -> Result<Value, Failure> {
+    async fn make_somewhere(&self, cx: &Context, memory: &Memory, empty: &mut Vec<Empty>) -> Result<Value, Failure> {
         let mut left = self.still_to_try(cx, empty).await?.into_iter().peekable();
         while let Some(zone) = left.next() {
             let failure = match self.make_in(cx, Some(&zone), &self.title_in(&zone, empty)).await {
@@ -154,11 +149,8 @@ impl NodePool {
     }
 
     fn title_in(&self, zone: &str, empty: &[Empty]) -> String {
-        let before = if empty.is_empty() {
-            String::new()
-        } else {
-            format!(" (out of machines: {})", names(empty).join(", "))
-        };
+        let before =
+            if empty.is_empty() { String::new() } else { format!(" (out of machines: {})", names(empty).join(", ")) };
         format!("{} in {zone}{before}", self.title())
     }
 
@@ -224,7 +216,8 @@ struct Memory {
 
 impl Memory {
     fn of(cx: &Context) -> Self {
-        let digest: String = Sha256::digest(cx.step.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            Sha256::digest(cx.step.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Self { file: cx.state_dir.join(format!("stockouts-{digest}.json")) }
     }
 
@@ -277,7 +270,10 @@ mod tests {
     #[test]
     fn nodes_are_in_the_region_of_their_cluster() {
         let said = problem("zone: europe-west4-a, alternates: [europe-west4-b, us-east5-a]");
-        assert!(said.starts_with("alternates[1]: `us-east5-a` is not in the region `europe-west4` of the cluster"), "{said}");
+        assert!(
+            said.starts_with("alternates[1]: `us-east5-a` is not in the region `europe-west4` of the cluster"),
+            "{said}"
+        );
         let said = problem("region: us-east5, node_locations: [us-east5-a, us-east1-d]");
         assert!(said.starts_with("node_locations[1]: `us-east1-d` is not in the region `us-east5`"), "{said}");
     }
