@@ -49,10 +49,10 @@ impl Gcloud<'_> {
                 },
                 None => cx.progress(format!("{}: no answer, asking again", target.title)),
             }
-            if let Some(pool) = target.pool {
-                if let Some(Some(found)) = pace.tolerate(self.find(pool.iter().cloned()).await)? {
-                    stock.look(cx, self, &found).await?;
-                }
+            if let Some(pool) = target.pool
+                && let Some(Some(found)) = pace.tolerate(self.find(pool.iter().cloned()).await)?
+            {
+                stock.look(cx, self, &found).await?;
             }
             pace.rest(cx).await?;
         }

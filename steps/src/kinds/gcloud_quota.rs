@@ -289,20 +289,20 @@ mod tests {
 
     use super::*;
 
-    fn problem(need: Value) -> String {
+    fn problem(need: &Value) -> String {
         let error = read(json!({ "project": "p-1", "needs": [need] })).expect_err("wrong");
         format!("{}: {}", error.path, error.message)
     }
 
     #[test]
     fn a_need_says_what_its_metric_is_counted_by() {
-        let family = problem(json!({ "metric": "TPUS_PER_TPU_FAMILY", "region": "us-east5", "amount": 4 }));
+        let family = problem(&json!({ "metric": "TPUS_PER_TPU_FAMILY", "region": "us-east5", "amount": 4 }));
         assert!(family.starts_with("needs[0].family: `TPUS_PER_TPU_FAMILY` is counted by family"), "{family}");
-        let odd = problem(json!({ "metric": "CPUS", "family": "CT6E", "region": "us-east5", "amount": 4 }));
+        let odd = problem(&json!({ "metric": "CPUS", "family": "CT6E", "region": "us-east5", "amount": 4 }));
         assert_eq!(odd, "needs[0].family: `CPUS` is not counted by family: leave it out");
-        let zone = problem(json!({ "metric": "CPUS", "region": "us-east5-a", "amount": 4 }));
+        let zone = problem(&json!({ "metric": "CPUS", "region": "us-east5-a", "amount": 4 }));
         assert!(zone.starts_with("needs[0].region: this is a zone"), "{zone}");
-        assert!(problem(json!({ "metric": "CPUS", "amount": -1 })).contains("zero or more"));
+        assert!(problem(&json!({ "metric": "CPUS", "amount": -1 })).contains("zero or more"));
     }
 
     #[test]

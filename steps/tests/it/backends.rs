@@ -61,9 +61,7 @@ async fn what_is_not_healthy_is_told_with_its_check_and_waited_for() {
     );
     let cx = skies.context();
     let waiting = tokio::spawn(async move { backends("").perform(&cx).await });
-    while !said(&skies).contains("UNHEALTHY") {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
+    skies.until(|| said(&skies).contains("UNHEALTHY")).await;
     balance(&skies, vec![service(NAME, "/health", &[("10.4.0.1", true), ("10.4.0.2", true)])]);
     assert_eq!(waiting.await.unwrap().unwrap()["healthy"], 2);
 }
@@ -83,9 +81,7 @@ async fn waiting_for_a_load_balancer_ends_when_told_to_stop() {
     let skies = Skies::new("[]").await;
     let cx = skies.context();
     let waiting = tokio::spawn(async move { backends("").perform(&cx).await });
-    while said(&skies) != "there is no backend service of the InferencePool `llm/qwen-pool` yet" {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
+    skies.until(|| said(&skies) == "there is no backend service of the InferencePool `llm/qwen-pool` yet").await;
     skies.shop.cancel.soft.cancel();
     assert_eq!(waiting.await.unwrap().unwrap_err().class, Class::Cancelled);
 }

@@ -20,13 +20,7 @@ fn standing(skies: &Skies) -> Value {
 
 /// Returns when no machine is there any more; a deletion that nobody waited for may still be at work.
 async fn nothing_is_left(skies: &Skies) {
-    let gone = async {
-        while standing(skies) != json!([[], []]) {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), gone).await;
-    waited.unwrap_or_else(|_| panic!("left behind: {}", standing(skies)));
+    skies.until(|| standing(skies) == json!([[], []])).await;
     assert_eq!(skies.strange(), Vec::<Value>::new());
 }
 

@@ -1,6 +1,7 @@
 //! A workshop beside the simulated cloud, with the built-in `gcloud` on its PATH, or this machine's own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use runbook_fixtures::faults::{Fault, Faults};
 use runbook_fixtures::gcp::{Cloud, Surroundings};
@@ -47,8 +48,9 @@ impl Skies {
 
     /// The same with the real `gcloud`; nothing where there is none.
     pub(crate) async fn real(initial: &str, faults: &str) -> Option<Self> {
-        let there = std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| is_the_real_one(&dir.join("gcloud")));
-        if !there {
+        // Where a workshop's programs are looked for.
+        let places = ["/usr/local/bin", "/usr/bin", "/bin"];
+        if !places.iter().any(|dir| is_the_real_one(&Path::new(dir).join("gcloud"))) {
             // The one thing that a test may say: that it did not run.
             std::io::Write::write_all(&mut std::io::stderr(), b"skipped: no Google Cloud SDK on PATH\n").unwrap();
             return None;
@@ -110,11 +112,24 @@ impl Skies {
         request.send().await.unwrap().json().await.unwrap()
     }
 
+    /// Returns when something is so.
+    pub(crate) async fn until(&self, so: impl Fn() -> bool) {
+        let seen = async {
+            while !so() {
+                self.a_moment().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), seen).await.expect("it is never so");
+    }
+
+    /// A little model time.
+    pub(crate) async fn a_moment(&self) {
+        self.shop.clock.sleep(Duration::from_secs(4)).await;
+    }
+
     /// Returns when the cloud was asked for something so many times.
     pub(crate) async fn is_asked(&self, what: &str, times: usize) {
-        while self.asked(what).len() < times {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
+        self.until(|| self.asked(what).len() >= times).await;
     }
 }
 

@@ -21,7 +21,7 @@ async fn autoscale(skies: &Skies, least: u32, most: u32) {
     let update = json!({ "update": { "desiredNodePoolId": "tpu", "desiredNodePoolAutoscaling": to } });
     skies.send("PUT", CLUSTER, update).await;
     while skies.get(CLUSTER).await["status"] != "RUNNING" {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        skies.a_moment().await;
     }
 }
 

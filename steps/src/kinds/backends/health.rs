@@ -179,7 +179,7 @@ mod tests {
         Health { services: vec![service(states)] }
     }
 
-    fn check(details: Value) -> Check {
+    fn check(details: &Value) -> Check {
         Check::read(&json!({ "type": "HTTP", "httpHealthCheck": details })).unwrap()
     }
 
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn the_check_that_fails_is_named() {
         let mut one = service(&["HEALTHY", "UNHEALTHY"]);
-        one.check = Some(check(json!({ "requestPath": "/", "portSpecification": "USE_SERVING_PORT" })));
+        one.check = Some(check(&json!({ "requestPath": "/", "portSpecification": "USE_SERVING_PORT" })));
         let health = Health { services: vec![one] };
         assert_eq!(
             health.told("x", None),
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_check_may_have_a_port_of_its_own() {
         assert_eq!(
-            check(json!({ "requestPath": "/health", "port": 8000 })).told(),
+            check(&json!({ "requestPath": "/health", "port": 8000 })).told(),
             "the health check asks HTTP `/health` on port 8000"
         );
         let tcp = Check::read(&json!({ "type": "TCP", "tcpHealthCheck": { "port": 80 } })).unwrap();

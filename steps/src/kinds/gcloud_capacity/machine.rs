@@ -105,7 +105,7 @@ mod tests {
     use super::super::super::gke_cluster::line;
     use super::*;
 
-    fn capacity(more: Value) -> Capacity {
+    fn capacity(more: &Value) -> Capacity {
         let mut with = json!({ "project": "p-1", "zones": ["us-east5-a"] });
         with.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         serde_json::from_value(with).unwrap()
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_tpu_is_asked_for_by_a_single_chip() {
-        let tpu = capacity(json!({ "tpu": { "accelerator_type": "v6e-1" }, "spot": true }));
+        let tpu = capacity(&json!({ "tpu": { "accelerator_type": "v6e-1" }, "spot": true }));
         assert_eq!(
             line(&tpu.create("x", "us-east5-a", "trial")),
             "compute tpus tpu-vm create x --zone=us-east5-a --accelerator-type=v6e-1 --version=v2-alpha-tpuv6e --internal-ips --spot \
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_gpu_comes_with_the_smallest_machine() {
-        let gpu = capacity(json!({ "gpu": { "type": "nvidia-tesla-t4" } }));
+        let gpu = capacity(&json!({ "gpu": { "type": "nvidia-tesla-t4" } }));
         assert_eq!(
             line(&gpu.create("x", "us-east5-a", "trial")),
             "compute instances create x --zone=us-east5-a --machine-type=n1-standard-1 --accelerator=type=nvidia-tesla-t4,count=1 \

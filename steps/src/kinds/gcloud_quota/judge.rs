@@ -244,11 +244,11 @@ mod tests {
         Quota { metric: "TPUS_PER_TPU_FAMILY".to_owned(), scope }
     }
 
-    fn of_region(quotas: Value) -> Vec<(Question, Value)> {
+    fn of_region(quotas: &Value) -> Vec<(Question, Value)> {
         vec![(Question::Region("us-east5".to_owned()), json!({ "quotas": quotas }))]
     }
 
-    fn of_families(entries: Value) -> Vec<(Question, Value)> {
+    fn of_families(entries: &Value) -> Vec<(Question, Value)> {
         let info = json!({
             "metric": "compute.googleapis.com/tpus_per_tpu_family", "quotaId": "TPUS-PER-TPU-FAMILY-per-project-region",
             "dimensionsInfos": entries,
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_the_limit_without_the_usage() {
-        let answers = of_region(json!([{ "metric": "CPUS", "limit": 24.0, "usage": 20.0 }]));
+        let answers = of_region(&json!([{ "metric": "CPUS", "limit": 24.0, "usage": 20.0 }]));
         let four = room(&region("CPUS"), &answers, 4.0).unwrap();
         assert!(!four.is_short() && shortage(&[four], "p-1").is_none());
         let failure = shortage(&[room(&region("CPUS"), &answers, 8.0).unwrap()], "p-1").unwrap();
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn all_that_are_too_small_are_told_at_once() {
-        let answers = of_region(json!([
+        let answers = of_region(&json!([
             { "metric": "CPUS", "limit": 0.0, "usage": 0.0 }, { "metric": "IN_USE_ADDRESSES", "limit": 8.0, "usage": 8.0 },
         ]));
         let rooms = ["CPUS", "IN_USE_ADDRESSES"].map(|metric| room(&region(metric), &answers, 1.0).unwrap());
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn an_unknown_metric_is_suggested_the_right_one() {
-        let answers = of_region(json!([{ "metric": "IN_USE_ADDRESSES", "limit": 8.0, "usage": 0.0 }]));
+        let answers = of_region(&json!([{ "metric": "IN_USE_ADDRESSES", "limit": 8.0, "usage": 0.0 }]));
         let failure = room(&region("IN_USE_ADRESSES"), &answers, 1.0).unwrap_err();
         assert_eq!(failure.what, "there is no quota `IN_USE_ADRESSES` in us-east5; did you mean `IN_USE_ADDRESSES`?");
     }
@@ -299,7 +299,7 @@ mod tests {
             { "dimensions": { "region": "us-east5", "tpu_family": "CT5LP" }, "details": { "value": "99" } },
             { "dimensions": { "region": "us-east1", "tpu_family": "CT6E" }, "details": { "value": "99" } },
         ]);
-        let found = room(&chips(), &of_families(entries), 8.0).unwrap();
+        let found = room(&chips(), &of_families(&entries), 8.0).unwrap();
         assert_eq!((found.limit, found.usage, found.is_short()), (16.0, None, false));
         let request = found.request("p-1");
         assert!(request.ends_with("--preferred-value=8 --dimensions=region=us-east5,tpu_family=CT6E"), "{request}");
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_has_no_entry_cannot_be_had() {
-        let found = room(&chips(), &of_families(json!([])), 4.0).unwrap();
+        let found = room(&chips(), &of_families(&json!([])), 4.0).unwrap();
         assert_eq!((found.limit, found.is_short()), (0.0, true));
         let nothing = room(&chips(), &[(Question::Families, json!([]))], 4.0).unwrap_err();
         assert_eq!(nothing.class, Class::Invalid);
@@ -316,6 +316,6 @@ mod tests {
     #[test]
     fn no_limit_is_enough() {
         let entries = json!([{ "dimensions": {}, "details": { "value": "-1" } }]);
-        assert!(!room(&chips(), &of_families(entries), 4000.0).unwrap().is_short());
+        assert!(!room(&chips(), &of_families(&entries), 4000.0).unwrap().is_short());
     }
 }

@@ -140,10 +140,10 @@ impl NodePool {
         }
         let at = found.as_ref().and_then(|found| self.zones_of(found).into_iter().next());
         let failed = found.as_ref().is_some_and(failed_for_want_of_machines);
-        if let (Some(zone), true, true) = (&at, failed, cx.after_crash) {
-            if !empty.iter().any(|one| one.zone == *zone) {
-                empty.push(Empty { zone: zone.clone(), why: found.as_ref().map(trouble).unwrap_or_default() });
-            }
+        if let (Some(zone), true, true) = (&at, failed, cx.after_crash)
+            && !empty.iter().any(|one| one.zone == *zone)
+        {
+            empty.push(Empty { zone: zone.clone(), why: found.as_ref().map(trouble).unwrap_or_default() });
         }
         Ok(order(&self.candidates(), at.as_deref(), failed, &names(empty)))
     }

@@ -124,40 +124,40 @@ mod tests {
         Group::read(zone, &json!({ "targetSize": wants, "currentActions": { "none": 1, "creating": creating } }))
     }
 
-    fn size(autoscaling: Value, groups: Vec<Group>) -> Size {
+    fn size(autoscaling: &Value, groups: Vec<Group>) -> Size {
         Size::read(&json!({ "status": "RUNNING", "autoscaling": autoscaling }), groups)
     }
 
     #[test]
     fn a_size_is_what_the_groups_want() {
-        let one = size(json!(null), vec![group("a", 3, 0)]);
+        let one = size(&json!(null), vec![group("a", 3, 0)]);
         assert_eq!((one.by_zone(), one.differs(3), one.changing), (3, None, false));
         assert_eq!(one.differs(0).as_deref(), Some("3 nodes, not 0"));
-        let two = size(json!(null), vec![group("a", 1, 0), group("b", 2, 0)]);
+        let two = size(&json!(null), vec![group("a", 1, 0), group("b", 2, 0)]);
         assert_eq!(two.differs(1).as_deref(), Some("2 nodes in b, not 1"));
     }
 
     #[test]
     fn machines_on_their_way_are_a_change() {
-        let growing = size(json!(null), vec![group("a", 3, 2)]);
+        let growing = size(&json!(null), vec![group("a", 3, 2)]);
         assert!(growing.changing && growing.busy());
     }
 
     #[test]
     fn an_autoscaler_keeps_a_pool_within_its_bounds() {
         let bounds = json!({ "enabled": true, "minNodeCount": 1, "maxNodeCount": 3 });
-        let pool = size(bounds, vec![group("a", 1, 0)]);
+        let pool = size(&bounds, vec![group("a", 1, 0)]);
         assert_eq!((pool.outside(3), pool.outside(1)), (None, None));
         let narrow = pool.outside(4).unwrap();
         assert_eq!(pool.widened(&narrow, 4).flags(), ["--min-nodes=1", "--max-nodes=4"]);
         assert_eq!(pool.widened(&narrow, 0).least, 0);
-        assert!(size(json!({ "enabled": false, "maxNodeCount": 1 }), Vec::new()).outside(4).is_none());
+        assert!(size(&json!({ "enabled": false, "maxNodeCount": 1 }), Vec::new()).outside(4).is_none());
     }
 
     #[test]
     fn bounds_may_be_for_all_zones_together() {
         let bounds = json!({ "enabled": true, "totalMinNodeCount": "0", "totalMaxNodeCount": "4" });
-        let pool = size(bounds, vec![group("a", 1, 0), group("b", 1, 0)]);
+        let pool = size(&bounds, vec![group("a", 1, 0), group("b", 1, 0)]);
         assert!(pool.outside(2).is_none());
         let wide = pool.widened(&pool.outside(3).unwrap(), 3);
         assert_eq!(wide.flags(), ["--total-min-nodes=0", "--total-max-nodes=6"]);

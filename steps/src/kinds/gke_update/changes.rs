@@ -236,7 +236,7 @@ mod tests {
         changes.iter().map(|change| change.flags().join(" ")).collect()
     }
 
-    fn problem(set: Value) -> String {
+    fn problem(set: &Value) -> String {
         let with = json!({ "cluster": "c", "project": "p-1", "zone": "europe-west4-a", "set": set });
         let error = read(with).expect_err("wrong");
         format!("{}: {}", error.path, error.message)
@@ -307,11 +307,11 @@ mod tests {
 
     #[test]
     fn an_addon_that_is_needed_cannot_be_switched_off() {
-        let said = problem(json!({ "network_policy": true, "addons": { "NetworkPolicy": false } }));
+        let said = problem(&json!({ "network_policy": true, "addons": { "NetworkPolicy": false } }));
         assert_eq!(said, "set.addons.NetworkPolicy: `network_policy: true` needs this add-on");
-        let said = problem(json!({ "addons": { "GkeNetworkPolicy": true } }));
+        let said = problem(&json!({ "addons": { "GkeNetworkPolicy": true } }));
         assert!(said.ends_with("did you mean `NetworkPolicy`?"), "{said}");
-        assert!(problem(json!({})).starts_with("set: expected what the cluster is to be like"));
+        assert!(problem(&json!({})).starts_with("set: expected what the cluster is to be like"));
     }
 
     #[test]
