@@ -71,7 +71,7 @@ quota:
     needs:
       - { metric: CPUS, region: europe-west4, amount: 8 }
       - { metric: IN_USE_ADDRESSES, region: europe-west4, amount: 1 }
-      - { metric: TPUS_PER_TPU_FAMILY, family: CT6E, region: europe-west4, amount: \"${{ inputs.tpu_hosts * 4 }}\" }
+      - { metric: TPUS_PER_TPU_FAMILY, family: CT6E, region: europe-west4, amount: 4 }
   expected: 2s..10s
 ";
 

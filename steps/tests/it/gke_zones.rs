@@ -1,5 +1,6 @@
 //! `gke.node_pool` with alternates, beside the simulated cloud.
 
+use runbook_steps::context::Stream;
 use runbook_steps::{Class, Standing};
 use serde_json::{Value, json};
 
@@ -97,6 +98,22 @@ async fn after_a_crash_an_empty_zone_is_not_asked_again() {
     assert_eq!(zones_asked(&skies), [json!(["us-east5-a"]), json!(["us-east5-b"])]);
     let left: Vec<_> = std::fs::read_dir(skies.shop.path("state")).unwrap().collect();
     assert!(!format!("{left:?}").contains("stockouts"), "what was kept for the crash is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_a_pool_that_waits_in_an_empty_zone_is_given_up() {
+    let skies = Skies::with(&cluster_in("us-east5-a"), "[{ kind: stockout, at: us-east5-a }]").await;
+    let cx = skies.context();
+    // Dropped while GKE still tries, and does not let anybody delete the pool.
+    {
+        let first = step("gke.node_pool", POOL);
+        tokio::select! {
+            ended = first.perform(&cx) => panic!("too early: {ended:?}"),
+            () = skies.until(|| skies.shop.ears.logged(Stream::Note).contains("us-east5-b is next")) => {}
+        }
+    }
+    let outputs = apply(&*step("gke.node_pool", POOL), &skies.resumed()).await.unwrap().1;
+    assert_eq!((&outputs["zone"], &outputs["tried"]), (&json!("us-east5-b"), &json!(["us-east5-a"])));
 }
 
 #[tokio::test(flavor = "multi_thread")]

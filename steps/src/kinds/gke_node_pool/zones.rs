@@ -113,7 +113,13 @@ impl NodePool {
     }
 
     async fn make_somewhere(&self, cx: &Context, memory: &Memory, empty: &mut Vec<Empty>) -> Result<Value, Failure> {
-        let mut left = self.still_to_try(cx, empty).await?.into_iter().peekable();
+        let found = self.after_deletion(cx).await?;
+        if let Some(found) = &found
+            && let Some(made) = self.leave_what_is_empty(cx, found, empty).await?
+        {
+            return Ok(made);
+        }
+        let mut left = self.still_to_try(found.as_ref(), empty).into_iter().peekable();
         while let Some(zone) = left.next() {
             let failure = match self.make_in(cx, Some(&zone), &self.title_in(&zone, empty)).await {
                 Err(failure) if failure.class == Class::Stockout => failure,
@@ -131,21 +137,39 @@ impl NodePool {
         Err(Failure::new(Class::Stockout, format!("no zone is left to try for {}", self.title())))
     }
 
-    /// Waits for what is being deleted, and says which zones are to be tried now.
-    async fn still_to_try(&self, cx: &Context, empty: &mut Vec<Empty>) -> Result<Vec<String>, Failure> {
+    /// The pool as it is, once a deletion that is under way is over.
+    async fn after_deletion(&self, cx: &Context) -> Result<Option<Value>, Failure> {
         let gcloud = self.gcloud(cx);
-        let mut found = gcloud.find(self.describe()).await?;
-        if found.as_ref().is_some_and(|found| found["status"] == "STOPPING") {
-            found = gcloud.settled(&self.describe(), &self.title(), None).await?;
+        match gcloud.find(self.describe()).await? {
+            Some(found) if found["status"] == "STOPPING" => gcloud.settled(&self.describe(), &self.title(), None).await,
+            other => Ok(other),
         }
-        let at = found.as_ref().and_then(|found| self.zones_of(found).into_iter().next());
-        let failed = found.as_ref().is_some_and(failed_for_want_of_machines);
-        if let (Some(zone), true, true) = (&at, failed, cx.after_crash)
-            && !empty.iter().any(|one| one.zone == *zone)
-        {
-            empty.push(Empty { zone: zone.clone(), why: found.as_ref().map(trouble).unwrap_or_default() });
+    }
+
+    /// After a crash, the pool may still be where there are no machines for it: then it is deleted now. Should they have come, here
+    /// it is.
+    async fn leave_what_is_empty(
+        &self,
+        cx: &Context,
+        found: &Value,
+        empty: &mut Vec<Empty>,
+    ) -> Result<Option<Value>, Failure> {
+        let at = self.zones_of(found);
+        if cx.after_crash && failed_for_want_of_machines(found) && !empty.iter().any(|one| at.contains(&one.zone)) {
+            empty.extend(at.first().map(|zone| Empty { zone: zone.clone(), why: trouble(found) }));
         }
-        Ok(order(&self.candidates(), at.as_deref(), failed, &names(empty)))
+        let Some(index) = empty.iter().position(|one| at.contains(&one.zone)) else { return Ok(None) };
+        let failure = Failure::new(Class::Stockout, empty[index].why.clone());
+        let made = self.leave(cx, &failure).await?;
+        if made.is_some() {
+            empty.remove(index);
+        }
+        Ok(made)
+    }
+
+    fn still_to_try(&self, found: Option<&Value>, empty: &[Empty]) -> Vec<String> {
+        let at = found.and_then(|found| self.zones_of(found).into_iter().next());
+        order(&self.candidates(), at.as_deref(), found.is_some_and(failed_for_want_of_machines), &names(empty))
     }
 
     fn title_in(&self, zone: &str, empty: &[Empty]) -> String {
