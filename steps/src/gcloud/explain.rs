@@ -6,10 +6,22 @@ use crate::failure::{Class, Failure};
 pub(crate) fn explain(failure: Failure) -> Failure {
     let failure = in_words(failure);
     let said = failure.facts.stderr.to_lowercase();
-    match KNOWN.iter().find(|known| known.applies(&failure, &said)) {
+    let explained = match KNOWN.iter().find(|known| known.applies(&failure, &said)) {
         Some(known) => known.add(failure),
-        None => failure,
+        None => return failure,
+    };
+    match disabled_service(&said) {
+        Some(service) => {
+            explained.fix(format!("enable it with `gcloud services enable {service}`, wait a minute, and continue"))
+        }
+        None => explained,
     }
+}
+
+/// The API that is not enabled: `…/apis/api/SERVICE/overview`.
+fn disabled_service(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("/apis/api/")?;
+    rest.split(['/', '?', ' ']).next().filter(|service| service.ends_with(".googleapis.com"))
 }
 
 /// Some commands print an error as the API gave it, as JSON over several lines: its message is what matters.
@@ -129,6 +141,17 @@ mod tests {
         );
         assert_eq!(failure.class, Class::Invalid);
         assert!(failure.fix.unwrap().contains("services enable"));
+    }
+
+    #[test]
+    fn the_api_that_is_not_enabled_is_named() {
+        let said = "Cloud TPU API has not been used in project p before or it is disabled. Enable it by visiting \
+                    https://console.developers.google.com/apis/api/tpu.googleapis.com/overview?project=p then retry.";
+        let failure = explained(Class::Permanent, said);
+        assert_eq!(
+            failure.fix.as_deref(),
+            Some("enable it with `gcloud services enable tpu.googleapis.com`, wait a minute, and continue")
+        );
     }
 
     #[test]

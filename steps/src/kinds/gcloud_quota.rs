@@ -53,9 +53,9 @@ A need is a `metric` and an `amount`, which plans compute from their inputs. Nee
 | `TPUS_PER_TPU_FAMILY` | TPU chips: four for a host `ct6e-standard-4t` | with `region` and `family` (`CT6E` is v6e): `gcloud beta quotas info list` |
 | `GPUS_PER_GPU_FAMILY` | GPUs of the newer models | the same, with a family such as `NVIDIA_H100` |
 
-Any other metric that those commands show can be given as well; `PREEMPTIBLE_` before a metric is its quota for spot machines. Google
-shows no usage of the quotas by family: it is counted from the machines that are there, and where they may not be listed either,
-only the limit is compared, which the log says.
+Any other metric that those commands show can be given as well; `PREEMPTIBLE_` before a metric is its quota for spot machines. Quotas
+by family need the API `cloudquotas.googleapis.com` and gcloud's `beta` commands. Google shows no usage of them: it is counted from
+the machines that are there, and where they may not be listed either, only the limit is compared, which the log says.
 
 - **observe**, **perform**: asks once, and judges.
 - **undo**: nothing to undo.

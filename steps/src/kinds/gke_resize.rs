@@ -48,7 +48,8 @@ Resizes a node pool with `gcloud container clusters resize --node-pool` (there i
 
 The number is **by zone**, as everywhere in GKE. An autoscaled pool keeps only a size within its bounds: `widen: true` stretches them
 first, with `--enable-autoscaling`, without which gcloud ignores `--max-nodes`. Within them the autoscaler still decides: nodes
-without pods go after about ten minutes, and a pending pod brings one back. So take the workload away before resizing to 0.
+without pods go after about ten minutes, and a pending pod brings one back. So take the workload away before resizing to 0. A
+`gke.node_pool` that names narrower bounds finds its pool changed when it looks again: give it the wide ones where a plan has both.
 ";
 
 const EXAMPLE: &str = "\
