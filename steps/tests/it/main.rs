@@ -2,12 +2,19 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!` values are written in place")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod backends;
+mod capacity;
 mod cluster;
 mod condition;
 mod gke;
+mod gke_cloud;
+mod gke_resize;
+mod gke_update;
+mod gke_zones;
 mod kubectl;
 mod probe;
 mod programs;
 mod programs_kinds;
+mod quota;
 mod site;
 mod workshop;
