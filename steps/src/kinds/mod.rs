@@ -15,6 +15,7 @@ mod make;
 mod manual;
 mod run;
 mod scripts;
+mod tools;
 mod wait;
 
 /// Shared by the kinds that work inside a cluster.
@@ -39,5 +40,6 @@ pub static KINDS: &[&Kind] = &[
     &make::KIND,
     &manual::KIND,
     &run::KIND,
+    &tools::KIND,
     &wait::KIND,
 ];
