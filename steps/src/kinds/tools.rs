@@ -1,7 +1,6 @@
 //! `tools`: which programs a plan needs, in which versions; one report of all that is missing or too old.
 
 mod known;
-pub(crate) mod version;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -11,13 +10,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::version::Version;
 use self::wanted::{Fault, Wanted, judge};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::{Program, install_hint};
+use crate::version::Version;
 
 /// The kind `tools`.
 pub(super) static KIND: Kind = Kind {

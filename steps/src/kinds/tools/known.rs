@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::version::Version;
+use crate::version::Version;
 
 /// How a program is asked, and where in its answer the version stands.
 pub(super) struct Known {

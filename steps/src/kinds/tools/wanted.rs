@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::known;
-use super::version::Version;
+use crate::version::Version;
 
 /// What a program must be.
 #[derive(Debug, Default)]
