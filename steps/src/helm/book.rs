@@ -141,9 +141,7 @@ mod tests {
     use serde_json::json;
 
     fn book(statuses: &[&str]) -> Book {
-        let row = |(index, status): (usize, &&str)| {
-            json!({ "revision": index + 1, "status": status, "chart": "demo-0.1.0", "updated": "2026-01-01T00:00:00Z" })
-        };
+        let row = |(index, status): (usize, &&str)| json!({ "revision": index + 1, "status": status, "chart": "demo-0.1.0", "updated": "2026-01-01T00:00:00Z" });
         Book::read(&statuses.iter().enumerate().map(row).collect())
     }
 

@@ -40,7 +40,9 @@ impl Chart {
             (false, Some(_)) if is_path => Err("`repo` has no meaning for a folder".to_owned()),
             (false, None) if is_path => Ok(Self::Local(chart.into())),
             (false, Some(url)) => Ok(Self::Repository { name: chart.to_owned(), url: Some(url.to_owned()) }),
-            (false, None) if chart.split('/').count() == 2 => Ok(Self::Repository { name: chart.to_owned(), url: None }),
+            (false, None) if chart.split('/').count() == 2 => {
+                Ok(Self::Repository { name: chart.to_owned(), url: None })
+            }
             (false, None) => Err(format!(
                 "`{chart}` is no chart: write ./{chart} for a folder, REPOSITORY/{chart} for one that `helm.repo` added, \
                  or give the address in `repo`"
@@ -51,12 +53,18 @@ impl Chart {
     /// Why the version will not do; only one that means one chart for ever does, unless that is not wanted.
     pub(crate) fn verify_version(&self, version: Option<&str>, pin: bool) -> Result<(), String> {
         match (self, version) {
-            (Chart::Local(_), Some(_)) => Err("a chart in a folder has the version that is in its Chart.yaml".to_owned()),
+            (Chart::Local(_), Some(_)) => {
+                Err("a chart in a folder has the version that is in its Chart.yaml".to_owned())
+            }
             (Chart::Local(_), None) => Ok(()),
             (_, Some(version)) if is_exact(version) => Ok(()),
             _ if !pin => Ok(()),
-            (_, Some(version)) => Err(format!("`{version}` may be another chart tomorrow: write the whole version, or `pin: false`")),
-            (_, None) => Err("without a version it may be another chart tomorrow: give one, or `pin: false`".to_owned()),
+            (_, Some(version)) => {
+                Err(format!("`{version}` may be another chart tomorrow: write the whole version, or `pin: false`"))
+            }
+            (_, None) => {
+                Err("without a version it may be another chart tomorrow: give one, or `pin: false`".to_owned())
+            }
         }
     }
 
@@ -103,7 +111,9 @@ fn is_exact(version: &str) -> bool {
 impl Expected {
     /// Whether a book that says `chart` means this one. Registries and repositories differ in whether a version begins with `v`.
     pub(crate) fn is(&self, chart: &str) -> bool {
-        let Some(version) = chart.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-')) else { return false };
+        let Some(version) = chart.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('-')) else {
+            return false;
+        };
         let bare = |text: &str| text.strip_prefix('v').unwrap_or(text).replace('_', "+");
         match &self.version {
             Some(wanted) => bare(wanted) == bare(version),
@@ -128,13 +138,19 @@ fn local(path: &Path) -> Result<Expected, Failure> {
     if path.is_file() {
         let stem = path.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
         let stem = stem.strip_suffix(".tgz").unwrap_or(&stem).to_owned();
-        let at = stem.match_indices('-').find(|(at, _)| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit())).map(|it| it.0);
+        let at = stem
+            .match_indices('-')
+            .find(|(at, _)| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit()))
+            .map(|it| it.0);
         let (name, version) = at.map_or((stem.as_str(), None), |at| (&stem[..at], Some(stem[at + 1..].to_owned())));
         return Ok(Expected { name: name.to_owned(), version, digest: Some(digest(path)?) });
     }
     let file = path.join("Chart.yaml");
     let text = std::fs::read_to_string(&file).map_err(|error| {
-        Failure::new(Class::NotFound, format!("`{}` is not a chart: cannot read its Chart.yaml: {error}", path.display()))
+        Failure::new(
+            Class::NotFound,
+            format!("`{}` is not a chart: cannot read its Chart.yaml: {error}", path.display()),
+        )
     })?;
     let definition: Definition = serde_yaml::from_str(&text)
         .map_err(|error| Failure::invalid(format!("`{}` is not a chart's: {error}", file.display())))?;
@@ -144,7 +160,8 @@ fn local(path: &Path) -> Result<Expected, Failure> {
 /// The digest of everything in a folder, or of a file: its version does not tell that a template was changed.
 fn digest(path: &Path) -> Result<String, Failure> {
     let mut files = Vec::new();
-    let unreadable = |error: &std::io::Error| Failure::permanent(format!("cannot read the chart `{}`: {error}", path.display()));
+    let unreadable =
+        |error: &std::io::Error| Failure::permanent(format!("cannot read the chart `{}`: {error}", path.display()));
     collect(path, &mut files).map_err(|error| unreadable(&error))?;
     files.sort();
     let mut hash = Sha256::new();
@@ -183,7 +200,9 @@ mod tests {
         assert_eq!(Chart::read("infra/x", None), Ok(named));
         let addressed = Chart::Repository { name: "x".to_owned(), url: Some("https://h".to_owned()) };
         assert_eq!(Chart::read("x", Some("https://h")), Ok(addressed));
-        for (chart, url) in [("x", None), ("a/b/c", None), ("", None), ("oci://h/x", Some("https://h")), ("./x", Some("https://h"))] {
+        for (chart, url) in
+            [("x", None), ("a/b/c", None), ("", None), ("oci://h/x", Some("https://h")), ("./x", Some("https://h"))]
+        {
             assert!(Chart::read(chart, url).is_err(), "{chart}");
         }
     }
@@ -206,7 +225,11 @@ mod tests {
 
     #[test]
     fn a_book_names_the_chart_and_its_version() {
-        let of = |version: Option<&str>| Expected { name: "llm-d-infra".to_owned(), version: version.map(ToOwned::to_owned), digest: None };
+        let of = |version: Option<&str>| Expected {
+            name: "llm-d-infra".to_owned(),
+            version: version.map(ToOwned::to_owned),
+            digest: None,
+        };
         assert!(of(Some("v1.3.6")).is("llm-d-infra-v1.3.6") && of(Some("1.3.6")).is("llm-d-infra-v1.3.6"));
         assert!(!of(Some("1.3.6")).is("llm-d-infra-1.3.7") && !of(Some("1.3.6")).is("llm-d-1.3.6"));
         assert!(of(None).is("llm-d-infra-1.3.7") && !of(None).is("llm-d-infra-extra"));

@@ -94,8 +94,10 @@ pub(crate) async fn book(name: &str, namespace: &str, cx: &Context) -> Result<Bo
 fn refuse_other_storage(cx: &Context) -> Result<(), Failure> {
     match cx.world.var("HELM_DRIVER").map(|it| it.to_string_lossy().into_owned()).as_deref() {
         None | Some("" | "secret" | "secrets") => Ok(()),
-        Some(other) => Err(Failure::invalid(format!("`HELM_DRIVER` is `{other}`: only releases in Secrets are understood"))
-            .fix("unset HELM_DRIVER")),
+        Some(other) => {
+            Err(Failure::invalid(format!("`HELM_DRIVER` is `{other}`: only releases in Secrets are understood"))
+                .fix("unset HELM_DRIVER"))
+        }
     }
 }
 

@@ -75,7 +75,8 @@ static OLD: LazyLock<Regex> = LazyLock::new(|| {
 
 /// A word that YAML 1.1, which helm reads, and YAML 1.2, which we read, understand differently; with its line.
 fn old_scalar(text: &str, value: &Value) -> Option<(usize, String)> {
-    let mut words = text.lines().enumerate().filter_map(|(at, line)| Some((at + 1, OLD.captures(line)?["word"].to_owned())));
+    let mut words =
+        text.lines().enumerate().filter_map(|(at, line)| Some((at + 1, OLD.captures(line)?["word"].to_owned())));
     // Inside a block of text such a line means nothing.
     words.find(|(_, word)| holds(value, word))
 }
@@ -129,9 +130,11 @@ fn differs(wanted: &Value, given: &Value, path: String) -> Option<String> {
             let pairs = wanteds.iter().zip(givens).enumerate();
             pairs.into_iter().find_map(|(at, (one, other))| differs(one, other, format!("{path}[{at}]")))
         }
-        // Helm keeps numbers as floats, and forgets a map that is empty.
+        // Helm prints nothing for a map that is empty.
+        (Value::Object(_), Value::Null) => differs(wanted, &Value::Object(Map::new()), path),
+        (Value::Null, Value::Object(_)) => differs(&Value::Object(Map::new()), given, path),
+        // Helm keeps numbers as floats.
         (Value::Number(one), Value::Number(other)) if one.as_f64() == other.as_f64() => None,
-        (Value::Object(map), Value::Null) | (Value::Null, Value::Object(map)) if map.is_empty() => None,
         _ if wanted == given => None,
         _ if path.is_empty() => Some(".".to_owned()),
         _ => Some(path),
@@ -159,7 +162,7 @@ mod tests {
             (json!({ "a": 1 }), json!({ "a": 1.0 }), None),
             (json!({ "a": null }), json!({}), None),
             (json!({}), Value::Null, None),
-            (json!({ "a": 1 }), Value::Null, Some(".")),
+            (json!({ "a": 1 }), Value::Null, Some(".a")),
         ];
         for (wanted, given, path) in cases {
             assert_eq!(difference(&wanted, &given).as_deref(), path, "{wanted} {given}");
@@ -169,7 +172,8 @@ mod tests {
     #[test]
     fn what_the_yamls_disagree_on_is_found() {
         let found = |text: &str| {
-            let value = serde_json::to_value(serde_yaml::from_str::<serde_yaml::Value>(text).expect("YAML")).expect("JSON");
+            let value =
+                serde_json::to_value(serde_yaml::from_str::<serde_yaml::Value>(text).expect("YAML")).expect("JSON");
             old_scalar(text, &value)
         };
         assert_eq!(found("a: 1\nenabled: no\n"), Some((2, "no".to_owned())));

@@ -197,7 +197,8 @@ impl Release {
     }
 
     fn helm(&self, cx: &Context, args: Vec<String>) -> Program {
-        let title = args.iter().take_while(|word| !word.starts_with("--namespace")).cloned().collect::<Vec<_>>().join(" ");
+        let title =
+            args.iter().take_while(|word| !word.starts_with("--namespace")).cloned().collect::<Vec<_>>().join(" ");
         helm::helm(cx, args).called(format!("helm {title}"))
     }
 

@@ -5,6 +5,7 @@
 mod cluster;
 mod condition;
 mod gke;
+mod helm;
 mod kubectl;
 mod probe;
 mod programs;
