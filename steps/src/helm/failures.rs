@@ -80,6 +80,12 @@ const SAID: &[Said] = &[
         fix: "log in with `helm.repo` in an earlier step",
     },
     Said {
+        phrases: &[": 404 not found"],
+        class: Class::NotFound,
+        cause: "there is no repository at this address: it has no index.yaml",
+        fix: "check `url`; charts in a registry (`oci://`) need no repository",
+    },
+    Said {
         phrases: &["unable to build kubernetes objects", "error validating data", "execution error at ("],
         class: Class::Invalid,
         cause: "the chart does not render to objects that the cluster takes",

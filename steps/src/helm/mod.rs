@@ -28,12 +28,17 @@ use crate::version::Version;
 const LEAST: &str = "3.13";
 
 /// Where a deployment's repositories and indexes are.
-pub(crate) fn folder(cx: &Context) -> PathBuf {
+fn folder(cx: &Context) -> PathBuf {
     absolute(&cx.state_dir).join("helm")
 }
 
+/// The file with the repositories that `helm.repo` added.
+pub(crate) fn repositories(cx: &Context) -> PathBuf {
+    folder(cx).join("repositories.yaml")
+}
+
 /// The file with the logins that `helm.repo` made.
-fn logins(cx: &Context) -> PathBuf {
+pub(crate) fn logins(cx: &Context) -> PathBuf {
     folder(cx).join("registry.json")
 }
 
@@ -48,7 +53,7 @@ pub(crate) fn with_environment(cx: &Context, program: Program) -> Program {
     let folder = folder(cx);
     let program = program
         .env("KUBECONFIG", cx.world.kubeconfig.display().to_string())
-        .env("HELM_REPOSITORY_CONFIG", folder.join("repositories.yaml").display().to_string())
+        .env("HELM_REPOSITORY_CONFIG", repositories(cx).display().to_string())
         .env("HELM_REPOSITORY_CACHE", folder.join("cache").display().to_string());
     let logins = logins(cx);
     if logins.exists() { program.env("HELM_REGISTRY_CONFIG", logins.display().to_string()) } else { program }

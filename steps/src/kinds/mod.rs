@@ -7,11 +7,13 @@ mod gke_cluster;
 mod gke_credentials;
 mod gke_node_pool;
 mod helm_release;
+mod helm_repo;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
 mod kubectl_patch;
 mod kubectl_secret;
+mod kustomize;
 mod make;
 mod manual;
 mod run;
@@ -34,11 +36,13 @@ pub static KINDS: &[&Kind] = &[
     &gke_credentials::KIND,
     &gke_node_pool::KIND,
     &helm_release::KIND,
+    &helm_repo::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,
     &kubectl_patch::KIND,
     &kubectl_secret::KIND,
+    &kustomize::KIND,
     &make::KIND,
     &manual::KIND,
     &run::KIND,

@@ -20,6 +20,7 @@ enum Which {
 }
 
 /// The stand-in, and the real one if this machine has it.
+#[expect(clippy::disallowed_methods, reason = "the machine's own PATH says whether there is a real helm")]
 fn every_helm() -> Vec<Which> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let real = std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|file| file.is_file());
@@ -324,4 +325,61 @@ fn a_chart_must_mean_the_same_for_ever() {
     assert!(why("chart: oci://h/x").starts_with("version: without a version"));
     assert!(why("chart: infra/x, version: '~1.2'").contains("`pin: false`"));
     assert!(why("chart: demo").contains("write ./demo for a folder"));
+}
+
+const REPOSITORY: &str = "{ name: infra, url: 'https://llm-d-incubation.github.io/llm-d-infra' }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_is_added_for_this_deployment_alone() {
+    let site = site(&Which::StandIn).await;
+    let cx = site.context();
+    let repository = step("helm.repo", REPOSITORY);
+    assert_eq!(lacks(&*repository, &cx).await, "the repository `infra` is not known to this deployment");
+    assert!(apply(&*repository, &cx).await.unwrap().0 && !apply(&*repository, &cx).await.unwrap().0);
+    assert!(
+        site.workshop.path("state/helm/repositories.yaml").exists() && !site.workshop.path("home/.config").exists()
+    );
+    let gateway = "{ name: infra-p1, namespace: default, chart: infra/llm-d-infra, version: v1.3.6, \
+                   values: { gateway: { gatewayClassName: gke-l7-regional-external-managed } } }";
+    // The chart makes a Gateway, whose kind this cluster does not know.
+    let failure = step("helm.release", gateway).perform(&cx).await.unwrap_err();
+    assert!(failure.what.contains("no matches for kind \"Gateway\""), "{failure}");
+    let other = step("helm.repo", "{ name: infra, url: 'https://charts.example.invalid/private' }");
+    assert_eq!(
+        lacks(&*other, &cx).await,
+        "the repository `infra` is at https://llm-d-incubation.github.io/llm-d-infra"
+    );
+    assert_eq!(other.perform(&cx).await.unwrap_err().class, Class::AuthExpired);
+    let nowhere = step("helm.repo", "{ name: x, url: 'https://charts.example.invalid/nothing' }");
+    assert_eq!(nowhere.perform(&cx).await.unwrap_err().class, Class::NotFound);
+    repository.undo(&cx).await.unwrap();
+    repository.undo(&cx).await.unwrap();
+    assert!(matches!(repository.observe(&cx).await.unwrap(), Standing::Lacks(_)));
+    let failure = step("helm.release", gateway).perform(&cx).await.unwrap_err();
+    assert_eq!((failure.class, failure.fix.unwrap().contains("helm.repo")), (Class::NotFound, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_goes_through_standard_input() {
+    let mut site = site(&Which::StandIn).await;
+    let secret = |value: &str| Secrets::new([("p".to_owned(), Secret::new(value))].into());
+    site.workshop.secrets = secret("chart-password");
+    let login = format!("username: reader, password: '{}'", marker("p"));
+    let repository =
+        step("helm.repo", &format!("{{ name: own, url: 'https://charts.example.invalid/private', {login} }}"));
+    let registry = step("helm.repo", &format!("{{ registry: quay.io, {login} }}"));
+    let cx = site.context();
+    for it in [&repository, &registry] {
+        assert!(apply(&**it, &cx).await.unwrap().0 && !apply(&**it, &cx).await.unwrap().0);
+        assert!(it.intent()[0].ends_with("--username reader --password-stdin"), "{:?}", it.intent());
+    }
+    site.workshop.secrets = secret("wrong");
+    let cx = site.context();
+    for it in [&repository, &registry] {
+        assert!(lacks(&**it, &cx).await.ends_with("has another login"));
+        assert_eq!(it.perform(&cx).await.unwrap_err().class, Class::AuthExpired);
+        it.undo(&cx).await.unwrap();
+        assert!(lacks(&**it, &cx).await.ends_with("is not known to this deployment"));
+    }
+    assert!(refusal("helm.repo", "{ registry: quay.io, username: a, password: b }").contains("no secret"));
 }

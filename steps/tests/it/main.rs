@@ -7,6 +7,7 @@ mod condition;
 mod gke;
 mod helm;
 mod kubectl;
+mod kustomize;
 mod probe;
 mod programs;
 mod programs_kinds;

@@ -39,7 +39,7 @@ impl Release {
             match cure {
                 Cure::Wait(left) => {
                     cx.progress(format!("{told}: waiting at most {} s for whoever works on it", left.as_secs()));
-                    cx.unless_cancelled(async { Ok(cx.clock().sleep(left.min(INTERVAL)).await) }).await?;
+                    cx.unless_cancelled(pause(left.min(INTERVAL), cx)).await?;
                 }
                 Cure::RollBack(revision) => {
                     cx.note(&format!("{told}, and nobody works on it: back to revision {revision}"));
@@ -52,6 +52,11 @@ impl Release {
             }
         }
     }
+}
+
+async fn pause(span: Duration, cx: &Context) -> Result<(), Failure> {
+    cx.clock().sleep(span).await;
+    Ok(())
 }
 
 /// Whether a pending revision is this deployment's own, of an attempt whose helm is gone for sure: whoever holds the deployment has
