@@ -7,15 +7,17 @@
 mod book;
 mod chart;
 mod failures;
+mod heal;
 mod values;
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-pub(crate) use book::{Book, Cure, Marks, Revision, cure};
+pub(crate) use book::{Book, Marks, Revision};
 pub(crate) use chart::Chart;
 pub(crate) use failures::explain;
+pub(crate) use heal::Healing;
 pub(crate) use values::{Values, difference};
 
 use crate::cluster::Cluster;

@@ -1,7 +1,5 @@
 //! `helm.release`: a chart, installed or upgraded, with its values.
 
-mod heal;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use super::vanished::within_cluster;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::gcloud::owner;
-use crate::helm::{self, Book, Chart, Revision, Values, difference, explain};
+use crate::helm::{self, Book, Chart, Healing, Revision, Values, difference, explain};
 use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
 use crate::span::Span;
 use crate::step::{Outputs, Standing, Step};
@@ -167,10 +165,9 @@ impl Release {
         Values::load(&self.with.value_files, &self.with.values, cx)?.revealed(cx)
     }
 
-    /// `helm VERB NAME … --namespace NAMESPACE`.
-    fn command(&self, words: &[&str]) -> Vec<String> {
-        let namespace = format!("--namespace={}", self.with.namespace);
-        words.iter().map(ToString::to_string).chain([namespace]).collect()
+    fn healing(&self) -> Healing<'_> {
+        let patience = self.with.stuck_after.map_or(self.with.timeout.0 + MARGIN, |it| it.0);
+        Healing { name: &self.with.name, namespace: &self.with.namespace, patience, timeout: self.with.timeout.0 }
     }
 
     fn timeout(&self) -> String {
@@ -202,17 +199,13 @@ impl Release {
         helm::helm(cx, args).called(format!("helm {title}"))
     }
 
-    async fn run(&self, cx: &Context, args: Vec<String>) -> Result<(), Failure> {
-        self.helm(cx, args).run(cx).await.map(drop).map_err(|failure| explain(failure, &self.with.name))
-    }
-
     async fn look(&self, cx: &Context) -> Result<Standing, Failure> {
         let book = self.book(cx).await?;
         let Some(last) = book.last() else {
             return Ok(Standing::Lacks(format!("{} does not exist in `{}`", self.title(), self.with.namespace)));
         };
         if last.is_pending() {
-            return Ok(self.judge_pending(&book, last, cx));
+            return Ok(self.healing().judge(&book, last, is_abandoned(&book, cx), cx));
         }
         if last.status != "deployed" {
             return Ok(Standing::Lacks(format!("revision {} is {}: {}", last.number, last.status, last.description)));
@@ -241,7 +234,7 @@ impl Release {
         // Before anything is changed: a mistake in the plan's files must not cost a release.
         let (values, expected) = (self.values(cx)?, self.chart.expected(self.with.version.as_deref(), cx)?);
         let version = helm::version(cx).await?;
-        let book = self.heal(cx).await?;
+        let book = self.healing().heal(is_abandoned, cx).await?;
         let marks = book.next_marks(&owner(cx), expected.digest);
         let mut args = self.upgrade(Some(cx), Some(&version));
         args.extend(["--labels".to_owned(), marks.argument()]);
@@ -264,25 +257,20 @@ impl Release {
             return Ok(());
         }
         match book.marks.before.unwrap_or(0) {
-            0 => self.run(cx, self.uninstall()).await,
-            before if book.has(before) => self.run(cx, self.roll_back(before)).await,
+            0 => self.healing().uninstall(cx).await,
+            before if book.has(before) => self.healing().roll_back(before, cx).await,
             before => Err(Failure::invalid(format!("cannot go back to revision {before} of {}", self.title()))
                 .cause("helm keeps the last ten revisions, and that one is no longer among them")
                 .fix(format!("upgrade it by hand as it should be, or `helm uninstall {}`", self.with.name))),
         }
     }
+}
 
-    fn uninstall(&self) -> Vec<String> {
-        let mut args = self.command(&["uninstall", &self.with.name]);
-        args.extend(["--wait".to_owned(), self.timeout()]);
-        args
-    }
-
-    fn roll_back(&self, revision: u64) -> Vec<String> {
-        let mut args = self.command(&["rollback", &self.with.name, &revision.to_string()]);
-        args.push(self.timeout());
-        args
-    }
+/// Whether a pending revision is this deployment's own, of an attempt whose helm is gone for sure: whoever holds the deployment has
+/// ended all that earlier attempts left.
+fn is_abandoned(book: &Book, cx: &Context) -> bool {
+    let ours = book.marks.deployment.as_deref() == Some(&owner(cx));
+    ours && (cx.after_crash || cx.attempt > 1)
 }
 
 fn outputs(revision: &Revision) -> Outputs {
@@ -312,7 +300,7 @@ impl Step for Release {
     }
 
     fn undo_intent(&self) -> Vec<String> {
-        vec![Program::new("helm").args(self.uninstall()).command_line()]
+        vec![Program::new("helm").args(self.healing().uninstalling()).command_line()]
     }
 
     /// Without values: they may have changed by then, and hold secrets.

@@ -14,7 +14,7 @@ use crate::failure::{Class, Failure};
 use crate::kind::{Effect, Kind, ReadError, read_with, schema_of};
 use crate::manifest;
 use crate::step::{Outputs, Standing, Step};
-use crate::tools::{Program, install_hint};
+use crate::tools::{Program, install_hint, scratch};
 use crate::version::Version;
 
 /// The kind `kustomize`.
@@ -151,10 +151,8 @@ impl Kustomize {
     async fn build(&self, cx: &Context) -> Result<Apply, Failure> {
         self.check_version(cx).await?;
         // Into a file: what comes of an overlay with definitions is larger than what is kept of an output.
-        let file = tempfile::Builder::new().prefix(".kustomize-").tempfile_in(&cx.state_dir);
-        let file =
-            file.map_err(|error| Failure::permanent(format!("cannot make a file for `kustomize build`: {error}")))?;
-        let path = crate::tools::absolute(file.path());
+        let file = scratch(cx)?;
+        let path = file.path().to_owned();
         let args = self.arguments(Some(cx)).into_iter().chain(["--output".to_owned(), path.display().to_string()]);
         let title = format!("kustomize build {}", self.target.argument(None));
         Program::new("kustomize").args(args).called(title).run(cx).await.map_err(explain)?;

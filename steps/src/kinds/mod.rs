@@ -8,6 +8,7 @@ mod gke_credentials;
 mod gke_node_pool;
 mod helm_release;
 mod helm_repo;
+mod helmfile;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
@@ -37,6 +38,7 @@ pub static KINDS: &[&Kind] = &[
     &gke_node_pool::KIND,
     &helm_release::KIND,
     &helm_repo::KIND,
+    &helmfile::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,

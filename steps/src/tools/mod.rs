@@ -433,6 +433,12 @@ impl Drop for OutputFile {
     }
 }
 
+/// A file for its owner only that a program reads or writes. It goes when this is dropped, or with the next run's sweep.
+pub(crate) fn scratch(cx: &Context) -> Result<tempfile::NamedTempFile, Failure> {
+    let made = tempfile::Builder::new().prefix(OUTPUTS).suffix(".yaml").tempfile_in(absolute(&cx.state_dir));
+    made.map_err(|error| Failure::permanent(format!("cannot make a file in `{}`: {error}", cx.state_dir.display())))
+}
+
 /// Removes the output files that a killed engine left in a deployment's folder. Only for whoever holds its lock.
 pub fn sweep(state_dir: &Path) {
     let entries = std::fs::read_dir(state_dir).into_iter().flatten().flatten();

@@ -6,6 +6,7 @@ mod cluster;
 mod condition;
 mod gke;
 mod helm;
+mod helmfile;
 mod kubectl;
 mod kustomize;
 mod probe;
