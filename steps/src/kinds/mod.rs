@@ -19,6 +19,7 @@ mod make;
 mod manual;
 mod run;
 mod scripts;
+mod secret_check;
 mod tools;
 mod wait;
 
@@ -48,6 +49,7 @@ pub static KINDS: &[&Kind] = &[
     &make::KIND,
     &manual::KIND,
     &run::KIND,
+    &secret_check::KIND,
     &tools::KIND,
     &wait::KIND,
 ];

@@ -4,11 +4,13 @@ use runbook_steps::{Class, Standing};
 use serde_json::json;
 
 use crate::helm::tool;
-use crate::site::Site;
+use crate::site::{SPEED, Site};
 use crate::workshop::{apply, refusal, step};
 
 async fn site() -> Site {
-    let site = Site::new().await;
+    let mut site = Site::new().await;
+    site.workshop.env.insert("RUNBOOK_REHEARSAL_EPOCH".to_owned(), site.epoch.to_string());
+    site.workshop.env.insert("RUNBOOK_REHEARSAL_SPEED".to_owned(), SPEED.to_string());
     site.workshop.program("kustomize", &format!("exec '{}' kustomize \"$@\"", tool().display()));
     let shop = &site.workshop;
     shop.write("plan/overlay/kustomization.yaml", "resources: [inside.yaml, namespace.yaml]\n");

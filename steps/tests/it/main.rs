@@ -12,6 +12,7 @@ mod kustomize;
 mod probe;
 mod programs;
 mod programs_kinds;
+mod secret_check;
 mod site;
 mod tools;
 mod workshop;
