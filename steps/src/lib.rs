@@ -14,6 +14,7 @@ pub mod condition;
 pub mod context;
 pub mod failure;
 mod gcloud;
+mod helm;
 mod http;
 pub mod jsonpath;
 pub mod kind;
@@ -25,6 +26,7 @@ pub mod secret;
 mod span;
 pub mod step;
 pub mod tools;
+mod version;
 pub mod world;
 
 pub use clock::Clock;
