@@ -7,6 +7,8 @@ mod condition;
 mod gke;
 mod kubectl;
 mod probe;
+mod probe_answers;
+mod probe_secure;
 mod programs;
 mod programs_kinds;
 mod site;
