@@ -137,7 +137,8 @@ impl Parts<'_> {
         Ok(())
     }
 
-    fn texts(&self) -> Vec<&str> {
+    /// Every text that may have something to fill in.
+    pub(crate) fn texts(&self) -> Vec<&str> {
         let mut texts = vec![self.url];
         texts.extend(self.headers.values().map(|value| value.0.as_str()));
         texts.extend(self.form.into_iter().flatten().map(|(_, value)| value.0.as_str()));

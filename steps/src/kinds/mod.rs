@@ -6,6 +6,7 @@ mod git_clone;
 mod gke_cluster;
 mod gke_credentials;
 mod gke_node_pool;
+mod http_bench;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
@@ -31,6 +32,7 @@ pub static KINDS: &[&Kind] = &[
     &gke_cluster::KIND,
     &gke_credentials::KIND,
     &gke_node_pool::KIND,
+    &http_bench::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,

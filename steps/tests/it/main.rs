@@ -2,6 +2,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!` values are written in place")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod bench;
+mod bench_server;
 mod cluster;
 mod condition;
 mod gke;
