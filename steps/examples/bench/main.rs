@@ -12,6 +12,8 @@ mod rivals;
 mod server;
 mod subject;
 
+use std::process::ExitCode;
+
 use serde_json::{Value, json};
 
 /// How far from the truth a percentile may be.
@@ -19,14 +21,17 @@ const TOLERATED: f64 = 0.03;
 
 const CONCURRENCIES: [u32; 3] = [1, 20, 100];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "serve") {
-        return server::run();
+        server::run();
+        return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let good = runtime.block_on(measure(&arguments));
-    std::process::exit(i32::from(!good));
+    match runtime.block_on(measure(&arguments)) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 async fn measure(arguments: &[String]) -> bool {

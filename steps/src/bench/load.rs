@@ -49,6 +49,12 @@ fn one() -> NonZeroU32 {
 pub(crate) const TAKEN: [&str; 5] = ["total", "cache", "baseline", "simulated", "when"];
 
 impl Load {
+    /// So many requests, one after the other.
+    pub(super) fn serial(requests: u64) -> Self {
+        let requests = u32::try_from(requests).ok().and_then(NonZeroU32::new);
+        Self { name: String::new(), requests: requests.or(Some(one())), duration: None, concurrency: one(), rate: None }
+    }
+
     /// What is wrong with it, and at which of its keys.
     pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
         let letter = |first: char| first.is_ascii_alphabetic() || first == '_';

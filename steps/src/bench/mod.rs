@@ -10,6 +10,7 @@ pub(crate) mod baseline;
 pub(crate) mod figures;
 pub(crate) mod load;
 mod pace;
+pub(crate) mod replicas;
 pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod table;

@@ -34,6 +34,14 @@ impl Script {
         Ok(Self { ask: parts.ask(Some(&names), cx)?, bodies })
     }
 
+    /// The same from a later request on.
+    pub(super) fn from(&self, number: u64) -> Self {
+        let count = self.bodies.len().max(1);
+        let mut bodies = self.bodies.clone();
+        bodies.rotate_left(usize::try_from(number).unwrap_or_default() % count);
+        Self { ask: self.ask.clone(), bodies }
+    }
+
     /// The body of a request.
     pub(super) fn body(&self, number: u64) -> Bytes {
         let count = u64::try_from(self.bodies.len()).unwrap_or(1).max(1);

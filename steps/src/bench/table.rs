@@ -112,6 +112,20 @@ fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// What a cache test found.
+pub(crate) fn cache(cache: &Value) -> String {
+    let mut rows = vec![["replica", "requests", "queries", "hits"].map(str::to_owned).to_vec()];
+    // The second column of a table is text; here it is a figure, and its width is that of its title anyway.
+    for replica in cache["replicas"].as_array().into_iter().flatten() {
+        let name = replica["name"].as_str().unwrap_or_default().to_owned();
+        let figures = ["requests", "queries", "hits"].map(|figure| format!("{:.0}", number(&replica[figure])));
+        rows.push([vec![name], figures.to_vec()].concat());
+    }
+    let share = |name: &str| number(&cache[name]) * 100.0;
+    let (same, first, second) = (share("same_replica"), share("first_half"), share("second_half"));
+    format!("{}same replica {same:.0} % · cache hits {first:.0} % → {second:.0} %\n", aligned(&rows))
+}
+
 /// Comma-separated values with a head line, one line for each scenario.
 pub(crate) fn csv(scenarios: &Map<String, Value>, simulated: bool) -> String {
     let mut text = format!("scenario,concurrency,rate,{},simulated\n", SHEET.join(","));

@@ -1,7 +1,7 @@
 //! Ports of pods, reached through the API server.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, OptionFuture};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::io::DuplexStream;
@@ -9,8 +9,8 @@ use tokio::io::DuplexStream;
 use super::Cluster;
 use crate::failure::Failure;
 
-/// What the far end of a forwarded port said went wrong there, if it said something.
-pub(crate) type Said = Arc<Mutex<Option<String>>>;
+/// What the far end of a forwarded port says went wrong there, if it says something, once the port is closed.
+pub(crate) type Said = BoxFuture<'static, Option<String>>;
 
 impl Cluster {
     /// Opens a way to a port of a pod.
@@ -22,16 +22,9 @@ impl Cluster {
     ) -> Result<(DuplexStream, Said), Failure> {
         let doing = format!("forward port {port} of pod `{namespace}/{pod}`");
         let pods: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
-        let mut forwarder =
-            pods.portforward(pod, &[port]).await.map_err(|error| self.failure(&error, &doing))?;
-        let said = Said::default();
-        let (stream, error) = (forwarder.take_stream(port), forwarder.take_error(port));
-        let heard = Arc::clone(&said);
-        tokio::spawn(async move {
-            if let Some(Some(message)) = futures::future::OptionFuture::from(error).await {
-                *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
-            }
-        });
+        let mut forwarder = pods.portforward(pod, &[port]).await.map_err(|error| self.failure(&error, &doing))?;
+        let stream = forwarder.take_stream(port);
+        let said = OptionFuture::from(forwarder.take_error(port)).map(Option::flatten).boxed();
         let stream = stream.ok_or_else(|| Failure::transient(format!("cannot {doing}: it gave no stream")))?;
         Ok((stream, said))
     }

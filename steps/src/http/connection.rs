@@ -53,6 +53,11 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// The same way, but to the address itself.
+    pub(crate) fn without_forward(&self) -> Self {
+        Self { forward: None, ..self.clone() }
+    }
+
     /// Opens a connection to where an address leads.
     pub(crate) async fn open(&self, url: &Url) -> Result<Line, Broken> {
         let opened = tokio::time::timeout(self.patience, self.opened(url)).await;

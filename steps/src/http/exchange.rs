@@ -138,9 +138,9 @@ pub(crate) async fn exchange(route: &Route, ask: &Ask, limits: Limits) -> Result
     let late = || Broken::new(Trouble::Timeout, format!("nothing within {}", in_words(limits.patience)));
     let asked = tokio::time::timeout(limits.patience, followed(route, ask, limits)).await;
     let asked = asked.unwrap_or_else(|_| Err(late()));
-    match &route.forward {
-        Some(forward) => asked.map_err(|broken| forward.explain(broken)),
-        None => asked,
+    match (asked, &route.forward) {
+        (Err(broken), Some(forward)) => Err(forward.explain(broken).await),
+        (asked, _) => asked,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A way to a port of a pod through the Kubernetes API: which pod and which port a Service leads to, and the stream itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -50,33 +51,42 @@ impl PortForward {
             (Some(service), _) => behind(&cluster, &namespace, service, self.port).await?,
             (None, pod) => (pod.clone().unwrap_or_default(), self.port),
         };
-        Ok(Forward { cluster, namespace, pod, port, said: Arc::default() })
+        Ok(Forward::new(cluster, namespace, pod, port))
     }
 }
 
 /// A pod's port.
 #[derive(Clone)]
 pub(crate) struct Forward {
-    pub(crate) cluster: Cluster,
-    pub(crate) namespace: String,
-    pub(crate) pod: String,
-    pub(crate) port: u16,
-    /// What the newest stream's far end said.
-    pub(crate) said: Arc<Mutex<Said>>,
+    cluster: Cluster,
+    namespace: String,
+    pod: String,
+    port: u16,
+    /// What the newest stream's far end says.
+    said: Arc<Mutex<Option<Said>>>,
 }
 
+/// How long a far end may take to say what went wrong, on the machine's clock.
+const SAYING: Duration = Duration::from_secs(1);
+
 impl Forward {
+    /// A port of a pod that is known.
+    pub(crate) fn new(cluster: Cluster, namespace: String, pod: String, port: u16) -> Self {
+        Self { cluster, namespace, pod, port, said: Arc::default() }
+    }
+
     pub(super) async fn open(&self) -> Result<DuplexStream, Broken> {
         let opened = self.cluster.forward(&self.namespace, &self.pod, self.port).await;
         let (stream, said) = opened.map_err(|failure| Broken::new(kind_of(&failure), failure.what))?;
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         Ok(stream)
     }
 
     /// Adds what the pod's end said to what is known of a failure.
-    pub(super) fn explain(&self, mut broken: Broken) -> Broken {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(message) = said.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    pub(super) async fn explain(&self, mut broken: Broken) -> Broken {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(said) = said else { return broken };
+        if let Ok(Some(message)) = tokio::time::timeout(SAYING, said).await {
             broken.kind = if message.contains("refused") { Trouble::Refused } else { broken.kind };
             broken.text = format!("pod `{}` port {}: {}", self.pod, self.port, message.trim());
         }

@@ -115,18 +115,6 @@ pub(crate) fn filled(text: &str, names: &Map<String, Value>) -> Result<String, F
     })
 }
 
-/// A value with every text in it filled in.
-pub(crate) fn filled_value(value: &Value, names: &Map<String, Value>) -> Result<Value, Failure> {
-    Ok(match value {
-        Value::String(text) => Value::String(filled(text, names)?),
-        Value::Array(items) => items.iter().map(|item| filled_value(item, names)).collect::<Result<_, _>>()?,
-        Value::Object(map) => {
-            map.iter().map(|(key, item)| Ok((key.clone(), filled_value(item, names)?))).collect::<Result<_, Failure>>()?
-        }
-        other => other.clone(),
-    })
-}
-
 /// Whether a value from outside holds what would be taken for a secret's marker.
 pub(crate) fn forges_secret(value: &Value) -> bool {
     mentions_secret(&value.to_string())
@@ -162,7 +150,6 @@ mod tests {
         assert_eq!(filled("use {{ model }}", &names).as_deref(), Ok("use m"));
         let failure = filled("use {{ other }}", &names).expect_err("unknown");
         assert!(failure.what.contains("known: model"), "{}", failure.what);
-        assert_eq!(filled_value(&json!({ "a": ["{{ model }}", 1] }), &names), Ok(json!({ "a": ["m", 1] })));
     }
 
     #[test]

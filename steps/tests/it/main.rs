@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod bench;
+mod bench_rehearsal;
+mod bench_replicas;
 mod bench_server;
 mod cluster;
 mod condition;
@@ -10,6 +12,7 @@ mod gke;
 mod kubectl;
 mod probe;
 mod probe_answers;
+mod probe_forward;
 mod probe_secure;
 mod programs;
 mod programs_kinds;

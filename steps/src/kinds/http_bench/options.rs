@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bench::baseline::{COMPARED, Percent};
 use crate::bench::load::Load;
+use crate::bench::replicas::CacheTest;
 use crate::http::forward::PortForward;
 use crate::http::judge;
 use crate::http::options::{Expect, HttpVersion, Parts, Way};
@@ -74,6 +75,8 @@ pub(super) struct Bench {
     /// By how much a figure may be worse than in the last good run.
     #[serde(default)]
     pub(super) baseline: BTreeMap<String, Percent>,
+    /// Whether requests with a common beginning reach the replica that has it in its cache.
+    pub(super) cache_test: Option<CacheTest>,
     /// The folder for the results, relative to the plan; without it the deployment's own.
     pub(super) results: Option<PathBuf>,
 }
@@ -117,10 +120,21 @@ impl Bench {
         if let Some(name) = self.baseline.keys().find(|name| !COMPARED.contains(&name.as_str())) {
             return wrong("baseline", format!("`{name}` is not compared; these are: {}", COMPARED.join(", ")));
         }
-        match self.port_forward.as_ref().and_then(PortForward::problem) {
-            Some(problem) => wrong("port_forward", problem),
+        if let Some(problem) = self.port_forward.as_ref().and_then(PortForward::problem) {
+            return wrong("port_forward", problem);
+        }
+        match &self.cache_test {
+            Some(test) => self.verify_cache_test(test),
             None => Ok(()),
         }
+    }
+
+    fn verify_cache_test(&self, test: &CacheTest) -> Result<(), ReadError> {
+        if let Some(problem) = test.problem() {
+            return wrong("cache_test", problem);
+        }
+        let fits = self.parts().texts().iter().any(|text| judge::is_template(text) && text.contains("prompt"));
+        if fits { Ok(()) } else { wrong("cache_test", "the body must hold `{{ prompt }}`, for the test to put its own there") }
     }
 
     fn verify_loads(&self) -> Result<(), ReadError> {

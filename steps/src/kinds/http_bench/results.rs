@@ -36,6 +36,9 @@ impl Results {
             figures.insert("baseline".to_owned(), json!({ "when": last.when, "changes": changes }));
         }
         let mut table = table::text(&now.scenarios, &changes);
+        if let Some(cache) = figures.get("cache") {
+            table.push_str(&format!("\n{}", table::cache(cache)));
+        }
         if simulated {
             table.push_str("simulated: these figures are the rehearsal's, not a model's\n");
         }

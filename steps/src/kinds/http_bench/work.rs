@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::options::Bench;
 use super::results::Results;
+use crate::bench::replicas;
 use crate::bench::run::{self, Ran, Target};
 use crate::bench::script::Script;
 use crate::bench::tally::{Tally, What};
@@ -21,7 +22,12 @@ use crate::step::Outputs;
 pub(super) async fn run(bench: &Bench, cx: &Context) -> Result<Outputs, Failure> {
     let target = target(bench, cx).await?;
     try_once(bench, &target, cx).await?;
-    let measured = measure(bench, &target, cx).await?;
+    let mut measured = measure(bench, &target, cx).await?;
+    if let (Some(test), None) = (&bench.cache_test, &measured.failure) {
+        let found = replicas::test(test, &target, bench.parts(), cx).await?;
+        measured.failure = test.verdict(&found);
+        measured.figures.insert("cache".to_owned(), found.shown());
+    }
     let results = Results::of(bench, measured.figures, cx).await;
     for line in results.table.lines() {
         cx.note(line);
