@@ -46,7 +46,7 @@ fn one() -> NonZeroU32 {
 }
 
 /// Keys of the results that are no scenario's.
-pub(crate) const TAKEN: [&str; 5] = ["total", "cache", "baseline", "simulated", "when"];
+pub(crate) const TAKEN: [&str; 5] = ["total", "cache", "since", "simulated", "when"];
 
 impl Load {
     /// So many requests, one after the other.

@@ -28,6 +28,11 @@ impl Pace {
         Self { next: AtomicU64::new(0), most: most.unwrap_or(u64::MAX), lasts, every }
     }
 
+    /// Whether each request has its time.
+    pub(super) fn is_timed(&self) -> bool {
+        self.every.is_some()
+    }
+
     /// The next request, if there is one, for whoever is free now.
     pub(super) fn take(&self, start: Instant, now: Instant) -> Option<Due> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

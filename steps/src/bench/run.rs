@@ -1,10 +1,17 @@
 //! One scenario, from the first connection to the counts.
+//!
+//! Workers live on lanes: threads with an event loop each, as many as there are cores. On the runtime that all steps share, each
+//! answer would wake a second thread that has nothing to do, on the core that the server may need.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Barrier;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::figures;
 use super::load::Load;
@@ -43,24 +50,73 @@ pub(crate) struct Ran {
 /// Puts a load on the target. Dropping this ends it.
 pub(crate) async fn put(load: &Load, warm_up: u64, target: Target, cx: &Context) -> Result<Ran, Failure> {
     let shared = Arc::new(shared(load, warm_up, target, cx));
-    let mut workers = JoinSet::new();
-    for number in 0..load.workers() {
-        let number = usize::try_from(number).unwrap_or_default();
-        workers.spawn(Worker::new(Arc::clone(&shared), number).run());
-    }
+    let stop = CancellationToken::new();
+    let _stops = stop.clone().drop_guard();
+    let mut lanes = lanes(load, &shared, &stop)?;
     let clock = cx.clock();
     loop {
         tokio::select! {
             biased;
-            ended = workers.join_next() => match ended {
+            ended = lanes.next() => match ended {
                 None => break,
-                Some(ended) => ended.map_err(|error| Failure::permanent(format!("a worker broke: {error}")))?,
+                Some(ended) => ended.map_err(|_| Failure::permanent("the load generator broke in the middle of its work"))?,
             },
             () = clock.sleep(clock.model_span(TOLD)) => tell(load, &shared, cx),
         }
     }
     let took = shared.start.get().map(Instant::elapsed).unwrap_or_default();
     Ok(Ran { tally: gathered(&shared), took })
+}
+
+/// Starts all workers; each lane says when it has ended. What a forwarded port goes over belongs to the runtime that all steps
+/// share, so there the workers stay on it.
+fn lanes(
+    load: &Load,
+    shared: &Arc<Shared>,
+    stop: &CancellationToken,
+) -> Result<FuturesUnordered<oneshot::Receiver<()>>, Failure> {
+    let workers = usize::try_from(load.workers()).unwrap_or(1);
+    let forwarded = shared.route.forward.is_some();
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let count = if forwarded { 1 } else { cores.min(workers) };
+    let lanes = FuturesUnordered::new();
+    for lane in 0..count {
+        let (ends, ended) = oneshot::channel();
+        lanes.push(ended);
+        let work = lane_work(Arc::clone(shared), (lane..workers).step_by(count).collect(), stop.clone(), ends);
+        if forwarded {
+            tokio::spawn(work);
+        } else {
+            own_thread(work).map_err(|error| Failure::transient(format!("cannot start a thread for the load: {error}")))?;
+        }
+    }
+    Ok(lanes)
+}
+
+/// The workers of one lane, until they are done or told to stop.
+async fn lane_work(shared: Arc<Shared>, numbers: Vec<usize>, stop: CancellationToken, ends: oneshot::Sender<()>) {
+    let mut workers = JoinSet::new();
+    for number in numbers {
+        workers.spawn(Worker::new(Arc::clone(&shared), number).run());
+    }
+    let all = async {
+        while let Some(ended) = workers.join_next().await {
+            if ended.is_err() {
+                return;
+            }
+        }
+        // Nobody listens any more where all of it was told to stop.
+        ends.send(()).ok();
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = all => {}
+    }
+}
+
+fn own_thread(work: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("load".to_owned()).spawn(move || runtime.block_on(work)).map(drop)
 }
 
 fn shared(load: &Load, warm_up: u64, target: Target, cx: &Context) -> Shared {

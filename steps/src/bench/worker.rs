@@ -22,6 +22,10 @@ use crate::http::trouble::{Broken, Trouble};
 /// The most of a body that is kept: to count tokens, or to show what a failed request was told.
 const KEPT: usize = 1 << 20;
 
+/// How far apart workers start, on the machine's clock. Answers to requests that went out together come together, and all but the
+/// first of them would be charged with their wait for us.
+const APART: Duration = Duration::from_micros(100);
+
 /// What all workers share.
 pub(super) struct Shared {
     pub(super) script: Arc<Script>,
@@ -59,6 +63,10 @@ impl Worker {
         self.warm_up(&shared).await;
         shared.ready.wait().await;
         let start = *shared.start.get_or_init(Instant::now);
+        if !shared.pace.is_timed() {
+            let apart = APART.saturating_mul(u32::try_from(self.number).unwrap_or(u32::MAX));
+            shared.clock.sleep(shared.clock.model_span(apart)).await;
+        }
         let mut free = Instant::now();
         while let Some(due) = shared.pace.take(start, free) {
             let end = self.turn(due, free).await;

@@ -180,7 +180,7 @@ async fn a_run_is_held_against_the_last_good_one() {
     // Another load, or another request, has no last run.
     let other = json!([{ "name": "a", "requests": 4 }]);
     let outputs = bench(&workshop, with(&slow, other, more.clone())).await.unwrap();
-    assert_eq!(outputs["bench"]["baseline"]["changes"], json!({}));
+    assert_eq!(outputs["bench"]["since"]["changes"], json!({}));
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::workshop::{Workshop, step};
 /// How many times as fast as the machine's clock that of the rehearsal runs.
 const SPEED: f64 = 20.0;
 
-struct Rehearsal {
+pub(crate) struct Rehearsal {
     workshop: Workshop,
     proxy: String,
 }
@@ -27,7 +27,12 @@ struct Rehearsal {
 impl Rehearsal {
     /// A Service `model` with an address of its own in front of so many model servers.
     async fn new(replicas: u32, faults: Vec<Fault>) -> Self {
-        let clock = ModelClock::starting_now(SPEED);
+        Self::at(SPEED, replicas, faults).await
+    }
+
+    /// The same on a clock of another speed.
+    pub(crate) async fn at(speed: f64, replicas: u32, faults: Vec<Fault>) -> Self {
+        let clock = ModelClock::starting_now(speed);
         let ledger = Ledger::in_memory(clock);
         let faults = Faults::new(faults, clock, ledger.clone());
         let durations = Durations::default();
@@ -43,7 +48,7 @@ impl Rehearsal {
         tokio::spawn(gateway::serve(listener, surroundings));
         let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut workshop = Workshop::new();
-        workshop.clock = Clock::scaled(clock.epoch_unix_ms(), SPEED);
+        workshop.clock = Clock::scaled(clock.epoch_unix_ms(), speed);
         workshop.write("state/kubeconfig", &kubeconfig(&api.local_addr().unwrap().to_string()).to_string());
         tokio::spawn(serve_http(kube.clone(), api));
         fill(&kube, replicas);
@@ -60,7 +65,7 @@ impl Rehearsal {
         Context { world: Arc::new(world), ..cx }
     }
 
-    async fn run(&self, kind: &str, with: Value) -> Result<Outputs, Failure> {
+    pub(crate) async fn run(&self, kind: &str, with: Value) -> Result<Outputs, Failure> {
         step(kind, &with.to_string()).perform(&self.context()).await
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod bench;
+mod bench_docs;
 mod bench_rehearsal;
 mod bench_replicas;
 mod bench_server;

@@ -33,7 +33,7 @@ impl Results {
         let last = Kept::read(&kept_at(cx)).await.filter(|last| last.compares(&now));
         let changes = last.as_ref().map(|last| baseline::changes(&last.scenarios, &now.scenarios)).unwrap_or_default();
         if let Some(last) = &last {
-            figures.insert("baseline".to_owned(), json!({ "when": last.when, "changes": changes }));
+            figures.insert("since".to_owned(), json!({ "when": last.when, "changes": changes }));
         }
         let mut table = table::text(&now.scenarios, &changes);
         if let Some(cache) = figures.get("cache") {
