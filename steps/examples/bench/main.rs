@@ -54,7 +54,9 @@ fn load() -> String {
 
 /// The percentiles, against what the server really did.
 async fn accuracy(server: &server::Running) -> bool {
-    println!("\ndelays                 c  requests        p50 true    told  off       p95 true    told  off       p99 true    told  off");
+    println!(
+        "\ndelays                 c  requests        p50 true    told  off       p95 true    told  off       p99 true    told  off"
+    );
     let mut good = true;
     for (path, title, counts) in [
         ("/constant/10", "10 ms", [400, 2000, 6000]),
@@ -97,8 +99,13 @@ async fn counts(server: &server::Running) -> bool {
     println!("\nof 1000 requests           200    426    503  reset  timeout");
     let line = |who: &str, statuses: &Value, troubles: &Value| {
         let at = |value: &Value, name: &str| value[name].as_u64().unwrap_or_default();
-        let counts =
-            [at(statuses, "200"), at(statuses, "426"), at(statuses, "503"), at(troubles, "reset"), at(troubles, "timeout")];
+        let counts = [
+            at(statuses, "200"),
+            at(statuses, "426"),
+            at(statuses, "503"),
+            at(troubles, "reset"),
+            at(troubles, "timeout"),
+        ];
         let [ok, upgrade, busy, reset, timeout] = counts;
         println!("{who:<22} {ok:>7} {upgrade:>6} {busy:>6} {reset:>6} {timeout:>8}");
         counts
@@ -109,7 +116,9 @@ async fn counts(server: &server::Running) -> bool {
 
 /// Answers in a second, against other load generators.
 async fn throughput(server: &server::Running, ab: &str, wrk: &str, rounds: usize) -> bool {
-    println!("\nanswers in a second     c   http.bench         ab   of ab        wrk  of wrk   (best of {rounds}, 3 s each)");
+    println!(
+        "\nanswers in a second     c   http.bench         ab   of ab        wrk  of wrk   (best of {rounds}, 3 s each)"
+    );
     let url = server.url("/plain");
     let mut good = true;
     for concurrency in CONCURRENCIES {

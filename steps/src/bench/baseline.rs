@@ -21,7 +21,9 @@ impl TryFrom<String> for Percent {
     fn try_from(text: String) -> Result<Self, String> {
         let number: Option<f64> = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
         let share = number.filter(|number| (0.0..=10_000.0).contains(number));
-        share.map(|number| Self(number / 100.0)).ok_or_else(|| format!("expected a share such as \"20%\", found \"{text}\""))
+        share
+            .map(|number| Self(number / 100.0))
+            .ok_or_else(|| format!("expected a share such as \"20%\", found \"{text}\""))
     }
 }
 
@@ -81,7 +83,10 @@ pub(crate) fn changes(before: &Map<String, Value>, now: &Map<String, Value>) -> 
         let Some(old) = before.get(name).filter(|old| old["load"] == row["load"]) else { continue };
         let changed = COMPARED.iter().filter_map(|figure| {
             let (was, is) = (old.get(*figure)?.as_f64().filter(|was| *was > 0.0)?, row.get(*figure)?.as_f64()?);
-            Some(((*figure).to_owned(), Value::from((is / was - 1.0) * 1e4).as_f64().map(|it| it.round() / 1e4)?.into()))
+            Some((
+                (*figure).to_owned(),
+                Value::from((is / was - 1.0) * 1e4).as_f64().map(|it| it.round() / 1e4)?.into(),
+            ))
         });
         changes.insert(name.clone(), Value::Object(changed.collect()));
     }
@@ -129,7 +134,12 @@ mod tests {
     #[test]
     fn slower_is_worse_and_faster_is_not() {
         let before = rows(100.0, 30.0, 20);
-        for (now, expected) in [(rows(119.0, 27.1, 20), 0), (rows(121.0, 30.0, 20), 1), (rows(50.0, 26.0, 20), 1), (rows(50.0, 90.0, 20), 0)] {
+        for (now, expected) in [
+            (rows(119.0, 27.1, 20), 0),
+            (rows(121.0, 30.0, 20), 1),
+            (rows(50.0, 26.0, 20), 1),
+            (rows(50.0, 90.0, 20), 0),
+        ] {
             let worse = worse(&changes(&before, &now), &tolerated(), &before, &now);
             assert_eq!(worse.len(), expected, "{now:?}: {worse:?}");
         }

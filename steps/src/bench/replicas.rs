@@ -91,14 +91,16 @@ fn metrics_path() -> String {
 impl CacheTest {
     /// What is wrong with it.
     pub(crate) fn problem(&self) -> Option<String> {
-        if self.replicas.is_some() == !self.metrics.is_empty() {
+        if self.replicas.is_some() != self.metrics.is_empty() {
             return Some("give `replicas` or `metrics`, one of them".to_owned());
         }
         if let Some(url) = self.metrics.iter().find(|url| url::Url::parse(url).is_err()) {
             return Some(format!("`{url}` is no address"));
         }
         if self.requests.get() < 2 {
-            return Some("one request cannot find what another has left in a cache: give at least 2 `requests`".to_owned());
+            return Some(
+                "one request cannot find what another has left in a cache: give at least 2 `requests`".to_owned(),
+            );
         }
         judge::template_problem(&self.prompt)
     }
@@ -108,16 +110,20 @@ impl CacheTest {
         let spread = found.counted.iter().filter(|(_, counts)| counts.requests > 0.0).count();
         if found.same_replica() < self.same_replica.0 {
             let (same, wanted) = (found.same_replica() * 100.0, self.same_replica.0 * 100.0);
-            let what = format!("the cache test: {spread} replicas share the requests with the same beginning; {same:.0} % went to one, {wanted:.0} % should");
+            let what = format!(
+                "the cache test: {spread} replicas share the requests with the same beginning; {same:.0} % went to one, {wanted:.0} % should"
+            );
             return Some(Failure::permanent(what)
                 .cause("the gateway does not route by what is in the caches")
                 .fix("see that the endpoint picker answers and has the `prefix-cache-scorer`, and that requests go to the InferencePool"));
         }
         let (first, second) = (found.first.hit_ratio(), found.second.hit_ratio());
         if found.second.queries == 0.0 {
-            return Some(Failure::permanent("the cache test: no replica counts look-ups in its cache")
-                .cause("prefix caching is off")
-                .fix("start the model server with --enable-prefix-caching"));
+            return Some(
+                Failure::permanent("the cache test: no replica counts look-ups in its cache")
+                    .cause("prefix caching is off")
+                    .fix("start the model server with --enable-prefix-caching"),
+            );
         }
         let wanted = self.hit_ratio.map_or(f64::MIN_POSITIVE, |percent| percent.0);
         (second < wanted || second + SLACK < first).then(|| {
@@ -148,9 +154,7 @@ impl Found {
 
     /// As expressions see it.
     pub(crate) fn shown(&self) -> Value {
-        let one = |(name, counts): &(String, Counts)| {
-            json!({ "name": name, "requests": counts.requests, "queries": counts.queries, "hits": counts.hits })
-        };
+        let one = |(name, counts): &(String, Counts)| json!({ "name": name, "requests": counts.requests, "queries": counts.queries, "hits": counts.hits });
         let all = self.first.plus(self.second);
         json!({
             "replicas": self.counted.iter().map(one).collect::<Vec<_>>(), "same_replica": self.same_replica(),
@@ -251,7 +255,11 @@ async fn send(count: u64, from: u64, script: &Arc<Script>, target: &Target, cx: 
         return Ok(());
     }
     let why = ran.tally.samples.values().next().map(|text| cx.redactor.mask(text).into_owned()).unwrap_or_default();
-    Err(Failure::transient(format!("the cache test: {} of {count} requests failed: {}", ran.tally.bad, judge::clipped(&why))))
+    Err(Failure::transient(format!(
+        "the cache test: {} of {count} requests failed: {}",
+        ran.tally.bad,
+        judge::clipped(&why)
+    )))
 }
 
 fn differences(before: &[Counts], after: &[Counts]) -> Vec<Counts> {
@@ -284,7 +292,10 @@ impl Replica {
     async fn counts(&self, cx: &Context) -> Result<Counts, Failure> {
         let patience = crate::http::patience(Duration::from_secs(30), cx);
         let limits = Limits { redirects: 0, patience, body: LARGEST };
-        let told = |failure: Failure| Failure { what: format!("the counters of `{}`: {}", self.name, failure.what), ..failure };
+        let told = |failure: Failure| Failure {
+            what: format!("the counters of `{}`: {}", self.name, failure.what),
+            ..failure
+        };
         let url = self.ask.url.as_str();
         let answer = exchange(&self.route, &self.ask, limits).await.map_err(|broken| told(broken.failure(url)))?;
         let text = String::from_utf8_lossy(&answer.body);
@@ -350,7 +361,8 @@ mod tests {
 
     #[test]
     fn a_restarted_replica_began_at_nothing() {
-        let (before, now) = (Counts { requests: 9.0, queries: 9.0, hits: 9.0 }, Counts { requests: 2.0, queries: 10.0, hits: 9.0 });
+        let (before, now) =
+            (Counts { requests: 9.0, queries: 9.0, hits: 9.0 }, Counts { requests: 2.0, queries: 10.0, hits: 9.0 });
         assert_eq!(now.since(before), Counts { requests: 2.0, queries: 1.0, hits: 0.0 });
     }
 
@@ -360,12 +372,16 @@ mod tests {
         let good = found(&[10.0, 0.0, 0.0], (500.0, 300.0), (500.0, 480.0));
         assert_eq!(what(&good), None);
         let spread = found(&[4.0, 3.0, 3.0], (500.0, 300.0), (500.0, 480.0));
-        assert!(what(&spread).is_some_and(|what| what.contains("3 replicas share") && what.contains("40 % went to one")));
+        assert!(
+            what(&spread).is_some_and(|what| what.contains("3 replicas share") && what.contains("40 % went to one"))
+        );
     }
 
     #[test]
     fn a_cache_that_finds_nothing_or_less_does_not_pass() {
-        for (first, second) in [((500.0, 0.0), (500.0, 0.0)), ((500.0, 400.0), (500.0, 100.0)), ((0.0, 0.0), (0.0, 0.0))] {
+        for (first, second) in
+            [((500.0, 0.0), (500.0, 0.0)), ((500.0, 400.0), (500.0, 100.0)), ((0.0, 0.0), (0.0, 0.0))]
+        {
             assert!(cache_test().verdict(&found(&[10.0], first, second)).is_some(), "{first:?} {second:?}");
         }
     }

@@ -87,7 +87,8 @@ fn lanes(
         if forwarded {
             tokio::spawn(work);
         } else {
-            own_thread(work).map_err(|error| Failure::transient(format!("cannot start a thread for the load: {error}")))?;
+            own_thread(work)
+                .map_err(|error| Failure::transient(format!("cannot start a thread for the load: {error}")))?;
         }
     }
     Ok(lanes)

@@ -18,8 +18,11 @@ const ALWAYS: [Column; 8] = [
     ("max ms", "max_ms", 0),
 ];
 
-const TOKENS: [Column; 3] =
-    [("first token p95", "first_token_p95_ms", 0), ("token p95 ms", "token_p95_ms", 1), ("tokens/s", "tokens_per_s", 1)];
+const TOKENS: [Column; 3] = [
+    ("first token p95", "first_token_p95_ms", 0),
+    ("token p95 ms", "token_p95_ms", 1),
+    ("tokens/s", "tokens_per_s", 1),
+];
 
 /// The figures that a spreadsheet gets, besides the scenario's name and its load.
 const SHEET: [&str; 22] = [
@@ -83,12 +86,15 @@ fn load(shape: &Value) -> String {
 }
 
 fn cell(value: Option<&Value>, places: usize) -> String {
-    value.filter(|value| value.is_number()).map_or_else(|| "–".to_owned(), |value| {
-        let number = number(value);
-        // Below ten milliseconds whole ones say nothing.
-        let places = if places == 0 && !value.is_u64() && number < 10.0 { 2 } else { places };
-        format!("{number:.places$}")
-    })
+    value.filter(|value| value.is_number()).map_or_else(
+        || "–".to_owned(),
+        |value| {
+            let number = number(value);
+            // Below ten milliseconds whole ones say nothing.
+            let places = if places == 0 && !value.is_u64() && number < 10.0 { 2 } else { places };
+            format!("{number:.places$}")
+        },
+    )
 }
 
 fn percent(change: &Value) -> String {
@@ -130,7 +136,9 @@ pub(crate) fn cache(cache: &Value) -> String {
 pub(crate) fn csv(scenarios: &Map<String, Value>, simulated: bool) -> String {
     let mut text = format!("scenario,concurrency,rate,{},simulated\n", SHEET.join(","));
     for (name, row) in scenarios {
-        let plain = |value: Option<&Value>| value.filter(|value| value.is_number()).map(ToString::to_string).unwrap_or_default();
+        let plain = |value: Option<&Value>| {
+            value.filter(|value| value.is_number()).map(ToString::to_string).unwrap_or_default()
+        };
         let mut cells = vec![name.clone(), plain(row["load"].get("concurrency")), plain(row["load"].get("rate"))];
         cells.extend(SHEET.iter().map(|figure| plain(row.get(*figure))));
         cells.push(simulated.to_string());
@@ -176,6 +184,11 @@ heavy     100 c20       100       0  33.70      554     533     715     807     
         let sheet = csv(&scenarios(), true);
         let lines: Vec<usize> = sheet.lines().map(|line| line.split(',').count()).collect();
         assert_eq!(lines, [SHEET.len() + 4; 2]);
-        assert!(sheet.lines().nth(1).is_some_and(|line| line.starts_with("heavy,20,,100,100,0,") && line.ends_with(",true")));
+        assert!(
+            sheet
+                .lines()
+                .nth(1)
+                .is_some_and(|line| line.starts_with("heavy,20,,100,100,0,") && line.ends_with(",true"))
+        );
     }
 }

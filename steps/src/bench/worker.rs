@@ -91,7 +91,8 @@ impl Worker {
     async fn turn(&mut self, due: Due, free: Instant) -> End {
         let shared = Arc::clone(&self.shared);
         let body = shared.script.body(due.number);
-        if let Some(wait) = due.at.map(|at| at.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero()) {
+        if let Some(wait) = due.at.map(|at| at.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
+        {
             shared.clock.sleep(shared.clock.model_span(wait)).await;
         }
         let sent = Instant::now();

@@ -14,12 +14,7 @@ pub(crate) type Said = BoxFuture<'static, Option<String>>;
 
 impl Cluster {
     /// Opens a way to a port of a pod.
-    pub(crate) async fn forward(
-        &self,
-        namespace: &str,
-        pod: &str,
-        port: u16,
-    ) -> Result<(DuplexStream, Said), Failure> {
+    pub(crate) async fn forward(&self, namespace: &str, pod: &str, port: u16) -> Result<(DuplexStream, Said), Failure> {
         let doing = format!("forward port {port} of pod `{namespace}/{pod}`");
         let pods: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
         let mut forwarder = pods.portforward(pod, &[port]).await.map_err(|error| self.failure(&error, &doing))?;

@@ -77,7 +77,11 @@ fn other_names(mut body: Reader<'_>) -> Vec<String> {
         let Some(mut extensions) = Reader(content).inside(SEQUENCE) else { break };
         while let Some(mut extension) = extensions.inside(SEQUENCE) {
             if extension.take(IDENTIFIER) == Some(OTHER_NAMES) {
-                return extension.last(OCTETS).and_then(|octets| Reader(octets).inside(SEQUENCE)).map(names).unwrap_or_default();
+                return extension
+                    .last(OCTETS)
+                    .and_then(|octets| Reader(octets).inside(SEQUENCE))
+                    .map(names)
+                    .unwrap_or_default();
             }
         }
     }
@@ -106,7 +110,8 @@ impl<'a> Reader<'a> {
         let (&short, mut rest) = rest.split_first()?;
         let mut length = usize::from(short);
         if short >= 0x80 {
-            let (bytes, after) = rest.split_at_checked(usize::from(short & 0x7f)).filter(|(bytes, _)| bytes.len() <= 4)?;
+            let (bytes, after) =
+                rest.split_at_checked(usize::from(short & 0x7f)).filter(|(bytes, _)| bytes.len() <= 4)?;
             length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
             rest = after;
         }
@@ -160,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_certificate_shows_whose_it_is_and_how_long() {
-        let mut wanted = rcgen::CertificateParams::new(vec!["gateway.example".to_owned(), "10.0.0.7".to_owned()]).unwrap();
+        let mut wanted =
+            rcgen::CertificateParams::new(vec!["gateway.example".to_owned(), "10.0.0.7".to_owned()]).unwrap();
         wanted.distinguished_name.push(rcgen::DnType::CommonName, "the gateway");
         wanted.not_before = rcgen::date_time_ymd(2026, 1, 1);
         wanted.not_after = rcgen::date_time_ymd(2026, 3, 1);

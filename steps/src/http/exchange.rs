@@ -5,7 +5,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body_util::Full;
@@ -89,7 +91,9 @@ impl Ask {
 fn forms(url: &Url) -> Option<(Uri, Uri)> {
     let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
     let path: PathAndQuery = path.parse().ok()?;
-    let authority = url.port().map_or_else(|| url.host_str().map(ToOwned::to_owned), |port| Some(format!("{}:{port}", url.host_str()?)))?;
+    let authority = url
+        .port()
+        .map_or_else(|| url.host_str().map(ToOwned::to_owned), |port| Some(format!("{}:{port}", url.host_str()?)))?;
     let whole = Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(path.clone()).build().ok()?;
     Some((Uri::from(path), whole))
 }
@@ -189,7 +193,12 @@ struct Read {
     streamed: Option<Streamed>,
 }
 
-async fn read(line: &mut Line, mut body: Incoming, limit: usize, mut streamed: Option<Streamed>) -> Result<Read, Broken> {
+async fn read(
+    line: &mut Line,
+    mut body: Incoming,
+    limit: usize,
+    mut streamed: Option<Streamed>,
+) -> Result<Read, Broken> {
     let mut bytes = Vec::new();
     while let Some(piece) = line.piece(&mut body).await? {
         if let Some(streamed) = &mut streamed {
@@ -214,7 +223,8 @@ mod tests {
             (AUTHORIZATION, HeaderValue::from_static("Bearer x")),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         ]);
-        Ask::new(method, url.parse().unwrap(), headers, Bytes::from_static(b"{}"), Version::HTTP_11).unwrap_or_else(|broken| panic!("{broken}"))
+        Ask::new(method, url.parse().unwrap(), headers, Bytes::from_static(b"{}"), Version::HTTP_11)
+            .unwrap_or_else(|broken| panic!("{broken}"))
     }
 
     fn redirected(ask: &Ask, status: u16, to: &'static str) -> Ask {

@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_service_leads_to_a_ready_pod_and_its_own_port() {
-        let service = json!({ "spec": { "ports": [{ "port": 80, "targetPort": "http" }, { "port": 90, "targetPort": 9000 }] } });
+        let service =
+            json!({ "spec": { "ports": [{ "port": 80, "targetPort": "http" }, { "port": 90, "targetPort": 9000 }] } });
         let pods = [pod("a", "False"), pod("b", "True")];
         assert_eq!(target(&service, &pods, 80), Ok(("b".to_owned(), 8000)));
         assert_eq!(target(&service, &pods, 90), Ok(("b".to_owned(), 9000)));

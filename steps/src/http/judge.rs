@@ -110,7 +110,8 @@ pub(crate) fn filled(text: &str, names: &Map<String, Value>) -> Result<String, F
     }
     environment(UndefinedBehavior::Strict).render_str(text, Serde(names)).map_err(|error| {
         let known: Vec<&str> = names.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "nothing is known here".to_owned() } else { format!("known: {}", known.join(", ")) };
+        let known =
+            if known.is_empty() { "nothing is known here".to_owned() } else { format!("known: {}", known.join(", ")) };
         Failure::invalid(format!("cannot fill in `{}`: {error} ({known})", clipped(text)))
     })
 }

@@ -219,7 +219,9 @@ fn address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("`{text}` is no address: {error}"))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
-        other => Err(format!("`{text}` is no address that can be asked: its scheme is `{other}`, not `http` or `https`")),
+        other => {
+            Err(format!("`{text}` is no address that can be asked: its scheme is `{other}`, not `http` or `https`"))
+        }
     }
 }
 

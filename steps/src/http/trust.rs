@@ -66,7 +66,9 @@ impl Trust {
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.authorities).collect();
         match read {
-            Ok(found) if found.is_empty() && !self.authorities.is_empty() => Err("there is no certificate in it".to_owned()),
+            Ok(found) if found.is_empty() && !self.authorities.is_empty() => {
+                Err("there is no certificate in it".to_owned())
+            }
             other => other.map_err(|error| error.to_string()),
         }
     }

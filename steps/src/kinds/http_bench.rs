@@ -25,7 +25,10 @@ pub(super) static KIND: Kind = Kind {
     observes: false,
     idempotent: true,
     outputs: &[
-        OutputDoc { name: "bench", about: "the figures of each scenario by its name, of all (`total`), and of `cache`" },
+        OutputDoc {
+            name: "bench",
+            about: "the figures of each scenario by its name, of all (`total`), and of `cache`",
+        },
         OutputDoc { name: "table", about: "the figures as a table" },
         OutputDoc { name: "files", about: "where they are kept: `json`, `csv`, `text`" },
     ],

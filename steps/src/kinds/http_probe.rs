@@ -169,7 +169,9 @@ impl Probe {
                     .detail(judge::clipped(response["body"].as_str().unwrap_or_default())));
             }
             if judge::forges_secret(&value) {
-                return Err(Failure::permanent(format!("`{name}` holds what would be taken for a secret of this plan")));
+                return Err(Failure::permanent(format!(
+                    "`{name}` holds what would be taken for a secret of this plan"
+                )));
             }
             captured.insert(name.clone(), value);
         }

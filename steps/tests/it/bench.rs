@@ -24,7 +24,8 @@ fn with(url: &str, scenarios: Value, more: Value) -> Value {
 async fn every_scenario_is_measured_and_kept() {
     let (url, count) = serve(|_, _| ok()).await;
     let workshop = Workshop::new();
-    let scenarios = json!([{ "name": "serial", "requests": 10 }, { "name": "heavy", "requests": 40, "concurrency": 8 }]);
+    let scenarios =
+        json!([{ "name": "serial", "requests": 10 }, { "name": "heavy", "requests": 40, "concurrency": 8 }]);
     let outputs = bench(&workshop, with(&url, scenarios, json!({ "warm_up": 3 }))).await.unwrap();
     // One before all, three before each.
     assert_eq!(count.load(Ordering::SeqCst), 1 + 3 + 10 + 3 + 40);
@@ -53,7 +54,8 @@ async fn a_server_that_refuses_is_not_measured_at_all() {
 #[tokio::test]
 async fn a_run_full_of_refusals_fails_with_their_cause() {
     let (url, _) = serve(|number, _| if number == 0 { ok() } else { status("426 Upgrade Required") }).await;
-    let scenarios = json!([{ "name": "heavy", "requests": 100, "concurrency": 20 }, { "name": "never", "requests": 1 }]);
+    let scenarios =
+        json!([{ "name": "heavy", "requests": 100, "concurrency": 20 }, { "name": "never", "requests": 1 }]);
     let failure = bench(&Workshop::new(), with(&url, scenarios, json!({}))).await.expect_err("all refused");
     assert_eq!(failure.class, Class::Invalid);
     assert!(failure.what.contains("100 of 100 requests") && failure.what.contains("(426 ×100)"), "{}", failure.what);
@@ -94,13 +96,21 @@ async fn a_refused_connection_and_a_cut_answer_are_failures_too() {
     let failure = bench(&Workshop::new(), with(&url, scenarios.clone(), json!({}))).await.expect_err("no end");
     assert!(failure.what.contains("stream ×4") && failure.what.contains("without `[DONE]`"), "{}", failure.what);
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let failure = bench(&Workshop::new(), with(&format!("http://{free}/"), scenarios, json!({}))).await.expect_err("nobody");
+    let failure =
+        bench(&Workshop::new(), with(&format!("http://{free}/"), scenarios, json!({}))).await.expect_err("nobody");
     assert_eq!(failure.class, Class::Transient);
 }
 
 #[tokio::test]
 async fn prompts_take_turns_and_requests_have_numbers() {
-    let (url, _) = serve(|_, body| Act::Answer("200 OK", "application/json", format!(r#"{{"usage":{{"prompt_tokens":2,"completion_tokens":3}},"said":{body}}}"#))).await;
+    let (url, _) = serve(|_, body| {
+        Act::Answer(
+            "200 OK",
+            "application/json",
+            format!(r#"{{"usage":{{"prompt_tokens":2,"completion_tokens":3}},"said":{body}}}"#),
+        )
+    })
+    .await;
     let bodies = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = std::sync::Arc::clone(&bodies);
     let (other, _) = serve(move |_, body| {
@@ -128,7 +138,8 @@ async fn streams_give_the_times_of_tokens() {
     let (first, then) = (Duration::from_millis(60), Duration::from_millis(30));
     let events = vec![(first, text("a")), (then, text("b")), (then, text("c")), (Duration::ZERO, "[DONE]".to_owned())];
     let (url, _) = serve(move |_, _| Act::Events(events.clone())).await;
-    let outputs = bench(&Workshop::new(), with(&url, json!([{ "name": "a", "requests": 5 }]), json!({}))).await.unwrap();
+    let outputs =
+        bench(&Workshop::new(), with(&url, json!([{ "name": "a", "requests": 5 }]), json!({}))).await.unwrap();
     let figures = &outputs["bench"]["a"];
     assert_eq!(figures["tokens"], 15);
     // The server waits at least so long; how much longer is the machine's business.
@@ -159,9 +170,14 @@ async fn a_stall_is_charged_to_all_that_had_to_wait_for_it() {
 async fn thresholds_are_judged_and_say_what_was_seen() {
     let (url, _) = serve(|_, _| ok()).await;
     let more = json!({ "assert": ["bench.a.ok == 5", "bench.a.requests > 100"] });
-    let failure = bench(&Workshop::new(), with(&url, json!([{ "name": "a", "requests": 5 }]), more)).await.expect_err("5");
+    let failure =
+        bench(&Workshop::new(), with(&url, json!([{ "name": "a", "requests": 5 }]), more)).await.expect_err("5");
     assert_eq!(failure.class, Class::Permanent);
-    assert!(failure.what.ends_with("`bench.a.requests > 100` does not hold: bench.a.requests is 5"), "{}", failure.what);
+    assert!(
+        failure.what.ends_with("`bench.a.requests > 100` does not hold: bench.a.requests is 5"),
+        "{}",
+        failure.what
+    );
     assert!(failure.detail.contains("scenario"), "{}", failure.detail);
 }
 
@@ -174,7 +190,11 @@ async fn a_run_is_held_against_the_last_good_one() {
     let more = json!({ "baseline": { "p95_ms": "100%" } });
     bench(&workshop, with(&quick, scenarios.clone(), more.clone())).await.unwrap();
     let failure = bench(&workshop, with(&slow, scenarios.clone(), more.clone())).await.expect_err("slower");
-    assert!(failure.what.starts_with("worse than the last good run, of ") && failure.what.contains("a.p95_ms was"), "{}", failure.what);
+    assert!(
+        failure.what.starts_with("worse than the last good run, of ") && failure.what.contains("a.p95_ms was"),
+        "{}",
+        failure.what
+    );
     // A bad run is no measure for the next one.
     bench(&workshop, with(&slow, scenarios.clone(), more.clone())).await.expect_err("still slower");
     // Another load, or another request, has no last run.
@@ -205,9 +225,15 @@ fn mistakes_are_found_where_they_are() {
     for (with, expected) in [
         ("{url: 'http://a', scenarios: []}", "scenarios: there is no scenario"),
         ("{url: 'http://a', scenarios: [{name: a}]}", "scenarios[0]: give `requests` or `duration`"),
-        ("{url: 'http://a', scenarios: [{name: a, requests: 1}, {name: a, requests: 1}]}", "scenarios[1].name: there are two"),
+        (
+            "{url: 'http://a', scenarios: [{name: a, requests: 1}, {name: a, requests: 1}]}",
+            "scenarios[1].name: there are two",
+        ),
         ("{url: 'http://a', scenarios: [{name: a, requests: 1}], assert: ['(']}", "assert[0]: `(` is no expression"),
-        ("{url: 'http://a', scenarios: [{name: a, requests: 1}], baseline: {p33_ms: 1%}}", "baseline: `p33_ms` is not compared"),
+        (
+            "{url: 'http://a', scenarios: [{name: a, requests: 1}], baseline: {p33_ms: 1%}}",
+            "baseline: `p33_ms` is not compared",
+        ),
         ("{url: 'http://a/{{ number }}', scenarios: [{name: a, requests: 1}]}", "url: "),
         ("{url: 'http://a', prompts: ['{{'], scenarios: [{name: a, requests: 1}]}", "prompts[0]: "),
         ("{url: 'http://a', scenarios: [{name: a, requests: 1, rate: 0}]}", "scenarios[0].rate: "),

@@ -53,7 +53,8 @@ fn the_tables_name_all_options_and_no_others() {
     assert_eq!(sorted(table("option", 0)), properties(&schema("http.probe")));
     let bench = schema("http.bench");
     let text = text();
-    let shared = text.split("The request's options are those of").nth(1).unwrap().split("These are its own").next().unwrap();
+    let shared =
+        text.split("The request's options are those of").nth(1).unwrap().split("These are its own").next().unwrap();
     let shared = shared.split('`').skip(3).step_by(2).map(str::to_owned);
     assert_eq!(sorted(shared.chain(table("option", 1)).collect()), properties(&bench));
     assert_eq!(sorted(table("of a scenario", 0)), properties(&bench["$defs"]["Load"]));
@@ -70,14 +71,16 @@ fn examples() -> Vec<Value> {
 #[tokio::test]
 async fn every_example_runs_and_expressions_see_what_the_tables_say() {
     // Not so fast that the machine's own delays would count for anything in the examples' thresholds.
-    let rehearsal = Rehearsal::at(4.0, 1, Vec::new()).await;
+    let rehearsal = Rehearsal::at(8.0, 1, Vec::new()).await;
     let (mut responses, mut figures) = (Vec::new(), Vec::new());
     for example in examples() {
         let kind = example["uses"].as_str().unwrap();
-        let with: Value = serde_json::from_str(&example["with"].to_string().replace("models.example", "203.0.113.7")).unwrap();
+        let with: Value =
+            serde_json::from_str(&example["with"].to_string().replace("models.example", "203.0.113.7")).unwrap();
         let outputs = rehearsal.run(kind, with).await.unwrap_or_else(|failure| panic!("{example:#}\n{failure:#?}"));
         responses.extend(outputs.get("response").cloned());
-        let scenarios = outputs.get("bench").and_then(Value::as_object).into_iter().flat_map(|bench| bench.values().cloned());
+        let scenarios =
+            outputs.get("bench").and_then(Value::as_object).into_iter().flat_map(|bench| bench.values().cloned());
         figures.extend(scenarios.filter(|row| row.get("load").is_some()));
     }
     assert_eq!(sorted(table("`response.`", 0)), sorted(responses[0].as_object().unwrap().keys().cloned().collect()));

@@ -38,7 +38,13 @@ impl Rehearsal {
         let durations = Durations::default();
         let initial = Initial::default();
         let (around, kube) = (faults.clone(), Kube::new(clock));
-        let cloud = Cloud::new(gcp::Surroundings { clock, durations: durations.clone(), faults, ledger: ledger.clone(), initial });
+        let cloud = Cloud::new(gcp::Surroundings {
+            clock,
+            durations: durations.clone(),
+            faults,
+            ledger: ledger.clone(),
+            initial,
+        });
         let cluster = ClusterId { project: "demo".into(), zone: "z".into(), name: "c".into() };
         let cloud = cloud.within(&cluster);
         let surroundings =
@@ -90,8 +96,10 @@ fn fill(kube: &Kube, replicas: u32) {
     for number in 0..replicas {
         let name = format!("model-{number}");
         let command = json!(["python3", "-m", "vllm.entrypoints.openai.api_server"]);
-        let arguments = json!(["--model=/mnt/models", "--served-model-name=qwen", "--port=8000", "--enable-prefix-caching"]);
-        let container = json!({ "name": "main", "image": "vllm/vllm-tpu:v0.11.1", "command": command, "args": arguments });
+        let arguments =
+            json!(["--model=/mnt/models", "--served-model-name=qwen", "--port=8000", "--enable-prefix-caching"]);
+        let container =
+            json!({ "name": "main", "image": "vllm/vllm-tpu:v0.11.1", "command": command, "args": arguments });
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default", "labels": labels },
             "spec": { "nodeName": "n", "containers": [container] },
@@ -126,7 +134,9 @@ async fn a_bench_rehearses_in_the_plans_time_and_says_that_it_is_simulated() {
     assert!(serial["first_token_p50_ms"].as_f64().unwrap() >= 39.9, "{serial}");
     assert!(serial["token_p50_ms"].as_f64().unwrap() >= 9.1, "{serial}");
     assert_eq!(outputs["bench"]["simulated"], true);
-    assert!(outputs["table"].as_str().unwrap().ends_with("simulated: these figures are the rehearsal's, not a model's\n"));
+    assert!(
+        outputs["table"].as_str().unwrap().ends_with("simulated: these figures are the rehearsal's, not a model's\n")
+    );
     assert!(std::fs::read_to_string(outputs["files"]["csv"].as_str().unwrap()).unwrap().contains(",simulated\n"));
 }
 
@@ -147,7 +157,10 @@ async fn a_service_that_takes_turns_fails_the_cache_test() {
     let outputs = Rehearsal::new(1, Vec::new()).await.run("http.bench", with(&test)).await.unwrap();
     let cache = &outputs["bench"]["cache"];
     assert_eq!(cache["same_replica"], 1.0);
-    assert!(cache["second_half"].as_f64().unwrap() > 0.8 && cache["first_half"].as_f64() < cache["second_half"].as_f64(), "{cache}");
+    assert!(
+        cache["second_half"].as_f64().unwrap() > 0.8 && cache["first_half"].as_f64() < cache["second_half"].as_f64(),
+        "{cache}"
+    );
 }
 
 #[tokio::test]

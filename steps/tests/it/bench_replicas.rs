@@ -93,12 +93,16 @@ async fn requests_that_no_named_replica_counted_are_missed() {
 #[test]
 fn mistakes_are_found_where_they_are() {
     let with = |test: Value, json: Value| {
-        json!({ "url": "http://a", "json": json, "scenarios": [{ "name": "a", "requests": 1 }], "cache_test": test }).to_string()
+        json!({ "url": "http://a", "json": json, "scenarios": [{ "name": "a", "requests": 1 }], "cache_test": test })
+            .to_string()
     };
     let prompt = json!({ "prompt": "{{ prompt }}" });
     for (with, expected) in [
         (with(json!({ "prompt": "x" }), prompt.clone()), "cache_test: give `replicas` or `metrics`"),
-        (with(json!({ "prompt": "x", "metrics": ["http://b"] }), json!({})), "cache_test: the body must hold `{{ prompt }}`"),
+        (
+            with(json!({ "prompt": "x", "metrics": ["http://b"] }), json!({})),
+            "cache_test: the body must hold `{{ prompt }}`",
+        ),
         (with(json!({ "prompt": "x", "metrics": ["b"] }), prompt.clone()), "cache_test: `b` is no address"),
         (with(json!({ "prompt": "x", "metrics": ["http://b"], "requests": 1 }), prompt), "cache_test: one request"),
     ] {

@@ -1,4 +1,5 @@
 //! A server on loopback that does with each request what it is told: answers, waits, streams, goes silent, or hangs up.
+#![expect(clippy::disallowed_methods, reason = "a server's delays are on the machine's clock")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

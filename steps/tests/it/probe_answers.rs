@@ -43,7 +43,8 @@ async fn later_requests_use_what_earlier_ones_captured() {
 #[tokio::test]
 async fn what_is_not_in_the_answer_cannot_be_captured() {
     let (url, _) = answers(&[&answer("200 OK", "", "{}")]).await;
-    let failure = probe(&fast(), json!({ "url": url, "capture": { "id": "response.json.id" } })).await.expect_err("none");
+    let failure =
+        probe(&fast(), json!({ "url": url, "capture": { "id": "response.json.id" } })).await.expect_err("none");
     assert_eq!(failure.what, "cannot capture `id`: `response.json.id` has no value");
 }
 
@@ -51,7 +52,8 @@ async fn what_is_not_in_the_answer_cannot_be_captured() {
 async fn an_answer_cannot_ask_for_a_secret() {
     let (url, _) = answers(&[&answer("200 OK", "", r#"{"id": "«secret:t»"}"#)]).await;
     let workshop = fast().secret("t", "hunter22");
-    let failure = probe(&workshop, json!({ "url": url, "capture": { "id": "response.json.id" } })).await.expect_err("forged");
+    let failure =
+        probe(&workshop, json!({ "url": url, "capture": { "id": "response.json.id" } })).await.expect_err("forged");
     assert!(failure.what.contains("taken for a secret"), "{}", failure.what);
 }
 
@@ -82,7 +84,9 @@ async fn redirects_are_followed_or_not() {
 
 #[tokio::test]
 async fn an_old_version_is_asked_with_and_refused_with_its_cause() {
-    let (url, asked) = answers(&["HTTP/1.1 426 Upgrade Required\r\ncontent-length: 16\r\nconnection: close\r\n\r\nUpgrade Required"]).await;
+    let (url, asked) =
+        answers(&["HTTP/1.1 426 Upgrade Required\r\ncontent-length: 16\r\nconnection: close\r\n\r\nUpgrade Required"])
+            .await;
     let failure = probe(&fast(), json!({ "url": url, "http_version": "1.0" })).await.expect_err("426");
     assert!(asked.await.unwrap()[0].starts_with("GET / HTTP/1.0\r\n"));
     assert_eq!(failure.class, Class::Invalid);

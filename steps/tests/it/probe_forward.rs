@@ -39,7 +39,12 @@ async fn site() -> Site {
 }
 
 fn ready(site: &Site) {
-    site.status("v1", "Pod", "model-0", json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] }));
+    site.status(
+        "v1",
+        "Pod",
+        "model-0",
+        json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] }),
+    );
 }
 
 async fn probe(site: &Site, forward: Value) -> Result<Outputs, Failure> {
@@ -66,7 +71,11 @@ async fn a_pod_is_reached_by_its_name_and_a_closed_port_is_told() {
     assert_eq!(probe(&site, json!({ "pod": "model-0", "port": 8000 })).await.unwrap()["status"], 200);
     let failure = probe(&site, json!({ "pod": "model-0", "port": 9000 })).await.expect_err("nobody there");
     assert_eq!(failure.class, Class::Transient);
-    assert!(failure.what.contains("pod `model-0` port 9000") && failure.what.contains("connection refused"), "{}", failure.what);
+    assert!(
+        failure.what.contains("pod `model-0` port 9000") && failure.what.contains("connection refused"),
+        "{}",
+        failure.what
+    );
 }
 
 #[tokio::test]

@@ -134,7 +134,11 @@ impl Bench {
             return wrong("cache_test", problem);
         }
         let fits = self.parts().texts().iter().any(|text| judge::is_template(text) && text.contains("prompt"));
-        if fits { Ok(()) } else { wrong("cache_test", "the body must hold `{{ prompt }}`, for the test to put its own there") }
+        if fits {
+            Ok(())
+        } else {
+            wrong("cache_test", "the body must hold `{{ prompt }}`, for the test to put its own there")
+        }
     }
 
     fn verify_loads(&self) -> Result<(), ReadError> {
@@ -181,7 +185,8 @@ impl Bench {
     /// What is sent, in a few letters. The host is not part of it: an address may be another one in the next run.
     pub(super) fn digest(&self) -> String {
         let path = self.url.splitn(4, '/').nth(3).unwrap_or_default();
-        let form: BTreeMap<&String, &String> = self.form.iter().flatten().map(|(name, value)| (name, &value.0)).collect();
+        let form: BTreeMap<&String, &String> =
+            self.form.iter().flatten().map(|(name, value)| (name, &value.0)).collect();
         let sent = json!([self.parts().method(), path, self.json, self.body, form, self.prompts]);
         Sha256::digest(sent.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }

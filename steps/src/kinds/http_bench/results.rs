@@ -51,11 +51,14 @@ impl Results {
             Some(folder) => cx.plan_path(folder),
             None => own_folder(cx),
         };
-        let stem: String = self.now.when.chars().take(19).filter(|letter| letter.is_ascii_alphanumeric()).collect();
+        let stem: String = self.now.when.chars().take(19).filter(char::is_ascii_alphanumeric).collect();
         let stem = format!("{}_{stem}Z", plain(&cx.step));
         let pretty = serde_json::to_string_pretty(&self.bench).unwrap_or_default();
-        let contents =
-            [("json", pretty), ("csv", table::csv(&self.now.scenarios, self.now.simulated)), ("txt", self.table.clone())];
+        let contents = [
+            ("json", pretty),
+            ("csv", table::csv(&self.now.scenarios, self.now.simulated)),
+            ("txt", self.table.clone()),
+        ];
         let mut files = Map::new();
         for (ending, content) in contents {
             let path = folder.join(format!("{stem}.{ending}"));
@@ -94,7 +97,9 @@ fn kept_at(cx: &Context) -> PathBuf {
 
 /// A step's name as part of a file's: items have brackets and slashes in theirs.
 fn plain(step: &str) -> String {
-    step.chars().map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' }).collect()
+    step.chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
+        .collect()
 }
 
 async fn make_folder(path: &Path) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ use crate::bench::tally::{Tally, What};
 use crate::bench::{figures, load::Load};
 use crate::context::Context;
 use crate::failure::{Class, Facts, Failure};
+use crate::http::events::Streamed;
 use crate::http::exchange::{Limits, exchange};
 use crate::http::{self, judge};
 use crate::step::Outputs;
@@ -77,7 +78,7 @@ async fn try_once(bench: &Bench, target: &Target, cx: &Context) -> Result<(), Fa
         return Err(before(http::refused(answer.status, &bench.url, &body, pause)));
     }
     let problem = bench.expect.version_problem(answer.version);
-    match problem.or_else(|| answer.streamed.as_ref().and_then(|streamed| streamed.fault())) {
+    match problem.or_else(|| answer.streamed.as_ref().and_then(Streamed::fault)) {
         Some(problem) => Err(before(Failure::permanent(format!("`{}`: {problem}", bench.url)))),
         None => Ok(()),
     }

@@ -135,7 +135,10 @@ impl Request {
             return wrong("port_forward", problem.to_owned());
         }
         if self.insecure && self.ca_bundle.is_some() {
-            return wrong("insecure", "with `insecure` any certificate is taken, so `ca_bundle` means nothing".to_owned());
+            return wrong(
+                "insecure",
+                "with `insecure` any certificate is taken, so `ca_bundle` means nothing".to_owned(),
+            );
         }
         Ok(())
     }

@@ -75,7 +75,8 @@ impl Seen {
 
 fn stream(streamed: &Streamed, sent: Instant, cx: &Context) -> Value {
     let each = streamed.each_token();
-    let per_second = each.map(|each| cx.clock().model_span(each).as_secs_f64()).filter(|each| *each > 0.0).map(f64::recip);
+    let per_second =
+        each.map(|each| cx.clock().model_span(each).as_secs_f64()).filter(|each| *each > 0.0).map(f64::recip);
     json!({
         "events": streamed.count, "first_token_ms": streamed.first_after(sent).map(|span| milliseconds(span, cx)),
         "tokens": streamed.tokens(), "token_ms": each.map(|span| milliseconds(span, cx)), "tokens_per_second": per_second,

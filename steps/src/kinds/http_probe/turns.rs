@@ -16,7 +16,11 @@ use crate::http::{self, judge};
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Asks until the answer is as wanted.
-pub(super) async fn ask(request: &Request, captured: Option<&Map<String, Value>>, cx: &Context) -> Result<Seen, Failure> {
+pub(super) async fn ask(
+    request: &Request,
+    captured: Option<&Map<String, Value>>,
+    cx: &Context,
+) -> Result<Seen, Failure> {
     cx.note(&request.title());
     let mut tries = Tries::default();
     loop {
