@@ -1,10 +1,10 @@
 //! A server that delays as its path says, and remembers what it really did. It runs in a process of its own.
-#![expect(clippy::disallowed_methods, reason = "this is no step: it starts itself, and sleeps on the machine's clock")]
+#![expect(clippy::disallowed_methods, reason = "this is no step: it starts itself")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 /// The server's process; it ends with this.
 pub(super) struct Running {
@@ -131,11 +132,50 @@ async fn answer(request: Request<Incoming>, did: &Shared) -> Result<Response<Ful
         Some(millis) => Duration::from_millis(millis.parse().unwrap()),
         None => pareto(number),
     };
-    tokio::time::sleep(delay).await;
+    wait(delay).await;
     if number > 0 {
         did.lock().unwrap().delays.push(began.elapsed());
     }
     Ok(whole(200, "ok"))
+}
+
+/// Waits to a twentieth of a millisecond. The runtime's own timers fire together once a millisecond: delays would be rounded up, and
+/// their ends would come in bursts, as those of no other server do.
+async fn wait(delay: Duration) {
+    static ALARMS: LazyLock<mpsc::Sender<Alarm>> = LazyLock::new(|| {
+        let (sender, alarms) = mpsc::channel();
+        std::thread::spawn(move || ring(&alarms));
+        sender
+    });
+    let (rings, rang) = oneshot::channel();
+    ALARMS.send(Alarm { at: Instant::now() + delay, rings }).unwrap();
+    rang.await.ok();
+}
+
+struct Alarm {
+    at: Instant,
+    rings: oneshot::Sender<()>,
+}
+
+/// Rings each alarm in its time.
+fn ring(alarms: &mpsc::Receiver<Alarm>) {
+    let mut waiting: BTreeMap<(Instant, u64), oneshot::Sender<()>> = BTreeMap::new();
+    let mut number = 0;
+    loop {
+        let now = Instant::now();
+        while let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now) {
+            first.remove().send(()).ok();
+        }
+        let next = waiting.keys().next().map_or(Duration::from_secs(1), |(at, _)| at.saturating_duration_since(now));
+        match alarms.recv_timeout(next) {
+            Ok(alarm) => {
+                number += 1;
+                waiting.insert((alarm.at, number), alarm.rings);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 /// A Pareto distribution from 5 ms with the exponent 1.4, cut at 2 s: p50 8 ms, p95 42 ms, p99 134 ms. The golden ratio spreads the
