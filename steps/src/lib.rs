@@ -8,6 +8,7 @@
 //! [`Class`] and leaves it to the engine what to do about them.
 #![allow(clippy::result_large_err, reason = "a failure carries what a person needs, and it is rare")]
 
+mod bench;
 pub mod clock;
 pub mod cluster;
 pub mod condition;

@@ -9,6 +9,7 @@ mod config;
 mod discovery;
 mod failures;
 mod follow;
+mod forward;
 mod kept;
 mod object;
 mod requests;
@@ -30,6 +31,7 @@ use crate::failure::{Class, Failure};
 use crate::secret::Redactor;
 
 pub use discovery::Resource;
+pub(crate) use forward::Said;
 pub(crate) use kept::kind_and_name;
 pub use object::{annotation, api_version, kind_of, label_of, name_of, namespace_of, uid_of};
 pub(crate) use object::{describe, text_at};

@@ -14,6 +14,7 @@ mod gke_update;
 mod helm_release;
 mod helm_repo;
 mod helmfile;
+mod http_bench;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
@@ -50,6 +51,7 @@ pub static KINDS: &[&Kind] = &[
     &helm_release::KIND,
     &helm_repo::KIND,
     &helmfile::KIND,
+    &http_bench::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,

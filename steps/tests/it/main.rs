@@ -4,6 +4,11 @@
 
 mod backends;
 mod capacity;
+mod bench;
+mod bench_docs;
+mod bench_rehearsal;
+mod bench_replicas;
+mod bench_server;
 mod cluster;
 mod condition;
 mod gke;
@@ -16,6 +21,9 @@ mod helmfile;
 mod kubectl;
 mod kustomize;
 mod probe;
+mod probe_answers;
+mod probe_forward;
+mod probe_secure;
 mod programs;
 mod programs_kinds;
 mod quota;
