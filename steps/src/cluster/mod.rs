@@ -32,6 +32,7 @@ pub use discovery::Resource;
 pub(crate) use kept::kind_and_name;
 pub use object::{annotation, api_version, kind_of, label_of, name_of, namespace_of, uid_of};
 pub(crate) use object::{describe, text_at};
+pub(crate) use requests::LogPart;
 pub use requests::{Applying, PatchStyle, Selection};
 pub use selector::Selector;
 pub(crate) use trim::needs_whole;

@@ -26,8 +26,10 @@ pub(super) struct Sight<'c> {
     /// How long each trouble has been there, and in which look it was last seen.
     troubles: HashMap<String, (Timestamp, u64)>,
     looks: u64,
-    /// The last log lines of containers that died, by what tells their lives apart.
-    pub(super) logs: HashMap<String, String>,
+    /// The last log lines of containers, by what tells their lives apart, and when they were read.
+    pub(super) logs: HashMap<String, (Timestamp, String)>,
+    /// Logs that were searched: when, while nothing was found.
+    pub(super) read: HashMap<String, Option<Timestamp>>,
     /// Why the watches cannot follow at the moment.
     pub(super) blind: Option<String>,
 }
@@ -51,6 +53,7 @@ impl<'c> Sight<'c> {
             troubles: HashMap::new(),
             looks: 0,
             logs: HashMap::new(),
+            read: HashMap::new(),
             blind: None,
         }
     }
@@ -70,6 +73,11 @@ impl<'c> Sight<'c> {
         self.looks += 1;
         self.blind = None;
         self.feeds.iter_mut().flat_map(HashMap::values_mut).for_each(Feed::begin);
+    }
+
+    /// The namespace that a condition means: where it names none, that of the kubeconfig.
+    pub(super) fn namespace(&self, named: &str) -> String {
+        if named.is_empty() { self.cluster.default_namespace().to_owned() } else { named.to_owned() }
     }
 
     /// The kind that a word means; `None` while the server does not know it. Then its CRDs are watched.

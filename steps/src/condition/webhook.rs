@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::sight::Sight;
 use super::verdict::Finding;
-use crate::cluster::{Resource, Selector, name_of, text_at};
+use crate::cluster::{Resource, name_of, text_at};
 use crate::failure::{Class, Failure};
 use crate::readiness::{Around, Readiness, judge};
 
@@ -26,7 +26,7 @@ pub(super) async fn answers(name: &str, sight: &mut Sight<'_>) -> Result<Finding
         return Ok(Finding::not(format!("webhook {name}: there is no webhook configuration of that name yet")));
     }
     for (configuration, _) in &hooks {
-        if let Readiness::Progressing(why) | Readiness::Failed(why) = judge(configuration, Around::default()) {
+        if let Readiness::Progressing(why) | Readiness::Failed(why) = judge(configuration, &Around::default()) {
             return Ok(Finding::not(format!("webhook {name}: {why}")));
         }
     }
@@ -62,11 +62,8 @@ async fn hooks(name: &str, sight: &mut Sight<'_>) -> Result<Vec<(Arc<Value>, Val
 async fn without_endpoints(hook: &Value, sight: &mut Sight<'_>) -> Result<Option<String>, Failure> {
     let Some(service) = hook.pointer("/clientConfig/service") else { return Ok(None) };
     let (namespace, name) = (text_at(service, "/namespace"), text_at(service, "/name"));
-    let Some(slices) = sight.resolve("endpointslices.discovery.k8s.io").await? else { return Ok(None) };
-    let selector = Selector::read(&format!("kubernetes.io/service-name={name}"))
-        .map_err(|message| Failure::invalid(format!("webhook service `{name}`: {message}")))?;
-    let found = sight.objects(&slices, namespace, Some(&selector)).await?;
-    let ready = found.iter().any(|slice| judge(slice, Around::default()) == Readiness::Ready);
+    let Some(found) = super::endpoints::slices(sight, namespace, name).await? else { return Ok(None) };
+    let ready = found.iter().any(|slice| judge(slice, &Around::default()) == Readiness::Ready);
     Ok((!ready).then(|| format!("service {namespace}/{name} has no ready endpoint yet")))
 }
 
