@@ -105,12 +105,8 @@ fn condition(object: &Value, kind: &str, status: &str, around: &Around<'_>) -> S
 }
 
 fn expected(path: &jsonpath::JsonPath, expected: &Expected, object: &Value) -> Stands {
-    let found: Vec<String> = path
-        .find(object)
-        .into_iter()
-        .map(jsonpath::text)
-        .filter(|text| !matches!(text.as_str(), "" | "null"))
-        .collect();
+    let found = path.find(object).into_iter().filter(|found| !jsonpath::is_blank(found));
+    let found: Vec<String> = found.map(|found| jsonpath::text(&found)).collect();
     let told = || found.join(", ");
     match expected {
         Expected::Present if found.is_empty() => Stands::Not(format!("{path} leads to nothing yet")),

@@ -382,7 +382,7 @@ mod tests {
             (json!({ "object": "deployment", "for": "ready" }), "object: `deployment` names no object"),
             (json!({ "object": "d/e", "for": "redy" }), "for: `redy` is none of"),
             (json!({ "object": "d/e", "fro": "ready" }), ": unknown key `fro`"),
-            (json!({ "object": "d/e", "path": "{range .x}" }), "path: `{range .x}` is more than one path"),
+            (json!({ "object": "d/e", "path": "{range .x}" }), "path: a `{range}` without its `{end}`"),
             (json!({ "all": [{ "object": "d/e", "for": "exists" }, { "object": "d/e" }] }), "all[1]: say what"),
             (json!({ "object": "d/e", "for": "ready", "count": 2 }), ": `count` and `min` go with"),
             (json!({ "any": [] }), "any: an empty list"),
