@@ -76,6 +76,11 @@ impl Shelf {
         self.readers.remove(&id);
     }
 
+    /// Whether anything was heard of the cluster's objects.
+    pub(super) fn has_state(&self) -> bool {
+        !matches!(self.extent, Extent::Nothing)
+    }
+
     pub(super) fn is_abandoned(&self) -> bool {
         self.readers.is_empty()
     }

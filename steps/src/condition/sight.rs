@@ -68,6 +68,11 @@ impl<'c> Sight<'c> {
         self.feeds.is_some()
     }
 
+    /// Whether what the first look saw may be older than the wait: a watch that ran before lags behind a little.
+    pub(super) fn may_be_late(&self) -> bool {
+        self.looks == 1 && self.feeds.iter().flat_map(HashMap::values).any(Feed::has_joined_late)
+    }
+
     /// Starts another look.
     pub(super) fn begin(&mut self) {
         self.looks += 1;

@@ -24,6 +24,9 @@ pub(super) async fn once(condition: &Condition, cx: &Context, cluster: &Cluster)
 /// How many looks in a row may fail before the wait does.
 const PATIENCE: u32 = 5;
 
+/// How far a watch lags behind at most, usually.
+const LAG: Duration = Duration::from_secs(1);
+
 /// Looks until it holds.
 pub(super) async fn until(condition: &Condition, cx: &Context) -> Result<(), Failure> {
     let cluster = Cluster::connect(cx).await?;
@@ -32,6 +35,14 @@ pub(super) async fn until(condition: &Condition, cx: &Context) -> Result<(), Fai
     loop {
         sight.begin();
         match evaluate(condition, &mut sight).await {
+            Ok(finding) if finding.state != State::Not && sight.may_be_late() => {
+                // What was done just before this wait may not be seen yet: only a request is sure to.
+                let sure = finding.state == State::Holds && once(condition, cx, &cluster).await.is_ok_and(holds);
+                if sure {
+                    return Ok(());
+                }
+                cx.clock().sleep(LAG).await;
+            }
             Ok(Finding { state: State::Holds, .. }) => return Ok(()),
             Ok(Finding { state: State::Hopeless(failure), .. }) => return Err(*failure),
             Ok(finding) => {
@@ -47,6 +58,11 @@ pub(super) async fn until(condition: &Condition, cx: &Context) -> Result<(), Fai
             Err(failure) => return Err(failure),
         }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `is_ok_and` hands over")]
+fn holds(finding: Finding) -> bool {
+    finding.state == State::Holds
 }
 
 /// Tells what is new.

@@ -164,7 +164,8 @@ fn field(rest: &mut Peekable<Chars<'_>>, parts: &mut Vec<Part>) {
 }
 
 fn ends_field(letter: char) -> bool {
-    letter.is_whitespace() || matches!(letter, '.' | '[' | ']' | ')' | '(' | '=' | '!' | '<' | '>' | '&' | '|' | ',' | '{' | '}')
+    letter.is_whitespace()
+        || matches!(letter, '.' | '[' | ']' | ')' | '(' | '=' | '!' | '<' | '>' | '&' | '|' | ',' | '{' | '}')
 }
 
 /// Up to the bracket that closes the one just read: not inside quotes, and with those inside filters.
@@ -188,7 +189,9 @@ fn brackets(inside: &str) -> Result<Part, String> {
     let inside = inside.trim();
     if let Some(filter) = inside.strip_prefix('?') {
         let condition = filter.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-        return self::filter(condition.ok_or_else(|| format!("a filter is written `[?(@.a==\"b\")]`, not `[{inside}]`"))?);
+        return self::filter(
+            condition.ok_or_else(|| format!("a filter is written `[?(@.a==\"b\")]`, not `[{inside}]`"))?,
+        );
     }
     let several = parts_by_comma(inside);
     match several.as_slice() {

@@ -59,7 +59,8 @@ fn at(value: &Value, index: i64) -> Option<&Value> {
 fn slice<'v>(value: &'v Value, (from, to, by): (Option<i64>, Option<i64>, i64), found: &mut Vec<&'v Value>) {
     let items = value.as_array().map_or(&[][..], Vec::as_slice);
     let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    let place = |bound: i64| usize::try_from((if bound < 0 { bound + length } else { bound }).clamp(0, length)).unwrap_or(0);
+    let place =
+        |bound: i64| usize::try_from((if bound < 0 { bound + length } else { bound }).clamp(0, length)).unwrap_or(0);
     let (from, to) = (place(from.unwrap_or(0)), place(to.unwrap_or(length)));
     let by = usize::try_from(by).unwrap_or(1).max(1);
     found.extend(items.get(from..to).into_iter().flatten().step_by(by));

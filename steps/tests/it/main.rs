@@ -10,4 +10,5 @@ mod probe;
 mod programs;
 mod programs_kinds;
 mod site;
+mod waits;
 mod workshop;
