@@ -4,6 +4,8 @@
 //! object is as wanted is decided by pure functions (`leaf`), why it is not by others (`reason`); `wait` and `sight` only drive.
 
 mod custom;
+#[cfg(test)]
+mod docs_tests;
 mod endpoints;
 mod event;
 mod explain;
