@@ -1,6 +1,7 @@
 //! Drives the search for the deepest reason: gathers what is around an object, reads the log that tells most, and weighs how long a
 //! trouble has been there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,21 +35,30 @@ pub(super) async fn explained(
         return Ok(finding);
     }
     let family = reason::narrow(object, gather(sight, object).await);
-    let now = sight.cx.clock().now();
-    let around = Around { events: &family.events, pods: &family.pods, now: Some(now), ..around };
+    let (now, troubles) = (sight.cx.clock().now(), reason::troubles(&family));
+    let held = troubles.iter().map(|(pod, trouble)| trouble.name(pod)).map(|name| (name.clone(), sight.held(&name)));
+    let held: BTreeMap<String, Duration> = held.collect();
+    let around = Around {
+        events: &family.events,
+        pods: &family.pods,
+        now: Some(now),
+        watched: Some(sight.began),
+        held: Some(&held),
+        ..around
+    };
     let stands = match wanted {
         Some(wanted) => leaf::test(&wanted.test, Some(object), &around),
         None => Stands::Not(why.to_owned()),
     };
     let (Stands::Not(why) | Stands::Hopeless(why)) = &stands else { return Ok(Finding::holds()) };
-    let explained = reason::explain(object, why, &family);
+    let explained = reason::explain(object, why, &family, troubles);
     let log = last_log(sight, &explained).await;
     let words = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let mut finding = Finding::not(explained.text(words, now));
     finding.facts = explained.facts;
     finding.facts.log.clone_from(&log);
     for (pod, trouble) in &explained.troubles {
-        finding = weigh(sight, finding, pod, trouble, words);
+        finding = weigh(finding, pod, trouble, words, &around);
     }
     if let (Stands::Hopeless(why), State::Not) = (&stands, &finding.state) {
         finding.state = State::Hopeless(Box::new(no_hope(Class::Permanent, object, why, &finding)));
@@ -57,18 +67,15 @@ pub(super) async fn explained(
 }
 
 /// A trouble that has been there for too long ends the hope.
-fn weigh(sight: &mut Sight<'_>, finding: Finding, pod: &Value, trouble: &Trouble, words: &str) -> Finding {
-    let now = sight.cx.clock().now();
-    let held = sight.held(&format!("{} {}", uid_of(pod), trouble.key)).max(trouble.held(Some(now)));
+fn weigh(finding: Finding, pod: &Value, trouble: &Trouble, words: &str, around: &Around<'_>) -> Finding {
     let finding = if trouble.died.is_some() { finding.again_in(SAY_AGAIN) } else { finding };
-    let (Some(limit), State::Not) = (trouble.hopeless_after, &finding.state) else { return finding };
-    match limit.checked_sub(held) {
-        Some(left) if !left.is_zero() => finding.again_in(left),
-        _ => {
-            let failure = no_hope(trouble.class, pod, &trouble.line(words, Some(now)), &finding);
-            Finding { state: State::Hopeless(Box::new(failure)), ..finding }
-        }
+    let (Some(limit), State::Not) = (trouble.limit(around), &finding.state) else { return finding };
+    if trouble.is_hopeless(pod, around) {
+        let failure = no_hope(trouble.class, pod, &trouble.line(words, around.now), &finding);
+        return Finding { state: State::Hopeless(Box::new(failure)), ..finding };
     }
+    let held = around.held.and_then(|held| held.get(&trouble.name(pod)).copied()).unwrap_or_default();
+    finding.again_in(limit.saturating_sub(held))
 }
 
 pub(super) fn no_hope(class: Class, object: &Value, why: &str, finding: &Finding) -> Failure {

@@ -81,8 +81,12 @@ fn short(name: &str) -> String {
 }
 
 /// Explains why an object is not as wanted, given what it says itself.
-pub(super) fn explain(object: &Arc<Value>, why: &str, family: &Family) -> Explained {
-    let troubles = troubles(family);
+pub(super) fn explain(
+    object: &Arc<Value>,
+    why: &str,
+    family: &Family,
+    troubles: Vec<(Arc<Value>, Trouble)>,
+) -> Explained {
     let mut above = format!("{}: {why}", describe(object));
     let middle = family.controllers.iter().find_map(|it| unready(it).map(|why| (it, why)));
     let waiting = family.pods.iter().find_map(|it| unready(it).map(|why| (it, why)));
@@ -132,7 +136,7 @@ fn pods_below(object: &Arc<Value>, below: &[Arc<Value>], all: &[Arc<Value>]) -> 
 }
 
 /// Troubles of pods, those without hope first, then those that died before.
-fn troubles(family: &Family) -> Vec<(Arc<Value>, Trouble)> {
+pub(super) fn troubles(family: &Family) -> Vec<(Arc<Value>, Trouble)> {
     let of = |pod: &Arc<Value>| trouble_of(pod, &events_about(pod, &family.events)).map(|it| (Arc::clone(pod), it));
     let mut all: Vec<_> = family.pods.iter().filter_map(of).collect();
     all.sort_by_key(|(_, it)| (it.hopeless_after.is_none(), it.restarts == 0, it.log.is_none(), it.hopeless_after));

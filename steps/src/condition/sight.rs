@@ -26,6 +26,8 @@ pub(super) struct Sight<'c> {
     /// How long each trouble has been there, and in which look it was last seen.
     troubles: HashMap<String, (Timestamp, u64)>,
     looks: u64,
+    /// When the first look was.
+    pub(super) began: Timestamp,
     /// The last log lines of containers, by what tells their lives apart, and when they were read.
     pub(super) logs: HashMap<String, (Timestamp, String)>,
     /// Logs that were searched: when, while nothing was found.
@@ -52,6 +54,7 @@ impl<'c> Sight<'c> {
             unknown: HashMap::new(),
             troubles: HashMap::new(),
             looks: 0,
+            began: cx.clock().now(),
             logs: HashMap::new(),
             read: HashMap::new(),
             blind: None,

@@ -15,6 +15,7 @@ mod serving;
 mod trouble;
 mod workloads;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,10 @@ pub struct Around<'a> {
     pub expected: Option<Duration>,
     /// The time, for what has a limit.
     pub now: Option<Timestamp>,
+    /// Since when it is watched: what went wrong before may have been put right.
+    pub watched: Option<Timestamp>,
+    /// For how long troubles of pods have been seen, by their names (see [`Trouble`]); without it, events tell.
+    pub held: Option<&'a BTreeMap<String, Duration>>,
 }
 
 /// Judges an object.
@@ -87,7 +92,7 @@ fn lost_pod(around: &Around<'_>) -> Option<Readiness> {
     let of = |pod: &Arc<Value>| {
         let trouble = trouble_of(pod, &events_about(pod, around.events))?;
         let told = || Readiness::failed(format!("pod {} · {}", name_of(pod), trouble.line("", around.now)));
-        trouble.is_hopeless(around.now).then(told)
+        trouble.is_hopeless(pod, around).then(told)
     };
     around.pods.iter().find_map(of)
 }

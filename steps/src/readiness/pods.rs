@@ -16,7 +16,7 @@ pub(super) fn judge(pod: &Value, around: &Around<'_>) -> Readiness {
         "Failed" => Readiness::failed(format!("failed: {}", failed_reason(pod))),
         "Running" if conditions.holds("Ready") => Readiness::Ready,
         _ => match trouble_of(pod, &events_about(pod, around.events)) {
-            Some(trouble) if trouble.is_hopeless(around.now) => Readiness::failed(trouble.line("", around.now)),
+            Some(trouble) if trouble.is_hopeless(pod, around) => Readiness::failed(trouble.line("", around.now)),
             Some(trouble) => Readiness::progressing(trouble.line("", around.now)),
             None => Readiness::progressing(not_ready(pod)),
         },

@@ -2,7 +2,7 @@
 
 mod kstatus;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -25,6 +25,7 @@ struct Case {
     parents: Vec<String>,
     expected: Option<crate::span::Span>,
     now: Option<Timestamp>,
+    watched: Option<Timestamp>,
     #[serde(default = "yes")]
     has_status: bool,
 }
@@ -44,6 +45,8 @@ impl Case {
             parents: &self.parents,
             expected: self.expected.map(|span| span.0),
             now: self.now,
+            watched: self.watched,
+            held: None,
         };
         judge(&self.object, &around)
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Around;
 use super::conditions::{Shown, conditions_of};
 use super::events::{began, latest_warning, moment};
-use crate::cluster::text_at;
+use crate::cluster::{text_at, uid_of};
 use crate::failure::Class;
 
 /// What is the matter with a pod.
@@ -51,6 +52,9 @@ pub struct Log {
 /// A container that has been started this often and died each time will not live by itself.
 const HOPELESS_RESTARTS: u64 = 3;
 
+/// Longer than the kubelet waits at most before it starts a container again.
+const SECOND_CHANCE: Duration = Duration::from_secs(360);
+
 impl Trouble {
     fn new(key: &str, what: impl Into<String>) -> Self {
         Self {
@@ -89,16 +93,32 @@ impl Trouble {
     }
 
     /// For how long it has been there by the cluster's own words.
-    pub fn held(&self, now: Option<Timestamp>) -> Duration {
+    fn held(&self, now: Option<Timestamp>) -> Duration {
         match (self.since, now) {
             (Some(since), Some(now)) => Duration::try_from(now.duration_since(since)).unwrap_or_default(),
             _ => Duration::ZERO,
         }
     }
 
+    /// After how long there is no hope left, for somebody who looks since a certain time: what died before that may have been
+    /// put right meanwhile, and gets another chance.
+    pub(crate) fn limit(&self, around: &Around<'_>) -> Option<Duration> {
+        match (self.hopeless_after, self.died, around.watched) {
+            (Some(Duration::ZERO), Some(died), Some(watched)) if died < watched => Some(SECOND_CHANCE),
+            (limit, _, _) => limit,
+        }
+    }
+
     /// Whether waiting does not help.
-    pub fn is_hopeless(&self, now: Option<Timestamp>) -> bool {
-        self.hopeless_after.is_some_and(|limit| limit <= self.held(now))
+    pub(crate) fn is_hopeless(&self, pod: &Value, around: &Around<'_>) -> bool {
+        let seen = around.held.map(|held| held.get(&self.name(pod)).copied().unwrap_or_default());
+        let held = seen.unwrap_or_else(|| self.held(around.now));
+        self.limit(around).is_some_and(|limit| limit <= held)
+    }
+
+    /// What tells it from other troubles of this pod and of others.
+    pub(crate) fn name(&self, pod: &Value) -> String {
+        format!("{} {}", uid_of(pod), self.key)
     }
 
     /// One line: `main · waiting CrashLoopBackOff: error: no such file (3rd restart, 40 s ago)`. `words` are the last of a log.

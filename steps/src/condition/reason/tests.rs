@@ -43,7 +43,7 @@ fn event(about: &str, kind: &str, reason: &str, message: &str, time: &str) -> Ar
 
 fn told(object: &Arc<Value>, why: &str, family: Family, words: &str) -> String {
     let family = narrow(object, family);
-    explain(object, why, &family).text(words, NOW.parse().expect("a time"))
+    explain(object, why, &family, troubles(&family)).text(words, NOW.parse().expect("a time"))
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_service_is_explained_by_the_last_words_of_its_newest_pod() {
         events: Vec::new(),
     };
     let family = narrow(&service, family);
-    let explained = explain(&service, "MainWorkloadReady=False", &family);
+    let explained = explain(&service, "MainWorkloadReady=False", &family, troubles(&family));
     assert_eq!(
         explained.text("unrecognized arguments: --prefix-cache-block-size", NOW.parse().expect("a time")),
         "pod qwen2-3b-…-x7k2 · main · waiting CrashLoopBackOff: unrecognized arguments: --prefix-cache-block-size \
@@ -78,7 +78,7 @@ fn without_pods_the_controllers_and_the_latest_warning_tell() {
     ];
     let family = Family { controllers: vec![set], pods: Vec::new(), events };
     let family = narrow(&deployment, family);
-    let explained = explain(&deployment, "0 of 1 replicas available", &family);
+    let explained = explain(&deployment, "0 of 1 replicas available", &family, troubles(&family));
     assert_eq!(
         explained.above,
         "deployment/d: 0 of 1 replicas available · replicaset/d-a: 0 of 1 replicas available · FailedCreate: exceeded quota"
@@ -178,7 +178,7 @@ fn conditions_that_are_not_as_wanted_come_first() {
         { "type": "Accepted", "status": "True" }, { "type": "Conflicted", "status": "False" },
         { "type": "Programmed", "status": "False", "message": "no proxy-only subnet" } ] });
     let object = owned("Gateway", "g", "1", "", &json!({ "status": status }));
-    let facts = explain(&object, "x", &Family::default()).facts;
+    let facts = explain(&object, "x", &Family::default(), Vec::new()).facts;
     assert_eq!(facts.conditions[0].r#type, "Programmed");
     assert_eq!(facts.conditions[0].object, "gateway/a/g");
     assert_eq!(facts.conditions.len(), 3);
