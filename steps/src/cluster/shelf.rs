@@ -81,6 +81,11 @@ impl Shelf {
         !matches!(self.extent, Extent::Nothing)
     }
 
+    /// Whether there is a state, or a reason why there is none.
+    pub(super) fn has_been_heard(&self) -> bool {
+        self.has_state() || self.trouble.is_some()
+    }
+
     pub(super) fn is_abandoned(&self) -> bool {
         self.readers.is_empty()
     }
@@ -168,6 +173,9 @@ impl Shelf {
 
     /// All objects as they are now.
     pub(super) fn replace(&mut self, objects: Vec<Value>) {
+        if matches!(self.extent, Extent::Nothing) && self.trouble.is_none() {
+            return self.fill(objects);
+        }
         let mut gone: BTreeSet<Key> = self.objects.keys().cloned().collect();
         for object in objects {
             gone.remove(&key_of(&object));
@@ -181,8 +189,25 @@ impl Shelf {
         }
     }
 
+    /// The first list. Nobody has seen anything yet that could have changed: readers are told that they may look, no more.
+    fn fill(&mut self, objects: Vec<Value>) {
+        for object in objects {
+            self.keep(object);
+        }
+        self.extent = Extent::All;
+        self.readers.values().for_each(|reader| reader.bell.notify_one());
+    }
+
     /// One object as it is now.
     pub(super) fn put(&mut self, object: Value) {
+        let (key, before, same) = self.keep(object);
+        if !same {
+            self.ring(&key, before.as_ref());
+        }
+    }
+
+    /// Takes an object in. What was there before, and whether it is the same.
+    fn keep(&mut self, object: Value) -> (Key, Option<Kept>, bool) {
         let key = key_of(&object);
         let before = self.objects.remove(&key);
         let now = Kept::new(object, before.as_ref());
@@ -194,9 +219,7 @@ impl Shelf {
             self.kin.entry(relation.clone()).or_default().insert(key.clone());
         }
         self.objects.insert(key.clone(), now);
-        if !same {
-            self.ring(&key, before.as_ref());
-        }
+        (key, before, same)
     }
 
     /// One object that is gone.
@@ -409,6 +432,20 @@ mod tests {
         assert_eq!(shelf.named(id, &key("x")), Some(Ok(None)));
         assert_eq!(shelf.selected(id, None), Some(Err(failure)));
         assert_eq!((shelf.wanted_names(true).len(), shelf.wanted_names(false).len()), (0, 1));
+    }
+
+    #[test]
+    fn the_first_list_lets_readers_look_and_does_not_make_them_look_twice() {
+        let mut shelf = Shelf::default();
+        let bell = Arc::<Notify>::default();
+        let id = shelf.join(Arc::clone(&bell));
+        assert_eq!(shelf.named(id, &key("x")), None);
+        shelf.replace(vec![thing("x", "1", "o")]);
+        assert!(!shelf.has_changed(id) && shelf.named(id, &key("x")).is_some());
+        let rung = futures::FutureExt::now_or_never(bell.notified());
+        assert_eq!(rung, Some(()));
+        shelf.put(thing("x", "2", "o"));
+        assert!(shelf.has_changed(id));
     }
 
     #[test]

@@ -71,6 +71,16 @@ impl Feed {
         }
     }
 
+    /// Waits for the first list, or for what keeps it from coming.
+    pub(crate) async fn listed(&mut self) {
+        loop {
+            let heard = self.channel.shelf().has_been_heard();
+            if self.or_wait(heard.then_some(Ok(()))).await.is_some() {
+                return;
+            }
+        }
+    }
+
     async fn or_wait<T>(&self, seen: Seen<T>) -> Seen<T> {
         if seen.is_none() {
             self.bell.rung().await;

@@ -12,7 +12,7 @@ use super::reason::{self, Explained, Family, family_of};
 use super::sight::Sight;
 use super::verdict::{Finding, State};
 use super::{Test, Wanted};
-use crate::cluster::{LogPart, describe, kind_and_name, kind_of, name_of, namespace_of, uid_of};
+use crate::cluster::{LogPart, Resource, describe, kind_and_name, kind_of, name_of, namespace_of, uid_of};
 use crate::failure::{Class, Failure};
 use crate::readiness::{Around, Trouble};
 
@@ -91,6 +91,11 @@ pub(super) fn no_hope(class: Class, object: &Value, why: &str, finding: &Finding
 const DEEPEST: usize = 5;
 /// Where events about what belongs to no namespace are kept.
 const ELSEWHERE: &str = "default";
+
+/// Where what tells more about objects of a kind is.
+pub(super) fn home<'n>(namespace: &'n str, resource: &Resource) -> &'n str {
+    if resource.namespaced { namespace } else { ELSEWHERE }
+}
 
 /// What surrounds an object. What may not be read tells nothing, and is no reason to fail.
 async fn gather(sight: &mut Sight<'_>, object: &Value) -> Family {

@@ -144,6 +144,22 @@ impl<'c> Sight<'c> {
         }
     }
 
+    /// Joins the watches of these kinds, and waits for their first lists. Who then looks holds no object while others wait, too.
+    pub(super) async fn warm(&mut self, kinds: &[&str], namespace: &str) {
+        for kind in kinds {
+            let Ok(Some(resource)) = self.cluster.resolve_known(kind).await else { continue };
+            let namespace = if resource.namespaced { namespace } else { "" };
+            if let Some(feed) = self.feed(&resource, namespace) {
+                feed.listed().await;
+            }
+        }
+    }
+
+    /// Whether this is the first look of one who keeps looking.
+    pub(super) fn is_first_look(&self) -> bool {
+        self.is_watching() && self.looks == 1
+    }
+
     /// What these own, and the events about them (see [`Feed::related`]). Only for those who keep looking.
     pub(super) async fn related(
         &mut self,

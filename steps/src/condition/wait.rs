@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use super::explain::explained;
+use super::explain::{self, explained};
 use super::leaf::{self, Stands};
+use super::reason::family_of;
 use super::sight::{Sight, is_passing};
 use super::verdict::{Finding, State};
 use super::{Amount, Condition, Form, Test, Wanted, Which, endpoints, event, log, webhook};
@@ -113,8 +114,16 @@ async fn object(wanted: &Wanted, sight: &mut Sight<'_>) -> Result<Finding, Failu
     };
     let finding = match &target.which {
         Which::Named(name) => {
-            let found = sight.object(&resource, &namespace, name).await?;
-            let stands = leaf::test(&wanted.test, found.as_deref(), &around);
+            let mut found = sight.object(&resource, &namespace, name).await?;
+            let mut stands = leaf::test(&wanted.test, found.as_deref(), &around);
+            let explains = found.is_some() && stands != Stands::AsWanted && !matches!(wanted.test, Test::Deleted);
+            if explains && sight.is_first_look() {
+                // A thousand waits that start at once must not each hold an object while the first lists come.
+                drop(found);
+                sight.warm(family_of(&resource.kind), explain::home(&namespace, &resource)).await;
+                found = sight.object(&resource, &namespace, name).await?;
+                stands = leaf::test(&wanted.test, found.as_deref(), &around);
+            }
             single(wanted, sight, found.as_ref(), stands, around).await
         }
         Which::Selected(selector) => {
