@@ -91,26 +91,24 @@ impl Cluster {
         namespace: &str,
         selection: &Selection,
     ) -> Result<Vec<Value>, Failure> {
-        Ok(self.list_at(resource, namespace, selection, |_| {}).await?.0)
+        Ok(self.list_at(resource, namespace, selection, |object| object).await?.0)
     }
 
-    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is made fit as soon as it is here.
-    pub(super) async fn list_at(
+    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is packed as soon as it is here: a
+    /// thousand of them, unpacked, take tens of megabytes.
+    pub(super) async fn list_at<T>(
         &self,
         resource: &Resource,
         namespace: &str,
         selection: &Selection,
-        fit: impl Fn(&mut Value),
-    ) -> Result<(Vec<Value>, String), Failure> {
+        pack: impl Fn(Value) -> T,
+    ) -> Result<(Vec<T>, String), Failure> {
         let (mut found, mut next) = (Vec::new(), String::new());
         loop {
             let page = self.page(resource, namespace, selection, &next).await?;
             let version = text_at(&page, "/metadata/resourceVersion").to_owned();
             next = text_at(&page, "/metadata/continue").to_owned();
-            found.extend(into_items(page, resource).into_iter().map(|mut item| {
-                fit(&mut item);
-                item
-            }));
+            found.extend(into_items(page, resource).into_iter().map(&pack));
             if next.is_empty() {
                 return Ok((found, version));
             }

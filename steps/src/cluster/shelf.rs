@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::Selector;
-use super::kept::{Kept, key_of};
+use super::kept::Kept;
 use crate::failure::Failure;
 
 /// Namespace (empty where there is none) and name.
@@ -172,13 +172,13 @@ impl Shelf {
     }
 
     /// All objects as they are now.
-    pub(super) fn replace(&mut self, objects: Vec<Value>) {
+    pub(super) fn replace(&mut self, objects: Vec<Kept>) {
         if matches!(self.extent, Extent::Nothing) && self.trouble.is_none() {
             return self.fill(objects);
         }
         let mut gone: BTreeSet<Key> = self.objects.keys().cloned().collect();
         for object in objects {
-            gone.remove(&key_of(&object));
+            gone.remove(object.key());
             self.put(object);
         }
         gone.iter().for_each(|key| self.remove(key));
@@ -190,7 +190,7 @@ impl Shelf {
     }
 
     /// The first list. Nobody has seen anything yet that could have changed: readers are told that they may look, no more.
-    fn fill(&mut self, objects: Vec<Value>) {
+    fn fill(&mut self, objects: Vec<Kept>) {
         for object in objects {
             self.keep(object);
         }
@@ -199,7 +199,7 @@ impl Shelf {
     }
 
     /// One object as it is now.
-    pub(super) fn put(&mut self, object: Value) {
+    pub(super) fn put(&mut self, object: Kept) {
         let (key, before, same) = self.keep(object);
         if !same {
             self.ring(&key, before.as_ref());
@@ -207,10 +207,10 @@ impl Shelf {
     }
 
     /// Takes an object in. What was there before, and whether it is the same.
-    fn keep(&mut self, object: Value) -> (Key, Option<Kept>, bool) {
-        let key = key_of(&object);
+    fn keep(&mut self, object: Kept) -> (Key, Option<Kept>, bool) {
+        let key = object.key().clone();
         let before = self.objects.remove(&key);
-        let now = Kept::new(object, before.as_ref());
+        let now = object.after(before.as_ref());
         let same = before.as_ref().is_some_and(|before| before.is_same(&now));
         if let Some(before) = &before {
             self.cut_ties(&key, before);
@@ -265,7 +265,7 @@ impl Shelf {
     }
 
     /// The answer about one object. Trouble is told, and leaves what was known.
-    pub(super) fn answered(&mut self, key: &Key, answer: Result<Option<Value>, Failure>) {
+    pub(super) fn answered(&mut self, key: &Key, answer: Result<Option<Kept>, Failure>) {
         let Extent::Single { asked, .. } = &mut self.extent else { return };
         let verdict = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         let known = asked.get(key) == Some(&Ok(()));
@@ -334,7 +334,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn thing(name: &str, version: &str, owner: &str) -> Value {
+    fn thing(name: &str, version: &str, owner: &str) -> Kept {
+        Kept::new(&raw(name, version, owner))
+    }
+
+    fn raw(name: &str, version: &str, owner: &str) -> Value {
         json!({ "kind": "Thing", "metadata": {
             "name": name, "namespace": "a", "resourceVersion": version, "labels": { "app": name },
             "ownerReferences": [{ "uid": owner }] } })
@@ -344,7 +348,7 @@ mod tests {
         ("a".to_owned(), name.to_owned())
     }
 
-    fn listed(objects: Vec<Value>) -> (Shelf, Id) {
+    fn listed(objects: Vec<Kept>) -> (Shelf, Id) {
         let mut shelf = Shelf::default();
         shelf.replace(objects);
         let id = shelf.join(Arc::default());
@@ -381,9 +385,9 @@ mod tests {
             shelf.selected(id, Some(&selector)).expect("listed").expect("there");
             shelf.put(thing("z", change.as_str().unwrap(), "o"));
             assert!(!shelf.has_changed(id), "a stranger changed");
-            let mut object = thing("x", change.as_str().unwrap(), "o");
+            let mut object = raw("x", change.as_str().unwrap(), "o");
             object["metadata"]["labels"]["app"] = change;
-            shelf.put(object);
+            shelf.put(Kept::new(&object));
             assert!(shelf.has_changed(id));
         }
     }
@@ -392,7 +396,7 @@ mod tests {
     fn kin_are_found_by_their_owner_and_events_by_what_they_are_about() {
         let event = json!({ "kind": "Event", "metadata": { "name": "e", "namespace": "a", "resourceVersion": "5" },
                             "involvedObject": { "kind": "Pod", "name": "p" } });
-        let (mut shelf, id) = listed(vec![thing("x", "1", "o"), thing("y", "1", "other"), event]);
+        let (mut shelf, id) = listed(vec![thing("x", "1", "o"), thing("y", "1", "other"), Kept::new(&event)]);
         let names = |shelf: &mut Shelf, to: &str| -> Vec<String> {
             let found = shelf.related(id, &[to.to_owned()]).expect("listed").expect("allowed");
             found.iter().map(|it| name_of(it).to_owned()).collect()
