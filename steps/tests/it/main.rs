@@ -30,4 +30,5 @@ mod quota;
 mod secret_check;
 mod site;
 mod tools;
+mod waits;
 mod workshop;
