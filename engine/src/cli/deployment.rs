@@ -119,7 +119,7 @@ impl Deployment {
         give_answers(&mut plan, &how.answer)?;
         let plan = Arc::new(plan);
         let left = left_out(&plan, &options);
-        let partial = !left.is_empty() || !options.skip.is_empty();
+        let partial = !options.only.is_empty() || !options.skip.is_empty();
         let selection = options.selection.clone();
         let events = how.events.as_deref().map(open_events).transpose()?;
         let title = title(&self.name, self.simulated.as_deref(), self.clock);
@@ -294,8 +294,7 @@ fn is_another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> bool {
 
 /// The steps that a run is not for.
 fn left_out(plan: &Plan, options: &Options) -> BTreeSet<StepId> {
-    let ids = plan.steps.iter().map(|step| step.id.clone());
-    ids.filter(|id| !options.only.is_empty() && !options.only.contains(id)).collect()
+    plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone()).collect()
 }
 
 /// The lines that say what becomes of the steps, so many at most for single steps.

@@ -9,6 +9,7 @@ pub mod eval;
 mod expr;
 mod file;
 pub mod graph;
+pub(crate) mod hints;
 mod inputs;
 pub mod load;
 pub mod model;

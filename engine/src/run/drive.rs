@@ -100,6 +100,13 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Whether a step is no part of the run: others were asked for, or it runs only when it is asked for.
+    pub(crate) fn leaves_alone(&self, step: &Step) -> bool {
+        if self.only.is_empty() { step.on_demand } else { !self.only.contains(&step.id) }
+    }
+}
+
 /// What a watcher asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
@@ -402,11 +409,11 @@ impl Driver {
         if self.signal.is_some() {
             return Verdict::Interrupted;
         }
-        let chosen = |id: &StepId| self.options.only.is_empty() || self.options.only.contains(id);
+        let chosen = |step: &&Step| !self.options.leaves_alone(step);
         self.scribe
             .with_state(|state| {
                 let verdicts =
-                    self.plan.steps.iter().filter(|step| chosen(&step.id)).map(|step| verdict_of(state, &step.id));
+                    self.plan.steps.iter().filter(chosen).map(|step| verdict_of(state, &step.id));
                 Some(verdicts.fold(Verdict::Holds, worse))
             })
             .unwrap_or(Verdict::Failed)

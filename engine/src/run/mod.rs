@@ -1,6 +1,6 @@
 //! What is next, and doing it.
 //!
-//! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again, [`hint`] what a failure means,
+//! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again,
 //! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] is the loop that joins them with the journal,
 //! `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs. [`undo`] takes back what was
 //! made.
@@ -11,7 +11,7 @@ pub mod cancel;
 mod common;
 pub mod drive;
 mod group;
-pub mod hint;
+mod insight;
 mod launch;
 pub(crate) mod orphans;
 mod outcome;

@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::attempt::Ended;
 use super::drive::Driver;
-use super::hint;
 use super::prepare::{mask_outputs, masked};
 use super::retry::{self, Decision, Tried};
 use super::schedule;
-use crate::plan::StepId;
+use crate::hints::{self, About};
+use crate::plan::{Plan, Step, StepId};
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Driver {
@@ -105,8 +105,21 @@ impl Driver {
 
     /// A failure with its hint worked in and without secrets.
     pub(super) fn explained(&self, index: usize, mut failure: Failure) -> Failure {
-        hint::explain(&self.plan.steps[index].hints, &mut failure);
+        let step = &self.plan.steps[index];
+        let hint = hints::explain(hints::of_step(&self.plan, step), &mut failure, self.about(index));
+        failure.remedy = hint.and_then(|hint| remedy(&self.plan, step, hint.remedy.as_deref()?));
         masked(&self.common.redactor, failure)
+    }
+
+    fn about(&self, index: usize) -> About<'_> {
+        let step = &self.plan.steps[index];
+        let began = self.tracks[index].began;
+        About {
+            step: step.id.as_str(),
+            kind: step.work.as_ref().map_or("", |work| work.kind.name),
+            inputs: Some(&self.plan.inputs),
+            elapsed: began.map(|began| self.common.world.clock.model_span(began.elapsed())).unwrap_or_default(),
+        }
     }
 
     /// A step has failed for the last time.
@@ -135,6 +148,14 @@ impl Driver {
             self.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
         }
     }
+}
+
+/// The step that a hint names, if this plan has it to offer; a hint that comes with the program speaks of plans that it does not know.
+fn remedy(plan: &Plan, step: &Step, name: &str) -> Option<String> {
+    let unit = &step.scope.units.get(step.scope.unit)?.prefix;
+    let found = [format!("{unit}{name}"), name.to_owned()].iter().find_map(|id| plan.step(id))?;
+    let offered = &plan.steps[found];
+    offered.on_demand.then(|| offered.id.to_string())
 }
 
 fn in_words(record: &Record) -> String {

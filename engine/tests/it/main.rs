@@ -5,6 +5,7 @@ mod cut;
 mod destroy;
 mod edited;
 mod follow;
+mod hints;
 mod kinds;
 mod manifests;
 mod plan;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use runbook::plan::StepId;
-use runbook::plan::model::{Expression, Hint, HintMatch, KnownIssue, Requirement, Template};
+use runbook::hints::{Hint, HintMatch, Pattern};
+use runbook::plan::model::{Expression, KnownIssue, Requirement, Template};
 use runbook::run::Options;
 use runbook::state::Status;
 use runbook::state::record::{Outcome, Record, Verdict};
@@ -243,13 +244,8 @@ async fn a_hint_can_make_a_failure_worth_another_try() {
     let bench = Bench::new();
     let mut step = bench.step("a", &BLIND, json!({ "does": { "fail": "no leader" } }));
     step.retry = retry(2);
-    step.hints = vec![Hint {
-        matches: HintMatch { error: Some("leader".to_owned()), ..HintMatch::default() },
-        cause: "an election".to_owned(),
-        fix: "wait".to_owned(),
-        docs: None,
-        class: Some(Class::Transient),
-    }];
+    let leader = HintMatch { error: Some(Pattern::new("leader")), ..HintMatch::default() };
+    step.hints = vec![Hint { class: Some(Class::Transient), ..Hint::new(leader, "an election", "wait") }];
     let summary = bench.run(&plan(vec![step], &[]), Options::default()).await;
     let state = summary.journal.state();
     let failure = state.step(&StepId::from("a")).and_then(|step| step.failure()).expect("failed");

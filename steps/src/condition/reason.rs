@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::cluster::{annotation, describe, kind_of, name_of, namespace_of, text_at, uid_of};
-use crate::failure::{ConditionFact, Facts};
+use crate::failure::{ConditionFact, Facts, Objects};
 use crate::readiness::{Around, Readiness, Trouble, judge, trouble_of};
 
 /// What surrounds an object in its namespace, as far as it may tell why.
@@ -145,7 +145,8 @@ fn facts(relatives: &[&Arc<Value>], family: &Family, pods: &[Arc<Value>]) -> Fac
     let mut events: Vec<&Value> = relatives.iter().flat_map(|it| events_about(it, family)).collect();
     events.sort_by(|one, other| time_of(other).cmp(time_of(one)));
     let events = events.into_iter().take(MOST_EVENTS).map(line).collect();
-    let mut facts = Facts { conditions, events, ..Facts::default() };
+    let objects = Objects(relatives.iter().map(|it| Arc::clone(it)).collect());
+    let mut facts = Facts { conditions, events, objects, ..Facts::default() };
     if !pods.is_empty() {
         facts.other.insert("restarts".to_owned(), pods.iter().map(|pod| restarts(pod)).sum::<u64>().into());
     }

@@ -162,6 +162,7 @@ async fn explained(wanted: &Wanted, sight: &mut Sight<'_>, object: &Arc<Value>, 
     if plain {
         let mut finding = Finding::not(format!("{}: {why}", describe(object)));
         finding.facts.conditions = reason::condition_facts(object);
+        finding.facts.objects.0.push(Arc::clone(object));
         return Ok(finding);
     }
     let family = family(sight, object).await;

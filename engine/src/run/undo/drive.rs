@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::super::cancel::{Interrupts, Signal, Stop};
 use super::super::common::Common;
 use super::super::drive::{Header, Watcher, absolute};
-use super::super::hint;
 use super::super::orphans;
 use super::super::pauses::Pauses;
 use super::super::prepare::masked;
@@ -27,6 +26,7 @@ use super::plan::{Deed, UndoPlan};
 use crate::event::Event;
 use crate::plan::model::{Retry, Step};
 use crate::plan::{Plan, StepId};
+use crate::hints;
 use crate::state::record::{self, Entry, FORMAT, Failed, Record, Verdict};
 use crate::state::{Journal, RunState, StateError, Status, Sync};
 
@@ -250,7 +250,7 @@ impl Driver {
 
     fn failed(&mut self, node: usize, mut failure: Failure) {
         if let Some(step) = self.plan.steps.get(node) {
-            hint::explain(&step.hints, &mut failure);
+            hints::explain(hints::of_step(&self.plan, step), &mut failure, hints::About::default());
         }
         let failure = masked(&self.common.redactor, failure);
         let decision = self.decide(node, &failure);
