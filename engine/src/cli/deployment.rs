@@ -91,7 +91,7 @@ pub(super) struct Outcome {
     pub(super) journal: Journal,
     /// What the plan shows at its end.
     pub(super) outputs: serde_json::Map<String, serde_json::Value>,
-    /// What was said.
+    /// What was said: the summary, and the hints while steps waited.
     pub(super) text: String,
 }
 
@@ -124,6 +124,7 @@ impl Deployment {
         let events = how.events.as_deref().map(open_events).transpose()?;
         let title = title(&self.name, self.simulated.as_deref(), self.clock);
         let screen = Screen::new(plan.clone(), title, self.clock, session.ui, events).without(left.clone());
+        let advice = screen.advice();
         let began = Instant::now();
         let runtime = super::runtime()?;
         let summary = runtime.block_on(async {
@@ -179,7 +180,8 @@ impl Deployment {
         if how.output == Output::Json {
             session.ui.data(&as_json(&ended, &summary));
         }
-        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text })
+        let told = advice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n");
+        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text: format!("{text}\n{told}") })
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
