@@ -24,6 +24,7 @@ mod scalar;
 pub mod secret;
 mod span;
 pub mod step;
+pub mod survey;
 pub mod tools;
 pub mod world;
 

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::deployment::{Deployment, HowToRun, Opened, Outcome, state_fatal};
 use super::destroy::HowToDestroy;
+use super::diagnose::HowToDiagnose;
 use super::exit::{Exit, Fatal};
 use super::verify::{HowToLook, LIMIT};
 use super::{Environment, Inputs, Session, check};
@@ -68,6 +69,12 @@ pub(super) struct Rehearse {
     /// Look at everything again in the world that was left up, and change nothing
     #[arg(long, conflicts_with_all = ["fresh", "expect", "lift"])]
     verify: bool,
+    /// Say why something does not work in the world that was left up, and change nothing
+    #[arg(long, conflicts_with_all = ["fresh", "expect", "lift", "verify"])]
+    diagnose: bool,
+    /// With --diagnose: also write all that was seen to an archive
+    #[arg(long, value_name = "FILE", requires = "diagnose")]
+    bundle: Option<PathBuf>,
     /// Undo everything again afterwards, in the same world
     #[arg(long)]
     destroy: bool,
@@ -107,8 +114,8 @@ impl Rehearse {
         let rehearsal = self.find(session)?;
         let plan = self.load(&rehearsal, session, None)?;
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
-        if self.verify {
-            return self.verify(&rehearsal, name, session);
+        if self.verify || self.diagnose {
+            return self.look(&rehearsal, name, session);
         }
         let stage = self.stage(&rehearsal, &name, session)?;
         if let (Some(kill), false) = (&rehearsal.scenario.kill, self.attach) {
@@ -135,7 +142,7 @@ impl Rehearse {
     }
 
     /// Looks at the world that a rehearsal left.
-    fn verify(&self, rehearsal: &Rehearsal, name: String, session: &Session) -> Result<Exit, Fatal> {
+    fn look(&self, rehearsal: &Rehearsal, name: String, session: &Session) -> Result<Exit, Fatal> {
         let Some(info) = stage::live(&rehearsal.root) else {
             let what = format!("no simulated world of `{}` is up", rehearsal.plan_file.display());
             let keep = format!("leave one up: {} --keep", self.again(session));
@@ -143,6 +150,10 @@ impl Rehearse {
         };
         let plan = self.load(rehearsal, session, home_of(&info))?;
         let deployment = self.deployment(plan, name, rehearsal, &info, session);
+        if self.diagnose {
+            let how = HowToDiagnose { step: None, bundle: self.bundle.clone(), output: self.how.output };
+            return deployment.diagnose(&how, session);
+        }
         // The programs that look take real time, however fast the model's runs.
         let limit = LIMIT.mul_f64(info.speed);
         let how = HowToLook { parallel: self.how.parallel, limit, output: self.how.output };

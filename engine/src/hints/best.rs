@@ -195,7 +195,20 @@ pub fn evidence(hint: &Hint, seen: Seen<'_>) -> Option<String> {
         texts.iter().find_map(|(pattern, texts)| texts.iter().find_map(|text| pattern.line_in(text))).map(str::to_owned)
     };
     let http = || seen.facts.http_status.map(|status| format!("HTTP {status} {}", seen.facts.http_body.trim()));
-    condition.or_else(line).or_else(http).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+    let object = || wanted.object.as_ref().and_then(|object| object_line(object, seen.facts));
+    condition.or_else(line).or_else(http).or_else(object).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+/// The object that fits, and what stands in it there.
+fn object_line(wanted: &ObjectMatch, facts: &Facts) -> Option<String> {
+    let object = facts.objects.0.iter().find(|object| object_fits(wanted, object))?;
+    let kind = object["kind"].as_str().filter(|kind| !kind.contains('#')).unwrap_or_default().to_lowercase();
+    let name = object["metadata"]["name"].as_str().or_else(|| object["name"].as_str()).unwrap_or_default();
+    let whose = [kind.as_str(), name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+    let path = wanted.json_path()?;
+    let found: Vec<String> = path.find(object).into_iter().map(text_of).take(3).collect();
+    let said = if found.is_empty() { format!("{path} is not there") } else { format!("{path} is {}", found.join(", ")) };
+    Some(if whose.is_empty() { said } else { format!("{whose}: {said}") })
 }
 
 #[cfg(test)]

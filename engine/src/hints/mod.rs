@@ -4,6 +4,7 @@
 //! `plan`'s business; what is seen comes from steps as [`runbook_steps::Facts`].
 
 pub mod best;
+pub mod findings;
 pub mod folder;
 mod model;
 pub mod shipped;

@@ -23,6 +23,7 @@ pub mod retry;
 pub mod schedule;
 mod scribe;
 pub mod select;
+pub mod survey;
 pub mod undo;
 pub mod verify;
 

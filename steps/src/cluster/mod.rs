@@ -34,7 +34,7 @@ pub use object::{annotation, api_version, kind_of, label_of, name_of, namespace_
 pub(crate) use object::{describe, text_at};
 pub use requests::{Applying, PatchStyle, Selection};
 pub use selector::Selector;
-pub(crate) use trim::needs_whole;
+pub(crate) use trim::{needs_whole, strip};
 pub use watches::{Bell, Feed};
 
 /// The field manager that owns what this program applies.

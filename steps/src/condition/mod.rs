@@ -21,6 +21,7 @@ use crate::jsonpath::JsonPath;
 use crate::kind::ReadError;
 
 pub use lookup::Lookup;
+pub(crate) use reason::condition_facts;
 use verdict::State;
 
 /// Something that can be true of the world.

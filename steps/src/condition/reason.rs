@@ -159,7 +159,7 @@ fn restarts(pod: &Value) -> u64 {
 }
 
 /// Every condition of an object, also of its listeners and by its parents.
-pub(super) fn condition_facts(object: &Value) -> Vec<ConditionFact> {
+pub(crate) fn condition_facts(object: &Value) -> Vec<ConditionFact> {
     let status = object.get("status").unwrap_or(&Value::Null);
     let parts = ["parents", "parent", "listeners"].iter().filter_map(|part| status.get(part)?.as_array()).flatten();
     let place = match namespace_of(object) {
