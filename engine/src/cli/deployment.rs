@@ -54,6 +54,13 @@ pub(super) struct HowToRun {
     pub(super) output: Output,
 }
 
+impl HowToRun {
+    /// The same for one step and nothing else, even if it holds.
+    pub(super) fn only(&self, step: &str) -> Self {
+        Self { selection: Selection::of(step), events: None, ..self.clone() }
+    }
+}
+
 /// A plan, and the world that it is to change.
 pub(super) struct Deployment {
     /// The plan.

@@ -94,7 +94,7 @@ impl Deployment {
             found.retain(|finding| finding.look.step.as_ref().is_none_or(|step| concern.contains(step)));
         }
         let rest = unexplained(&looks, &found);
-        let told = Told { name: &self.name, plan: &self.plan, concern: &concern, found: &found, rest: &rest, unseen: &survey.unseen };
+        let told = Told { name: &self.name, next: &self.next, plan: &self.plan, concern: &concern, found: &found, rest: &rest, unseen: &survey.unseen };
         if let Some(file) = &how.bundle {
             bundle::write(file, &home, &survey, &told.json(), &secrets.redactor())?;
             session.ui.say(&format!("written: {} (no secret values; look into it before you give it away)", file.display()));

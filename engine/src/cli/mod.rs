@@ -13,6 +13,7 @@ mod kinds;
 mod log;
 mod plan;
 mod rehearse;
+mod remedy;
 mod resume;
 mod schema;
 mod screen;

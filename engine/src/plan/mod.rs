@@ -17,6 +17,7 @@ mod references;
 mod scan;
 pub mod schema;
 mod schema_check;
+pub mod schema_hints;
 mod sight;
 mod template;
 mod texts;

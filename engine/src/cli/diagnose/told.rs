@@ -16,6 +16,7 @@ const MOST_REST: usize = 12;
 /// What is told.
 pub(super) struct Told<'a> {
     pub(super) name: &'a str,
+    pub(super) next: &'a str,
     pub(super) plan: &'a Plan,
     pub(super) concern: &'a [StepId],
     pub(super) found: &'a [Finding<'a>],
@@ -60,7 +61,7 @@ impl Told<'_> {
             rows.push(("step", step.to_string()));
         }
         if let Some(remedy) = self.remedy(finding) {
-            rows.push(("remedy", format!("runbook apply {} --only {remedy}", self.plan.file.display())));
+            rows.push(("remedy", format!("{} --only {remedy}", self.next)));
         }
         let head = format!("{} {}", paint.bold(&format!("{number}.")), finding.hint.cause);
         let lines = rows.iter().map(|(word, said)| format!("   {}  {said}", paint.busy(&format!("{word:<6}"))));
