@@ -31,6 +31,7 @@ impl Apply {
             let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
             Ok(for_real(plan, name, "apply", session))
         })
+        .map(|outcome| outcome.exit)
     }
 }
 

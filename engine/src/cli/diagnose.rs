@@ -30,7 +30,9 @@ use told::Told;
 /// Reads the journal, the logs, the cluster and the cloud as far as they can be reached, and holds what it sees against the hints
 /// of the plan and those that come with the program. Works after a run, and while one is under way.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  runbook diagnose\n  runbook diagnose gateway\n  runbook diagnose --bundle support.tar.gz")]
+#[command(
+    after_help = "Examples:\n  runbook diagnose\n  runbook diagnose gateway\n  runbook diagnose --bundle support.tar.gz"
+)]
 pub(super) struct Diagnose {
     #[command(flatten)]
     how: HowToDiagnose,
@@ -58,7 +60,11 @@ impl Diagnose {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `diagnose` is for real", home.deployment());
-            let hint = format!("{} rehearse {} --diagnose, with what else you gave it then", session.program(), last.opened.file);
+            let hint = format!(
+                "{} rehearse {} --diagnose, with what else you gave it then",
+                session.program(),
+                last.opened.file
+            );
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
@@ -94,10 +100,20 @@ impl Deployment {
             found.retain(|finding| finding.look.step.as_ref().is_none_or(|step| concern.contains(step)));
         }
         let rest = unexplained(&looks, &found);
-        let told = Told { name: &self.name, next: &self.next, plan: &self.plan, concern: &concern, found: &found, rest: &rest, unseen: &survey.unseen };
+        let told = Told {
+            name: &self.name,
+            next: &self.next,
+            plan: &self.plan,
+            concern: &concern,
+            found: &found,
+            rest: &rest,
+            unseen: &survey.unseen,
+        };
         if let Some(file) = &how.bundle {
             bundle::write(file, &home, &survey, &told.json(), &secrets.redactor())?;
-            session.ui.say(&format!("written: {} (no secret values; look into it before you give it away)", file.display()));
+            session
+                .ui
+                .say(&format!("written: {} (no secret values; look into it before you give it away)", file.display()));
         }
         session.ui.data(&match how.output {
             Output::Json => told.json(),
@@ -111,7 +127,8 @@ fn every_hint(plan: &Plan) -> Vec<&Hint> {
     let of_steps = plan.steps.iter().flat_map(|step| &step.hints);
     let kinds = plan.steps.iter().filter_map(|step| step.work.as_ref()).map(|work| work.kind.name);
     let kinds: std::collections::BTreeSet<&str> = kinds.collect();
-    let of_kinds = kinds.into_iter().flat_map(|kind| hints::beside(plan, Some(kind)).filter(|hint| hint.kind.is_some()));
+    let of_kinds =
+        kinds.into_iter().flat_map(|kind| hints::beside(plan, Some(kind)).filter(|hint| hint.kind.is_some()));
     of_steps.chain(hints::beside(plan, None)).chain(of_kinds).collect()
 }
 
@@ -126,7 +143,14 @@ fn concern(plan: &Plan, state: &RunState, named: Option<&str>) -> Result<Vec<Ste
         return Ok(vec![plan.steps[index].id.clone()]);
     }
     let bad = |status: &Status| {
-        matches!(status, Status::Failed | Status::Retrying { .. } | Status::Running { .. } | Status::Unknown { .. } | Status::Cancelled)
+        matches!(
+            status,
+            Status::Failed
+                | Status::Retrying { .. }
+                | Status::Running { .. }
+                | Status::Unknown { .. }
+                | Status::Cancelled
+        )
     };
     Ok(plan.steps.iter().map(|step| step.id.clone()).filter(|id| bad(state.status(id))).collect())
 }
@@ -174,7 +198,10 @@ fn failure(plan: &Plan, state: &RunState, id: &StepId) -> Option<Look> {
 
 /// What a step that has not ended well printed last.
 fn log(plan: &Plan, state: &RunState, home: &Home, id: &StepId, secrets: &Secrets) -> Option<Look> {
-    if !matches!(state.status(id), Status::Failed | Status::Running { .. } | Status::Retrying { .. } | Status::Cancelled) {
+    if !matches!(
+        state.status(id),
+        Status::Failed | Status::Running { .. } | Status::Retrying { .. } | Status::Cancelled
+    ) {
         return None;
     }
     let file = home.latest_log(id).ok()??;

@@ -22,11 +22,11 @@ use super::destroy::HowToDestroy;
 use super::diagnose::HowToDiagnose;
 use super::exit::{Exit, Fatal};
 use super::verify::{HowToLook, LIMIT};
-use super::{Environment, Inputs, Session, check};
+use super::{Environment, Inputs, Session, check, remedy};
 use crate::plan::Plan;
 use crate::plan::load::Given;
 use crate::state::record::Verdict;
-use crate::state::{Home, Journal, Lock, journal};
+use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 use mortal::Death;
 use stage::Stage;
 
@@ -129,7 +129,7 @@ impl Rehearse {
             return self.destroy(stage, &rehearsal, session, &deployment.name, Vec::new());
         }
         let name = deployment.name.clone();
-        match deployment.run_with(&self.how, session, self.opening()) {
+        match self.run_offering(deployment, &rehearsal, stage.info(), session) {
             Ok(outcome) if destroys => {
                 let expect = &rehearsal.scenario.expect;
                 let judged = self.expect.then(|| expect::complaints(expect, &outcome, stage.info()));
@@ -139,6 +139,24 @@ impl Rehearse {
             }
             outcome => self.end(stage, &rehearsal, session, outcome),
         }
+    }
+
+    /// Runs it, and offers what puts a failure right, unless somebody only wants to see whether it ends as it says.
+    fn run_offering(
+        &self,
+        first: Deployment,
+        rehearsal: &Rehearsal,
+        info: &Info,
+        session: &Session,
+    ) -> Result<Outcome, Fatal> {
+        if self.expect || self.attach {
+            return first.run_with(&self.how, session, self.opening());
+        }
+        let name = first.name.clone();
+        remedy::run(&self.how, session, || {
+            let plan = self.load(rehearsal, session, home_of(info))?;
+            Ok(self.deployment(plan, name.clone(), rehearsal, info, session))
+        })
     }
 
     /// Looks at the world that a rehearsal left.
@@ -291,7 +309,8 @@ impl Rehearse {
         outcome: Result<Outcome, Fatal>,
     ) -> Result<Exit, Fatal> {
         let info = stage.info().clone();
-        let unfinished = !self.expect && matches!(&outcome, Ok(outcome) if outcome.exit != Exit::Holds);
+        let unfinished = |outcome: &Outcome| outcome.exit != Exit::Holds || has_failures(outcome.journal.state());
+        let unfinished = !self.expect && outcome.as_ref().is_ok_and(unfinished);
         if self.keep || unfinished || self.attach {
             stage.keep();
         } else {
@@ -432,7 +451,12 @@ fn as_input(value: &Value) -> String {
 fn unfinished(root: &Path, name: &str) -> Result<bool, Fatal> {
     let home = Home::new(root, name).map_err(state_fatal)?;
     let state = journal::read(&home).map_err(state_fatal)?.state;
-    Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)))
+    Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)) || has_failures(&state))
+}
+
+/// Whether a step failed that a later run, of another part, left alone.
+fn has_failures(state: &RunState) -> bool {
+    state.steps().any(|(_, step)| matches!(step.status(), Status::Failed))
 }
 
 /// Whether what the last run did was to undo, and it did not come to its end.

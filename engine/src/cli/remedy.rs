@@ -1,11 +1,11 @@
 //! Offering what puts a failure right: a hint may name a step of the plan that is run only when it is asked for.
 //!
-//! On a terminal it is asked for; elsewhere the summary says what to type, and nothing more is done.
+//! On a terminal it is offered; elsewhere the summary says what to type, and nothing more is done.
 
 use std::collections::BTreeSet;
 
 use super::Session;
-use super::deployment::{Deployment, HowToRun};
+use super::deployment::{Deployment, HowToRun, Outcome};
 use super::exit::{Exit, Fatal};
 use crate::state::{RunState, Status};
 
@@ -14,18 +14,18 @@ pub(super) fn run(
     how: &HowToRun,
     session: &Session,
     deployment: impl Fn() -> Result<Deployment, Fatal>,
-) -> Result<Exit, Fatal> {
+) -> Result<Outcome, Fatal> {
     let mut tried = BTreeSet::new();
     loop {
         let outcome = deployment()?.run(how, session)?;
         let open = offers(outcome.journal.state()).find(|step| !tried.contains(step));
         let wanted = open.filter(|step| outcome.exit == Exit::StepFailed && is_wanted(step, session));
-        let Some(step) = wanted else { return Ok(outcome.exit) };
+        let Some(step) = wanted else { return Ok(outcome) };
         // The lock goes with the journal, for the run of the remedy.
         drop(outcome);
         let put = deployment()?.run(&how.only(&step), session)?;
         if put.exit != Exit::Holds {
-            return Ok(put.exit);
+            return Ok(put);
         }
         tried.insert(step);
     }

@@ -42,6 +42,7 @@ impl Resume {
             let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
             Ok(apply::for_real(plan, home.deployment().to_owned(), "resume", session))
         })
+        .map(|outcome| outcome.exit)
     }
 }
 

@@ -160,7 +160,8 @@ fn conditions(wanted: &HintMatch, seen: &[ConditionFact]) -> Vec<bool> {
 
 /// One answer for each part that is asked of an object; all parts must fit the same object.
 fn objects(wanted: &ObjectMatch, facts: &Facts) -> Vec<bool> {
-    let asked = [wanted.kind.is_some(), wanted.path.is_some(), wanted.matches.is_some()].iter().filter(|it| **it).count();
+    let asked =
+        [wanted.kind.is_some(), wanted.path.is_some(), wanted.matches.is_some()].iter().filter(|it| **it).count();
     vec![facts.objects.0.iter().any(|object| object_fits(wanted, object)); asked]
 }
 
@@ -196,7 +197,12 @@ pub fn evidence(hint: &Hint, seen: Seen<'_>) -> Option<String> {
     };
     let http = || seen.facts.http_status.map(|status| format!("HTTP {status} {}", seen.facts.http_body.trim()));
     let object = || wanted.object.as_ref().and_then(|object| object_line(object, seen.facts));
-    condition.or_else(line).or_else(http).or_else(object).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+    condition
+        .or_else(line)
+        .or_else(http)
+        .or_else(object)
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
 }
 
 /// The object that fits, and what stands in it there.
@@ -207,7 +213,8 @@ fn object_line(wanted: &ObjectMatch, facts: &Facts) -> Option<String> {
     let whose = [kind.as_str(), name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
     let path = wanted.json_path()?;
     let found: Vec<String> = path.find(object).into_iter().map(text_of).take(3).collect();
-    let said = if found.is_empty() { format!("{path} is not there") } else { format!("{path} is {}", found.join(", ")) };
+    let said =
+        if found.is_empty() { format!("{path} is not there") } else { format!("{path} is {}", found.join(", ")) };
     Some(if whose.is_empty() { said } else { format!("{whose}: {said}") })
 }
 

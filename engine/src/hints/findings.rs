@@ -41,9 +41,8 @@ pub fn findings<'h>(looks: &[Look], hints: &[&'h Hint], concern: &[StepId]) -> V
     for look in looks {
         for (score, hint) in explanations(look, hints) {
             let finding = finding(look, hint, score, concern);
-            match found.iter_mut().find(|known| known.hint.cause == hint.cause) {
-                Some(known) if known.rank >= finding.rank => known.look.step = known.look.step.take().or(finding.look.step),
-                Some(known) => *known = Finding { look: Look { step: finding.look.step.clone().or(known.look.step.take()), ..finding.look.clone() }, ..finding },
+            match found.iter_mut().find(|known| is_same(known.hint, hint)) {
+                Some(known) => join(known, finding),
                 None => found.push(finding),
             }
         }
@@ -52,12 +51,25 @@ pub fn findings<'h>(looks: &[Look], hints: &[&'h Hint], concern: &[StepId]) -> V
     found
 }
 
+/// Of two findings of the same, the likelier; a step that either of them concerns is kept.
+fn join<'h>(known: &mut Finding<'h>, other: Finding<'h>) {
+    let other = if known.rank >= other.rank { other } else { std::mem::replace(known, other) };
+    known.look.step = known.look.step.take().or(other.look.step);
+}
+
+/// Whether two hints come to the same: the words, or what puts it right.
+fn is_same(one: &Hint, other: &Hint) -> bool {
+    one.cause == other.cause || one.remedy.is_some() && one.remedy == other.remedy
+}
+
 /// The hint that explains a sight best; of all objects together, each that speaks of objects.
 fn explanations<'h>(look: &Look, hints: &[&'h Hint]) -> Vec<(usize, &'h Hint)> {
     let known = hints.iter().copied().filter(|hint| hint.kind.as_deref().is_none_or(|kind| kind == look.kind));
     let fitting = ranked(known, seen(look));
     if look.sighting.facts.objects.0.len() > 1 && !look.failed {
-        let about_objects = |hint: &Hint| hint.matches.object.is_some() || hint.when.as_ref().is_some_and(|it| it.text.contains("object"));
+        let about_objects = |hint: &Hint| {
+            hint.matches.object.is_some() || hint.when.as_ref().is_some_and(|it| it.text.contains("object"))
+        };
         return fitting.into_iter().filter(|(_, hint)| about_objects(hint)).collect();
     }
     fitting.into_iter().take(1).collect()
@@ -129,7 +141,10 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_told_as_well() {
         let hints: Vec<&Hint> = shipped::hints().iter().collect();
-        let looks = [look("gateway/g", "not programmed", no_subnet()), look("job/x", "0 of 1 pods succeeded", Facts::default())];
+        let looks = [
+            look("gateway/g", "not programmed", no_subnet()),
+            look("job/x", "0 of 1 pods succeeded", Facts::default()),
+        ];
         let found = findings(&looks, &hints, &[]);
         let rest: Vec<&str> = unexplained(&looks, &found).iter().map(|look| look.sighting.subject.as_str()).collect();
         assert_eq!(rest, ["job/x"]);

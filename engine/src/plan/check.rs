@@ -332,7 +332,8 @@ impl<'c, 't> Checker<'c, 't> {
             return;
         }
         if self.built[target].step.on_demand {
-            let message = format!("step `{}` needs `{id}`, which runs only when it is asked for", self.built[index].step.id);
+            let message =
+                format!("step `{}` needs `{id}`, which runs only when it is asked for", self.built[index].step.id);
             let help = format!("`{id}` has `on_demand: true`: a run leaves it out, so nothing can stand on it");
             self.problems.push(Problem::at("plan::on-demand", place, message, "is left out of a run").help(help));
             return;

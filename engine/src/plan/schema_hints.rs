@@ -70,7 +70,10 @@ pub(super) fn definitions() -> Map<String, Value> {
 /// The JSON Schema of a file of hints.
 pub fn of_file() -> Value {
     let mut own = definitions();
-    own.insert("pattern".into(), json!({ "type": "string", "format": "regex", "description": "A regular expression." }));
+    own.insert(
+        "pattern".into(),
+        json!({ "type": "string", "format": "regex", "description": "A regular expression." }),
+    );
     own.insert("bare".into(), json!({ "type": "string", "description": "An expression." }));
     let names = runbook_steps::Class::ALL.map(runbook_steps::Class::name);
     own.insert("class".into(), json!({ "enum": names, "description": "What sort of failure it is." }));

@@ -67,9 +67,8 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
         Record::Failed(failed) => {
             let took = span(Duration::from_millis(failed.took_ms));
             let word = paint.bad(&format!("failed ({})", failed.failure.class));
-            let again = failed
-                .retry_in_ms
-                .map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
+            let again =
+                failed.retry_in_ms.map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
             let again = again.unwrap_or_default();
             Some(format!("{}  {word}  {took}  {}{again}", failed.step, failed.failure.what))
         }
@@ -86,9 +85,8 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
         Record::UndoFailed(failed) => {
             let took = span(Duration::from_millis(failed.took_ms));
             let word = paint.bad(&format!("not undone ({})", failed.failure.class));
-            let again = failed
-                .retry_in_ms
-                .map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
+            let again =
+                failed.retry_in_ms.map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
             Some(format!("{}  {word}  {took}  {}{}", failed.step, failed.failure.what, again.unwrap_or_default()))
         }
         Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),

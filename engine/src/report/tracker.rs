@@ -76,7 +76,9 @@ impl Tracker {
     pub(crate) fn newly_slow(&mut self, plan: &Plan, state: &RunState, now: Timestamp, grace: Duration) -> Vec<usize> {
         let mut found = Vec::new();
         for (index, step) in plan.steps.iter().enumerate() {
-            let (Some(expected), Status::Running { since, .. }) = (step.expected, state.status(&step.id)) else { continue };
+            let (Some(expected), Status::Running { since, .. }) = (step.expected, state.status(&step.id)) else {
+                continue;
+            };
             if between(*since, now) > expected.high + grace && self.slow.insert(step.id.clone()) {
                 found.push(index);
             }
@@ -153,6 +155,35 @@ pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn progress(text: &str, cause: Option<&str>, stage: Option<usize>) -> Event {
+        let advice = cause.map(|cause| Box::new(Advice { cause: cause.into(), fix: String::new() }));
+        let since = Timestamp::UNIX_EPOCH;
+        let stage = stage.map(|stage| Reached { stage, since });
+        Event::Progress { step: StepId::from("a"), text: text.into(), facts: Box::default(), advice, stage }
+    }
+
+    #[test]
+    fn news_are_told_once() {
+        let mut tracker = Tracker::default();
+        let mut on = |event: &Event| tracker.on(event, Timestamp::UNIX_EPOCH).len();
+        assert_eq!(on(&progress("waits", Some("no subnet"), Some(0))), 2);
+        assert_eq!(on(&progress("still waits", Some("no subnet"), Some(0))), 0);
+        assert_eq!(on(&progress("waits again", None, Some(1))), 1);
+        assert_eq!(on(&progress("waits", Some("no subnet"), Some(1))), 0, "what was known stays known");
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_new_words() {
+        let mut tracker = Tracker::default();
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
+        for (second, text) in [(0, "waits"), (10, "waits"), (40, "waits")] {
+            tracker.on(&progress(text, None, None), at(second));
+        }
+        assert_eq!(tracker.words(&StepId::from("a"), at(0), at(50)).quiet, Duration::from_secs(50));
+        tracker.on(&progress("moves", None, None), at(60));
+        assert_eq!(tracker.words(&StepId::from("a"), at(0), at(65)).quiet, Duration::from_secs(5));
+    }
 
     #[test]
     fn no_span_is_negative_when_the_clock_is_set_back() {

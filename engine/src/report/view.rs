@@ -191,3 +191,69 @@ fn critical_path(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> String {
     }
     frame.paint.dim(&clip(&format!("critical path: {}", left.join(" → ")), frame.width.saturating_sub(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Advice;
+    use crate::plan::{Given, StepId, load};
+    use crate::report::snapshot::Words;
+
+    const PLAN: &str = "runbook: 1
+steps:
+  long:
+    run: echo
+    expected: 4m10s..15m
+    normal: Silence is usual.
+    stages:
+      - { name: pulling, match: { event: x } }
+      - { name: compiling, match: { log: x }, expected: 90s, normal: It compiles. }
+";
+
+    fn plan() -> Plan {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("plan.yaml");
+        std::fs::write(&file, PLAN).expect("written");
+        load(&file, &Given::default()).expect("a plan").plan
+    }
+
+    fn row(took: u64, quiet: u64, stage: Option<(usize, Duration)>) -> Row {
+        let words = Words { says: "0 of 1 ready".into(), quiet: Duration::from_secs(quiet), stage, ..Words::default() };
+        Row {
+            id: StepId::from("long"),
+            standing: Standing::Running,
+            attempts: 1,
+            took: Duration::from_secs(took),
+            began: None,
+            reused: false,
+            words,
+        }
+    }
+
+    #[test]
+    fn a_running_step_says_its_stage_and_what_silence_means() {
+        let plan = plan();
+        let step = &plan.steps[0];
+        let stage = Some((1, Duration::from_secs(20)));
+        assert_eq!(why(step, &row(60, 5, None)), "0 of 1 ready");
+        assert_eq!(why(step, &row(60, 40, None)), "normal: Silence is usual.");
+        assert_eq!(why(step, &row(60, 5, stage)), "compiling 20s of ~2m (2 of 2) · 0 of 1 ready");
+        assert_eq!(why(step, &row(60, 40, stage)), "compiling 20s of ~2m (2 of 2) · normal: It compiles.");
+    }
+
+    #[test]
+    fn one_that_is_slower_than_usual_says_so_and_calls_nothing_normal() {
+        let plan = plan();
+        let said = why(&plan.steps[0], &row(1000, 300, None));
+        assert_eq!(said, "slower than usual (expected 4m10s..15m) · 0 of 1 ready");
+    }
+
+    #[test]
+    fn what_is_known_stands_below_the_step() {
+        let frame = Frame { paint: Paint { on: false }, width: 60, height: 20, speed: 1.0 };
+        let mut row = row(60, 5, None);
+        assert_eq!(advice(&row, 4, frame), None);
+        row.words.advice = Some(Advice { cause: "No subnet.".into(), fix: "Make one.".into() });
+        assert_eq!(advice(&row, 4, frame).as_deref(), Some("          hint: No subnet. Make one."));
+    }
+}

@@ -412,8 +412,7 @@ impl Driver {
         let chosen = |step: &&Step| !self.options.leaves_alone(step);
         self.scribe
             .with_state(|state| {
-                let verdicts =
-                    self.plan.steps.iter().filter(chosen).map(|step| verdict_of(state, &step.id));
+                let verdicts = self.plan.steps.iter().filter(chosen).map(|step| verdict_of(state, &step.id));
                 Some(verdicts.fold(Verdict::Holds, worse))
             })
             .unwrap_or(Verdict::Failed)

@@ -3,6 +3,7 @@
 mod commands;
 mod cut;
 mod destroy;
+mod diagnose;
 mod edited;
 mod follow;
 mod hints;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use runbook::plan::StepId;
 use runbook::hints::{Hint, HintMatch, Pattern};
+use runbook::plan::StepId;
 use runbook::plan::model::{Expression, KnownIssue, Requirement, Template};
 use runbook::run::Options;
 use runbook::state::Status;

@@ -86,7 +86,11 @@ impl Eye<'_> {
         for cluster in self.ask(&["container", "clusters", "describe", &places.cluster, &zone]).await {
             let status = cluster["status"].as_str().unwrap_or_default().to_owned();
             let said = cluster["statusMessage"].as_str().unwrap_or_default();
-            let text = if status == "RUNNING" { String::new() } else { format!("cluster {} is {status} {said}", places.cluster) };
+            let text = if status == "RUNNING" {
+                String::new()
+            } else {
+                format!("cluster {} is {status} {said}", places.cluster)
+            };
             if let Some(version) = cluster["currentMasterVersion"].as_str() {
                 self.survey.versions.push(format!("GKE {version}"));
             }
@@ -144,7 +148,13 @@ impl Eye<'_> {
                 if usage >= limit && usage > 0.0 {
                     let text = format!("Quota '{metric}' exceeded: {usage} of {limit} are used in {region}");
                     let facts = Facts::default();
-                    self.note(&format!("gcloud compute regions describe {region}"), metric, &text, Some(Class::Quota), facts);
+                    self.note(
+                        &format!("gcloud compute regions describe {region}"),
+                        metric,
+                        &text,
+                        Some(Class::Quota),
+                        facts,
+                    );
                 }
             }
         }

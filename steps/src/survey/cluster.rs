@@ -145,7 +145,8 @@ async fn sight(
     let is_pod = kind_of(object) == "Pod";
     let trouble = is_pod.then(|| trouble_of(object, &about)).flatten();
     let why = trouble.as_ref().map(|trouble| trouble.text.clone()).or_else(|| unready(object, has_status));
-    let log = if is_pod && speaks(object, why.is_some()) { logs.of(object, trouble.as_ref()).await } else { String::new() };
+    let log =
+        if is_pod && speaks(object, why.is_some()) { logs.of(object, trouble.as_ref()).await } else { String::new() };
     let lines = about.iter().take(MOST_EVENTS);
     Sighting {
         command: command(object),
@@ -154,7 +155,9 @@ async fn sight(
         text: why.map(|why| format!("{}: {why}", describe(object))).unwrap_or_default(),
         facts: Facts {
             conditions: condition_facts(object),
-            events: lines.map(|event| format!("{}: {}", text_at(event, "/reason"), text_at(event, "/message"))).collect(),
+            events: lines
+                .map(|event| format!("{}: {}", text_at(event, "/reason"), text_at(event, "/message")))
+                .collect(),
             log,
             objects: Objects(vec![Arc::clone(object)]),
             ..Facts::default()
@@ -186,7 +189,8 @@ fn command(object: &Value) -> String {
 
 /// What only shows when objects are held against each other.
 fn all_together(found: &[(Arc<Value>, bool)]) -> Sighting {
-    let kept = found.iter().filter(|(object, _)| !matches!(kind_of(object), "Event" | "Secret" | "CustomResourceDefinition"));
+    let kept =
+        found.iter().filter(|(object, _)| !matches!(kind_of(object), "Event" | "Secret" | "CustomResourceDefinition"));
     let objects = Objects(kept.map(|(object, _)| Arc::clone(object)).collect());
     Sighting {
         command: "kubectl get all -A".to_owned(),
@@ -207,7 +211,8 @@ fn bare(object: &Value) -> Value {
     if kind_of(object) != "Secret" {
         return object.clone();
     }
-    let keys: Vec<&String> = object.get("data").and_then(Value::as_object).into_iter().flat_map(|data| data.keys()).collect();
+    let keys: Vec<&String> =
+        object.get("data").and_then(Value::as_object).into_iter().flat_map(|data| data.keys()).collect();
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": object["type"], "keys": keys,
         "metadata": { "name": name_of(object), "namespace": namespace_of(object), "labels": object["metadata"]["labels"] },

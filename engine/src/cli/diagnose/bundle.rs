@@ -141,13 +141,18 @@ mod tests {
         let header = header("a/b.json", 1000);
         assert_eq!(&header[..8], b"a/b.json");
         assert_eq!(&header[124..135], b"00000001750");
-        let blank: u32 = header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+        let blank: u32 = header
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .sum();
         assert_eq!(&header[148..154], format!("{blank:06o}").as_bytes());
     }
 
     #[test]
     fn what_looks_like_a_token_is_masked() {
-        let text = r#"token hf_abcdefghijklmnop1234 and {"auth": "dXNlcjpwYXNz"} and Authorization: Bearer abc.def.ghi-jkl"#;
+        let text =
+            r#"token hf_abcdefghijklmnop1234 and {"auth": "dXNlcjpwYXNz"} and Authorization: Bearer abc.def.ghi-jkl"#;
         let masked = TOKENS.replace_all(text, "[masked]");
         assert_eq!(masked, "token [masked] and {[masked]} and Authorization: [masked]");
     }

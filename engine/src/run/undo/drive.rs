@@ -24,9 +24,9 @@ use super::super::scribe::Scribe;
 use super::attempt::Ended;
 use super::plan::{Deed, UndoPlan};
 use crate::event::Event;
+use crate::hints;
 use crate::plan::model::{Retry, Step};
 use crate::plan::{Plan, StepId};
-use crate::hints;
 use crate::state::record::{self, Entry, FORMAT, Failed, Record, Verdict};
 use crate::state::{Journal, RunState, StateError, Status, Sync};
 
