@@ -101,31 +101,37 @@ pub fn explain<'h>(
 
 /// How many things a hint asks for, if all of them are there. One that asks for nothing fits nothing.
 fn score(hint: &Hint, seen: Seen<'_>, names: &OnceCell<Value>) -> Option<usize> {
-    let checks = checks(&hint.matches, seen);
-    if !checks.iter().all(|held| *held) {
-        return None;
-    }
-    let Some(when) = &hint.when else { return (!checks.is_empty()).then_some(checks.len()) };
-    holds(&when.text, names.get_or_init(|| seen.names())).then(|| checks.len() + weight(&when.text))
+    let asked = asked(&hint.matches, seen)?;
+    let Some(when) = &hint.when else { return (asked > 0).then_some(asked) };
+    holds(&when.text, names.get_or_init(|| seen.names())).then(|| asked + weight(&when.text))
 }
 
 /// Whether a match alone fits.
 pub(crate) fn fits(wanted: &HintMatch, seen: Seen<'_>) -> bool {
-    let checks = checks(wanted, seen);
-    !checks.is_empty() && checks.iter().all(|held| *held)
+    asked(wanted, seen).is_some_and(|asked| asked > 0)
 }
 
-/// One answer for each thing that a match asks for.
-fn checks(wanted: &HintMatch, seen: Seen<'_>) -> Vec<bool> {
+/// How many things a match asks for, if all of them are there. Figures are compared before any pattern is compiled.
+fn asked(wanted: &HintMatch, seen: Seen<'_>) -> Option<usize> {
     let facts = seen.facts;
+    let figures = [
+        wanted.http_status.map(|status| facts.http_status == Some(status)),
+        wanted.class.map(|class| seen.class == Some(class)),
+    ];
+    if figures.contains(&Some(false)) {
+        return None;
+    }
     let texts = asked_texts(wanted, seen);
-    let mut checks: Vec<bool> =
-        texts.iter().map(|(pattern, texts)| texts.iter().any(|text| pattern.is_in(text))).collect();
-    checks.extend(wanted.http_status.map(|status| facts.http_status == Some(status)));
-    checks.extend(wanted.class.map(|class| seen.class == Some(class)));
-    checks.extend(conditions(wanted, &facts.conditions));
-    checks.extend(wanted.object.iter().flat_map(|object| objects(object, facts)));
-    checks
+    let found = |(pattern, texts): &(&Pattern, Vec<&str>)| texts.iter().any(|text| pattern.is_in(text));
+    if !texts.iter().all(found) {
+        return None;
+    }
+    let parts = condition_parts(wanted).iter().flatten().count();
+    if parts > 0 && !facts.conditions.iter().any(|fact| condition_fits(wanted, fact)) {
+        return None;
+    }
+    let of_object = wanted.object.as_ref().map_or(Some(0), |object| asked_of_object(object, facts))?;
+    Some(figures.iter().flatten().count() + texts.len() + parts + of_object)
 }
 
 /// The patterns over texts, each with the texts that it may be found in.
@@ -152,17 +158,11 @@ fn condition_fits(wanted: &HintMatch, fact: &ConditionFact) -> bool {
     condition_parts(wanted).iter().zip(texts).all(|(pattern, text)| pattern.is_none_or(|pattern| pattern.is_in(text)))
 }
 
-/// One answer for each part that is asked of a condition; all parts must fit the same condition.
-fn conditions(wanted: &HintMatch, seen: &[ConditionFact]) -> Vec<bool> {
-    let asked = condition_parts(wanted).iter().flatten().count();
-    vec![asked > 0 && seen.iter().any(|fact| condition_fits(wanted, fact)); asked]
-}
-
-/// One answer for each part that is asked of an object; all parts must fit the same object.
-fn objects(wanted: &ObjectMatch, facts: &Facts) -> Vec<bool> {
-    let asked =
-        [wanted.kind.is_some(), wanted.path.is_some(), wanted.matches.is_some()].iter().filter(|it| **it).count();
-    vec![facts.objects.0.iter().any(|object| object_fits(wanted, object)); asked]
+/// How many things are asked of an object, if all of them fit the same one.
+fn asked_of_object(wanted: &ObjectMatch, facts: &Facts) -> Option<usize> {
+    let asked = [wanted.kind.is_some(), wanted.path.is_some(), wanted.matches.is_some()];
+    let fits = facts.objects.0.iter().any(|object| object_fits(wanted, object));
+    fits.then(|| asked.iter().filter(|it| **it).count())
 }
 
 fn object_fits(wanted: &ObjectMatch, object: &Value) -> bool {

@@ -154,9 +154,9 @@ impl Pattern {
         &self.text
     }
 
-    /// Whether it is found in a text.
+    /// Whether it is found in a text. In nothing, nothing is found.
     pub fn is_in(&self, text: &str) -> bool {
-        self.regex().is_some_and(|regex| regex.is_match(text))
+        !text.is_empty() && self.regex().is_some_and(|regex| regex.is_match(text))
     }
 
     /// The first line of a text that it is found in.

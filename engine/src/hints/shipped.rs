@@ -30,23 +30,26 @@ pub const FILES: &[File] = files![
     "requests.yaml"
 ];
 
-static HINTS: LazyLock<(Vec<Hint>, Vec<Problem>)> = LazyLock::new(|| {
-    let mut problems = Vec::new();
+static HINTS: LazyLock<Vec<Hint>> = LazyLock::new(|| read(Origin::Shipped, &mut Vec::new()));
+
+fn read(origin: Origin, problems: &mut Vec<Problem>) -> Vec<Hint> {
     let read = |(name, text): &File| {
         let source = Arc::new(Source::new(format!("hints/{name}"), *text));
-        hints::read_file(&source, Origin::Shipped, &mut problems)
+        hints::read_file(&source, origin, problems)
     };
-    (FILES.iter().flat_map(read).collect(), problems)
-});
+    FILES.iter().flat_map(read).collect()
+}
 
 /// All of them. They are read when they are first needed: a run in which nothing goes wrong never does.
 pub fn hints() -> &'static [Hint] {
-    &HINTS.0
+    &HINTS
 }
 
-/// What is wrong with them; a test sees to it that this is nothing.
-pub fn problems() -> &'static [Problem] {
-    &HINTS.1
+/// All of them with their triggers, read as if they stood beside a plan, and what is wrong with them: for tests.
+pub fn checked() -> (Vec<Hint>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let hints = read(Origin::Folder, &mut problems);
+    (hints, problems)
 }
 
 /// Whether a text is one of these files as it is.

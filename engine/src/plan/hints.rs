@@ -101,6 +101,11 @@ impl HintReader<'_> {
         Reader { source: self.source, problems: self.problems }
     }
 
+    /// Whether they came with the program: the tests have checked them, and no run does so again.
+    fn is_checked(&self) -> bool {
+        self.origin < Origin::Folder
+    }
+
     /// Reads one hint.
     pub(crate) fn hint(&mut self, node: &Node) -> Option<Hint> {
         let fields = self.reader().fields(node, "a hint", &HINT_KEYS)?;
@@ -125,12 +130,13 @@ impl HintReader<'_> {
             docs: self.text(&fields, "docs"),
             class: fields.get("class").and_then(|node| class(node, &mut self.reader())),
             remedy: self.text(&fields, "remedy"),
-            triggers: fields.get("trigger").map(|node| self.triggers(node)).unwrap_or_default(),
+            triggers: fields
+                .get("trigger")
+                .filter(|_| !self.is_checked())
+                .map(|node| self.triggers(node))
+                .unwrap_or_default(),
         };
-        // Those that come with the program are held against their triggers by the tests, not by every run.
-        if self.origin >= Origin::Folder {
-            self.recognises_its_trigger(&hint, node);
-        }
+        self.recognises_its_trigger(&hint, node);
         Some(hint)
     }
 
@@ -206,6 +212,9 @@ impl HintReader<'_> {
 
     fn pattern(&mut self, fields: &Fields<'_>, key: &str) -> Option<Pattern> {
         let node = fields.get(key)?;
+        if self.is_checked() {
+            return node.text().map(Pattern::new);
+        }
         read_pattern(node, &mut self.reader()).map(|pattern: Regex| Pattern::new(pattern.as_str()))
     }
 
@@ -222,6 +231,9 @@ impl HintReader<'_> {
     fn when(&mut self, node: &Node) -> Option<Expression> {
         let text = self.reader().text(node, "`when`")?.to_owned();
         let place = self.reader().place(&node.span);
+        if self.is_checked() {
+            return Some(Expression { text, place });
+        }
         let found = match expr::check(&text) {
             Ok(found) => found,
             Err(faults) => {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use runbook::hints::{Hint, HintMatch, Pattern};
+use runbook::hints::{Hint, HintMatch, Pattern, Seen, best, shipped};
 use runbook::plan::StepId;
 use runbook::plan::model::{Expression, KnownIssue, Requirement, Template};
 use runbook::run::Options;
 use runbook::state::Status;
 use runbook::state::record::{Outcome, Record, Verdict};
-use runbook_steps::{Class, Secret};
+use runbook_steps::{Class, Failure, Secret};
 use serde_json::json;
 
 use crate::run_bench::{AGAIN, BLIND, Bench, LOOKED, bare, place, plan, retry, text};
@@ -136,6 +136,8 @@ async fn a_timeout_says_what_was_seen_last() {
 
 #[tokio::test]
 async fn a_deadline_bounds_all_attempts() {
+    // The first failure of a process reads the hints, and here a blink is minutes.
+    best(shipped::hints(), Seen::failure(&Failure::permanent("warm up")));
     let bench = Bench::new();
     let mut flaky = bench.step("flaky", &BLIND, json!({ "flaky": 1, "does": "work" }));
     flaky.retry = retry(5);

@@ -178,6 +178,11 @@ impl Eye<'_> {
                 self.see(&command, &format!("backend service {name}"), "", health);
             }
         }
+        let words = ["compute", "forwarding-rules", "list", &regions, ours];
+        for rule in self.ask(&words).await {
+            let name = format!("forwarding rule {}", rule["name"].as_str().unwrap_or_default());
+            self.see(&format!("gcloud {}", words.join(" ")), &name, "", rule);
+        }
         let words = ["compute", "health-checks", "list", &regions, ours];
         for check in self.ask(&words).await {
             let name = format!("health check {}", check["name"].as_str().unwrap_or_default());

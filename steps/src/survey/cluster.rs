@@ -1,12 +1,12 @@
 //! What a cluster shows: its objects with their conditions, the events about them, and the last words of containers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{Sighting, Survey};
-use crate::cluster::{Cluster, Selection, describe, kind_of, name_of, namespace_of, strip, text_at, uid_of};
+use crate::cluster::{Cluster, Selection, describe, kind_of, label_of, name_of, namespace_of, strip, text_at, uid_of};
 use crate::condition::condition_facts;
 use crate::context::Context;
 use crate::failure::{Class, Facts, Objects};
@@ -77,6 +77,7 @@ pub(super) async fn look(cx: &Context, survey: &mut Survey) {
         let sighting = sight(object, *has_status, &events, &mut logs).await;
         survey.sightings.push(masked(cx, sighting));
     }
+    survey.sightings.extend(releases(&found));
     survey.sightings.push(all_together(&found));
     survey.objects = found.iter().map(|(object, _)| bare(object)).collect();
     survey.versions.push(format!("Kubernetes at {}", cluster.url()));
@@ -187,6 +188,28 @@ fn command(object: &Value) -> String {
     }
 }
 
+/// Helm's releases whose newest revision is neither deployed nor gone. Helm keeps each revision in a Secret.
+fn releases(found: &[(Arc<Value>, bool)]) -> Vec<Sighting> {
+    let mut newest: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
+    for (secret, _) in found.iter().filter(|(object, _)| object["type"] == "helm.sh/release.v1") {
+        let label = |name: &str| label_of(secret, name).unwrap_or_default();
+        let version = label("version").parse().unwrap_or(0);
+        let known = newest.entry((namespace_of(secret), label("name"))).or_default();
+        if version >= known.0 {
+            *known = (version, label("status"));
+        }
+    }
+    let bad = newest.into_iter().filter(|(_, (_, status))| !matches!(*status, "deployed" | "uninstalled"));
+    let sighting = |((namespace, name), (_, status)): ((&str, &str), (u64, &str))| Sighting {
+        command: format!("helm -n {namespace} history {name}"),
+        subject: format!("release {name}"),
+        namespace: namespace.to_owned(),
+        text: format!("release {name} is {status}"),
+        facts: Facts::default(),
+    };
+    bad.map(sighting).collect()
+}
+
 /// What only shows when objects are held against each other.
 fn all_together(found: &[(Arc<Value>, bool)]) -> Sighting {
     let kept =
@@ -222,6 +245,22 @@ fn bare(object: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_counts_by_its_newest_revision() {
+        let revision = |version: &str, status: &str| {
+            let labels = json!({ "owner": "helm", "name": "istio", "version": version, "status": status });
+            let secret = json!({ "kind": "Secret", "type": "helm.sh/release.v1",
+                                 "metadata": { "name": format!("v{version}"), "namespace": "a", "labels": labels } });
+            (Arc::new(secret), false)
+        };
+        let texts = |found: &[(Arc<Value>, bool)]| releases(found).into_iter().map(|it| it.text).collect::<Vec<_>>();
+        assert_eq!(
+            texts(&[revision("9", "deployed"), revision("10", "pending-upgrade")]),
+            ["release istio is pending-upgrade"]
+        );
+        assert!(texts(&[revision("1", "failed"), revision("2", "deployed")]).is_empty());
+    }
 
     #[test]
     fn of_a_secret_only_the_keys_are_kept() {
