@@ -1,6 +1,6 @@
 //! What is known to go wrong, as data: hints, where they come from, and which of them fits what was seen.
 //!
-//! Owns the hints that come with the program ([`shipped`]) and the choice of the best one ([`best`]). How a hint is written is
+//! Owns the hints that come with the program ([`shipped`]) and the choice of the best one ([`mod@best`]). How a hint is written is
 //! `plan`'s business; what is seen comes from steps as [`runbook_steps::Facts`].
 
 pub mod best;

@@ -299,8 +299,9 @@ impl Prepared {
     /// Starts it, here and now: the kernel is done with it in a fraction of a millisecond, and handing it to another thread and waiting for
     /// the answer would only add to that.
     fn start(self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
+        let earliest = orphans::tick();
         let (input, pipes) = self.launch(&program.args).map_err(|error| not_started(&program.title(), &error))?;
-        let group = Group::new(pipes.handle, program.name.clone());
+        let group = Group::new(pipes.handle, program.name.clone(), earliest);
         cx.observer.spawned(group.child());
         Ok((group, Outlet { out: pipes.out, err: pipes.err, feed: input }))
     }
