@@ -11,15 +11,22 @@ mod gke_credentials;
 mod gke_node_pool;
 mod gke_resize;
 mod gke_update;
+mod helm_release;
+mod helm_repo;
+mod helmfile;
+mod http_bench;
 mod http_probe;
 mod kubectl_apply;
 mod kubectl_delete;
 mod kubectl_patch;
 mod kubectl_secret;
+mod kustomize;
 mod make;
 mod manual;
 mod run;
 mod scripts;
+mod secret_check;
+mod tools;
 mod wait;
 
 /// Shared by the kinds that work inside a cluster.
@@ -41,13 +48,20 @@ pub static KINDS: &[&Kind] = &[
     &gke_node_pool::KIND,
     &gke_resize::KIND,
     &gke_update::KIND,
+    &helm_release::KIND,
+    &helm_repo::KIND,
+    &helmfile::KIND,
+    &http_bench::KIND,
     &http_probe::KIND,
     &kubectl_apply::KIND,
     &kubectl_delete::KIND,
     &kubectl_patch::KIND,
     &kubectl_secret::KIND,
+    &kustomize::KIND,
     &make::KIND,
     &manual::KIND,
     &run::KIND,
+    &secret_check::KIND,
+    &tools::KIND,
     &wait::KIND,
 ];
