@@ -26,6 +26,7 @@ mod scalar;
 pub mod secret;
 mod span;
 pub mod step;
+pub mod survey;
 pub mod tools;
 mod version;
 pub mod world;

@@ -38,7 +38,7 @@ pub(crate) use object::{describe, text_at};
 pub(crate) use requests::LogPart;
 pub use requests::{Applying, PatchStyle, Selection};
 pub use selector::Selector;
-pub(crate) use trim::needs_whole;
+pub(crate) use trim::{needs_whole, strip};
 pub use watches::{Bell, Feed};
 
 /// The field manager that owns what this program applies.

@@ -32,6 +32,7 @@ pub(super) async fn explained(
     if !sight.is_watching() || wanted.is_some_and(|wanted| matches!(wanted.test, Test::Deleted)) {
         let mut finding = Finding::not(format!("{}: {why}", describe(object)));
         finding.facts.conditions = reason::condition_facts(object);
+        finding.facts.objects.0.push(Arc::clone(object));
         return Ok(finding);
     }
     let family = reason::narrow(object, gather(sight, object).await);

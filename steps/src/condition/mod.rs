@@ -37,6 +37,7 @@ use endpoints::Endpoints;
 use event::Happened;
 use log::Logged;
 pub use lookup::Lookup;
+pub(crate) use reason::condition_facts;
 use verdict::State;
 
 /// Something that can be true of the world.

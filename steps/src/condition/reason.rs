@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cluster::{annotation, describe, kind_of, name_of, namespace_of, text_at, uid_of};
-use crate::failure::{ConditionFact, Facts};
+use crate::failure::{ConditionFact, Facts, Objects};
 use crate::readiness::{Around, Readiness, Trouble, events_about, judge, line, time_of, trouble_of};
 
 /// What surrounds an object in its namespace, as far as it may tell why.
@@ -172,7 +172,8 @@ fn facts(relatives: &[&Arc<Value>], family: &Family) -> Facts {
     let mut events: Vec<&Value> = relatives.iter().flat_map(|it| events_about(it, &family.events)).collect();
     events.sort_by(|one, other| time_of(other).cmp(time_of(one)));
     let events = events.into_iter().take(MOST_EVENTS).map(line).collect();
-    let mut facts = Facts { conditions, events, ..Facts::default() };
+    let objects = Objects(relatives.iter().map(|it| Arc::clone(it)).collect());
+    let mut facts = Facts { conditions, events, objects, ..Facts::default() };
     if !family.pods.is_empty() {
         facts.other.insert("restarts".to_owned(), family.pods.iter().map(|pod| restarts(pod)).sum::<u64>().into());
     }
@@ -185,7 +186,7 @@ fn restarts(pod: &Value) -> u64 {
 }
 
 /// Every condition of an object, also of its listeners and by its parents.
-pub(super) fn condition_facts(object: &Value) -> Vec<ConditionFact> {
+pub(crate) fn condition_facts(object: &Value) -> Vec<ConditionFact> {
     let status = object.get("status").unwrap_or(&Value::Null);
     let parts = ["parents", "parent", "listeners"].iter().filter_map(|part| status.get(part)?.as_array()).flatten();
     let place = match namespace_of(object) {
