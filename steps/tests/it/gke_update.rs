@@ -70,7 +70,7 @@ async fn a_cluster_that_is_so_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_runs_is_waited_for_and_not_begun_again() {
-    let skies = Skies::with(WORLD, "[]").await;
+    let skies = Skies::with(WORLD, "[{ kind: late, at: cluster/c, by: 2h, times: 1 }]").await;
     let channel = json!({ "update": { "desiredGatewayApiConfig": { "channel": "CHANNEL_STANDARD" } } });
     skies.send("PUT", CLUSTER, channel).await;
     let (step, cx) = (update("{ gateway_api: standard }"), skies.context());
