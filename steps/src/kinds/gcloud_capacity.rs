@@ -151,14 +151,14 @@ impl Capacity {
         Ok(())
     }
 
-    /// Takes a machine in a zone and gives it back.
-    async fn probe(&self, cx: &Context, zone: &str) -> Result<(), Failure> {
+    /// Takes a machine in a zone and gives it back. What is asked for can be told to stop before the step is.
+    async fn probe(&self, cx: &Context, asking: &Context, zone: &str) -> Result<(), Failure> {
         cx.progress(format!("asking {zone} for {}", self.what()));
-        let made = match self.make(cx, zone).await {
+        let made = match self.make(asking, zone).await {
             // It can only be one that we left: nobody else calls anything so.
             Err(failure) if already_exists(&failure) => {
                 self.clean(cx, zone).await?;
-                self.make(cx, zone).await
+                self.make(asking, zone).await
             }
             other => other,
         };
@@ -186,7 +186,7 @@ impl Capacity {
             self.sweep(cx).await?;
         }
         let (first, others) = self.zones.split_first().expect("verified when it was read");
-        let failure = match self.probe(cx, first).await {
+        let failure = match self.probe(cx, cx, first).await {
             Ok(()) => return Ok(outputs(first, &[])),
             Err(failure) if failure.class == Class::Stockout && !others.is_empty() => failure,
             Err(failure) => return Err(failure),
@@ -204,10 +204,9 @@ impl Capacity {
     /// Asks several zones at the same time. Once one has a machine the others are told to stop, and are waited for: they clean up.
     async fn race(&self, cx: &Context, zones: &[String]) -> Result<(Option<String>, Vec<Answer>), Failure> {
         let cancel = cx.cancel.child();
-        let inner = Context { cancel: cancel.clone(), ..cx.clone() };
-        let inner = &inner;
+        let asking = &Context { cancel: cancel.clone(), ..cx.clone() };
         let mut asked: FuturesUnordered<_> =
-            zones.iter().map(|zone| async move { (zone.clone(), self.probe(inner, zone).await) }).collect();
+            zones.iter().map(|zone| async move { (zone.clone(), self.probe(cx, asking, zone).await) }).collect();
         let (mut taken, mut answers) = (None, Vec::new());
         while let Some((zone, answer)) = asked.next().await {
             match answer {

@@ -55,7 +55,7 @@ async fn a_pool_of_that_size_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resize_that_runs_is_waited_for_and_not_begun_again() {
-    let skies = Skies::with(WORLD, "[]").await;
+    let skies = Skies::with(WORLD, "[{ kind: late, at: pool/tpu, by: 2h, times: 1 }]").await;
     skies.send("POST", &format!("{CLUSTER}/nodePools/tpu:setSize"), json!({ "nodeCount": 3 })).await;
     let (step, cx) = (resize(3, ""), skies.context());
     let Standing::InProgress(why) = step.observe(&cx).await.unwrap() else { panic!("it is being resized") };

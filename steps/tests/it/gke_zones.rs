@@ -58,7 +58,8 @@ async fn a_quota_is_the_same_in_every_zone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_is_in_an_alternate_stays_there() {
-    let skies = Skies::with(&cluster_in("us-east5-a"), "[]").await;
+    let late = "[{ kind: late, at: pool/tpu, by: 2h, times: 1 }]";
+    let skies = Skies::with(&cluster_in("us-east5-a"), late).await;
     skies.send("POST", POOLS, pool_in("us-east5-b")).await;
     let step = step("gke.node_pool", POOL);
     let Standing::InProgress(why) = step.observe(&skies.context()).await.unwrap() else { panic!("it is being made") };

@@ -11,12 +11,16 @@ use crate::failure::{Class, Failure};
 
 /// So often deleting is tried.
 const TRIES: u32 = 3;
-/// One try takes no longer than this (on the step's clock).
+/// One try takes no longer than this (on the step's clock) …
 const PATIENCE: Duration = Duration::from_secs(300);
+/// … but has at least this (real time), however fast the step's clock runs.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries (on the step's clock).
 const PAUSE: Duration = Duration::from_secs(5);
 /// A step that was told to stop has so long for all of it (real time): less than whoever told it waits before it kills.
 const HURRY: Duration = Duration::from_secs(12);
+/// One request has so long then (real time): starting gcloud is most of it.
+const REQUEST: Duration = Duration::from_secs(7);
 /// A request that was on its way when its program was stopped has arrived after this (real time).
 const ARRIVAL: Duration = Duration::from_secs(1);
 
@@ -42,45 +46,41 @@ impl Capacity {
             biased;
             // Told to stop, before or in the middle of it.
             () = cx.cancel.soft.cancelled() => {
-                tokio::time::timeout(HURRY, self.delete_it(&shield, zone, true)).await.unwrap_or(false)
+                tokio::time::timeout(HURRY, self.delete_in_a_hurry(&shield, zone)).await.unwrap_or(false)
             }
-            gone = self.delete_it(&shield, zone, false) => gone,
+            gone = self.delete_it(&shield, zone) => gone,
         };
         if gone { Ok(()) } else { Err(self.left(cx, zone)) }
     }
 
-    /// Whether it is gone, or on its way out where time is short.
-    async fn delete_it(&self, cx: &Context, zone: &str, hurried: bool) -> bool {
-        if hurried {
-            cx.clock().sleep(cx.clock().model_span(ARRIVAL)).await;
-        }
+    /// Deletes it, and says whether it is gone.
+    async fn delete_it(&self, cx: &Context, zone: &str) -> bool {
         for attempt in 1..=TRIES {
             match self.find(cx, zone).await {
                 Ok(None) => return true,
-                Ok(Some(machine)) if hurried && is_leaving(&machine) => return true,
                 Err(failure) if failure.class == Class::Cancelled => return false,
                 // Whether it is there or not: who asks for its end does no harm.
                 Ok(Some(_)) | Err(_) => {}
             }
-            if self.try_to_delete(cx, zone, hurried).await {
+            if self.try_to_delete(cx, zone).await {
                 return true;
             }
             if attempt < TRIES {
                 cx.note(&format!("the probe `{}` in {zone} is still there: trying again", self.name(cx)));
-                let pause = if hurried { cx.clock().model_span(ARRIVAL) } else { PAUSE };
-                cx.clock().sleep(pause).await;
+                cx.clock().sleep(PAUSE).await;
             }
         }
         matches!(self.find(cx, zone).await, Ok(None))
     }
 
-    async fn try_to_delete(&self, cx: &Context, zone: &str, hurried: bool) -> bool {
-        let args = self.delete(&self.name(cx), zone, hurried);
+    async fn try_to_delete(&self, cx: &Context, zone: &str) -> bool {
+        let args = self.delete(&self.name(cx), zone, false);
         let (gcloud, clock) = (self.gcloud(cx), cx.clock());
+        let patience = PATIENCE.max(clock.model_span(LEAST_PATIENCE));
         let ended = tokio::select! {
             biased;
             ended = gcloud.json(args) => ended,
-            () = clock.sleep(PATIENCE) => return false,
+            () = clock.sleep(patience) => return false,
         };
         match ended {
             Ok(_) => true,
@@ -89,6 +89,26 @@ impl Capacity {
                 cx.note(&format!("cannot delete the probe: {failure}"));
                 false
             }
+        }
+    }
+
+    /// Asks for its end, again and again, without waiting for it: whoever goes on bounds this.
+    async fn delete_in_a_hurry(&self, cx: &Context, zone: &str) -> bool {
+        let mut missing = false;
+        loop {
+            let args = self.delete(&self.name(cx), zone, true);
+            match tokio::time::timeout(REQUEST, self.gcloud(cx).json(args)).await {
+                Ok(Ok(_)) => return true,
+                // It may only just come into being.
+                Ok(Err(failure)) if failure.class == Class::NotFound && !missing => missing = true,
+                Ok(Err(failure)) if failure.class == Class::NotFound => return true,
+                Ok(Err(failure)) if failure.class == Class::Cancelled => return false,
+                _ => match self.find(cx, zone).await {
+                    Ok(found) if found.as_ref().is_none_or(is_leaving) => return true,
+                    _ => {}
+                },
+            }
+            cx.clock().sleep(cx.clock().model_span(ARRIVAL)).await;
         }
     }
 
