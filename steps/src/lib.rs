@@ -15,6 +15,7 @@ pub mod condition;
 pub mod context;
 pub mod failure;
 mod gcloud;
+mod helm;
 mod http;
 pub mod jsonpath;
 pub mod kind;
@@ -25,7 +26,9 @@ mod scalar;
 pub mod secret;
 mod span;
 pub mod step;
+pub mod survey;
 pub mod tools;
+mod version;
 pub mod world;
 
 pub use clock::Clock;
