@@ -244,9 +244,10 @@ impl Look<'_> {
     }
 }
 
-/// Whether doing a step again changes nothing. A question to a person is none that can be asked here.
+/// Whether doing a step again changes nothing. A question to a person is none that can be asked here, and load is no look.
 fn reads(step: &Step) -> bool {
-    prepare::only_reads(step) && step.work.as_ref().is_none_or(|work| work.kind.name != "manual")
+    prepare::only_reads(step)
+        && step.work.as_ref().is_none_or(|work| !matches!(work.kind.name, "manual" | "http.bench"))
 }
 
 /// Whether a failure says nothing about what was asked for.

@@ -35,7 +35,8 @@ impl Spans {
 
     /// The span that this share of all do not exceed, from 0 to 1.
     pub(crate) fn at(&self, share: f64) -> Duration {
-        Duration::from_nanos(self.0.value_at_quantile(share))
+        // The middle of the values that count as the same, so that what is told is not always a little too much.
+        Duration::from_nanos(self.0.median_equivalent(self.0.value_at_quantile(share)))
     }
 
     /// The mean.
@@ -255,6 +256,6 @@ mod tests {
             assert!((spans.at(share).as_secs_f64() / expected - 1.0).abs() < 0.001, "{share}");
         }
         spans.record(Duration::from_secs(100_000));
-        assert!(spans.at(1.0) >= LONGEST);
+        assert!(spans.at(1.0) > LONGEST.mul_f64(0.99));
     }
 }
