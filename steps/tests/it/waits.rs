@@ -259,7 +259,7 @@ async fn what_is_true_for_an_instant_is_seen() {
     let site = Site::new().await;
     site.create(pod("p"));
     let wait = waiting("{ object: pod/p, path: '{.status.phase}', equals: Succeeded }", site.context());
-    site.told.hears("leads to nothing yet").await;
+    site.told.hears("is Pending, not Succeeded").await;
     // On this single thread the waiting step cannot look before all of these were made.
     for phase in ["Running", "Succeeded", "Failed"] {
         site.status("v1", "Pod", "p", json!({ "phase": phase }));
