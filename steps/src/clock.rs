@@ -32,6 +32,11 @@ impl Clock {
         Self { start: Some(tokio::time::Instant::now()), ..Self::scaled(epoch_unix_ms, 1.0) }
     }
 
+    /// Whether its time is the runtime's, in which no real process lives.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.start.is_some()
+    }
+
     /// How many times as fast as the machine's clock this one runs.
     pub fn speed(&self) -> f64 {
         self.speed

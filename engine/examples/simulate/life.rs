@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures::future::pending;
 use runbook::plan::model::{Plan, StepId};
-use runbook::run::{Header, Interrupter, Interrupts, Options, Run, Signal, Summary, drive};
+use runbook::run::{Header, Interrupter, Interrupts, Options, Run, Signal, Summary, drive, verdicts};
 use runbook::state::lock::Holder;
 use runbook::state::record::{Record, Verdict};
 use runbook::state::{Home, Journal, RunState, StateError, Status, Sync};
-use runbook_steps::{Clock, Secrets, World as Outside};
+use runbook_steps::{Clock, Redactor, Secrets, World as Outside};
 
 use super::checks::{self, Checker};
 use super::disk::{Faults, Moment, Shared};
@@ -134,7 +134,7 @@ impl Life {
             only,
             keep_stale,
             sync_inline: true,
-            selection: String::new(),
+            ..Options::default()
         }
     }
 
@@ -209,12 +209,14 @@ impl Life {
     async fn drive(&mut self, plan: &Arc<Plan>, chaos: &Chaos, options: &Options, journal: Journal) -> Came {
         let (interrupter, interrupts) = Interrupts::channel();
         let checker = Checker::new(self.disk.clone(), Arc::clone(plan), self.draft.clone(), options);
+        let mut options = options.clone();
+        options.trust(&verdicts(plan, journal.state(), &options, &Redactor::default()));
         let run = Run {
             plan: Arc::clone(plan),
             world: Arc::new(self.outside()),
             journal,
             secrets: Arc::new(Secrets::new(BTreeMap::new())),
-            options: options.clone(),
+            options,
             header: Header { command: "apply".to_owned(), who: "me@here".to_owned(), version: "0".to_owned() },
             watcher: Box::new(checker),
             interrupts,

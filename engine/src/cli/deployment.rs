@@ -80,6 +80,9 @@ pub(super) struct Deployment {
     pub(super) log_command: String,
 }
 
+/// What becomes of each step.
+type Fates = Vec<(StepId, Fate)>;
+
 /// A journal that was opened, and the torn end that was cut off it.
 pub(super) type Opened = Result<(Journal, Option<Cut>), StateError>;
 
@@ -110,11 +113,12 @@ impl Deployment {
     ) -> Result<Outcome, Fatal> {
         let journal = self.open(session, opening)?;
         let world = Arc::new(self.world(journal.home()));
-        let options = self.options(how, session, &journal)?;
-        let secrets = Arc::new(self.get_ready(&options, &world, session, &journal)?);
-        let fates = run::verdicts(&self.plan, journal.state(), &options, &secrets.redactor());
+        let mut options = self.options(how, session, &journal)?;
+        let (secrets, fates) = self.get_ready(&options, &world, session, &journal)?;
+        let secrets = Arc::new(secrets);
         self.announce(session, &journal, &options, &fates);
         Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
+        options.trust(&fates);
         let mut plan = self.plan;
         give_answers(&mut plan, &how.answer)?;
         let plan = Arc::new(plan);
@@ -188,20 +192,24 @@ impl Deployment {
         Ok(Options { parallel: how.parallel.into(), fail_fast: how.fail_fast, keep_stale, ..chosen })
     }
 
-    /// Finds what the steps that will run need: programs and secrets.
+    /// Finds what the steps that will run need, programs and secrets, and what becomes of each step.
     fn get_ready(
         &self,
         options: &Options,
         world: &World,
         session: &Session,
         journal: &Journal,
-    ) -> Result<runbook_steps::Secrets, Fatal> {
+    ) -> Result<(runbook_steps::Secrets, Fates), Fatal> {
         let state = journal.state();
         let fates = run::verdicts(&self.plan, state, options, &runbook_steps::Redactor::default());
         refuse_missing(&preflight::missing_programs(&self.plan, world, state, &fates))?;
         let needed = preflight::needed_secrets(&self.plan, state, &fates);
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
-        secrets::resolve(&self.plan, &needed, &places)
+        let secrets = secrets::resolve(&self.plan, &needed, &places)?;
+        // What is masked counts in fingerprints, and only now is known what that is.
+        let redactor = secrets.redactor();
+        let fates = if redactor.is_idle() { fates } else { run::verdicts(&self.plan, state, options, &redactor) };
+        Ok((secrets, fates))
     }
 
     /// Takes the deployment's lock and reads its journal.

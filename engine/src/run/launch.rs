@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use runbook_steps::tools::Orphan;
 use runbook_steps::{Context, Failure, Outputs};
-use tokio::time::Instant;
 
 use super::attempt::{Attempt, Watch};
 use super::common::This;
@@ -49,18 +48,18 @@ impl Driver {
     pub(super) fn launch(&mut self) {
         let mut launches = Vec::new();
         let mut must_sync = false;
-        while let Some(next) = self.schedule.next_move() {
+        while let Some(next) = self.course.schedule.next_move() {
             let Some((index, ready)) = self.take_up(next) else { continue };
             must_sync |= !prepare::recoverable(&self.plan.steps[index], &ready);
             launches.extend(self.write_start(index, ready));
         }
         self.tell_blocked();
-        let safe = !must_sync || self.synced();
+        let safe = !must_sync || self.course.synced();
         for launch in launches {
             if safe {
                 self.start(launch);
             } else {
-                self.schedule.finished(launch.index, Ended::NotRun);
+                self.course.schedule.finished(launch.index, Ended::NotRun);
             }
         }
     }
@@ -71,7 +70,7 @@ impl Driver {
             Next::Start(index) => self.queued.remove(&index).map(|ready| (index, ready)),
             Next::Evaluate(index) => {
                 let ready = self.evaluate(index)?;
-                if self.schedule.admit(index, &ready.rendered.locks) {
+                if self.course.schedule.admit(index, &ready.rendered.locks) {
                     return Some((index, ready));
                 }
                 self.queued.insert(index, ready);
@@ -85,28 +84,30 @@ impl Driver {
         let plan = Arc::clone(&self.plan);
         let step = &plan.steps[index];
         self.feel(index);
-        if self.tracks[index].attempt == 0 && !self.options.only.is_empty() && !self.options.only.contains(&step.id) {
-            self.schedule.finished(index, Ended::Skipped);
+        if self.course.attempt(index) == 0 && !self.options.only.is_empty() && !self.options.only.contains(&step.id) {
+            self.course.schedule.finished(index, Ended::Skipped);
             return None;
         }
         match self.turn(index, step) {
             Turn::Run { ready, changes } => {
                 if !changes.is_empty() {
-                    self.scribe.notice(&format!("`{}` runs again: {}", step.id, changes.join("; ")));
+                    self.course.scribe.notice(&format!("`{}` runs again: {}", step.id, changes.join("; ")));
                 }
                 return Some(ready);
             }
             Turn::Look { ready, by } => {
-                self.scribe.notice(&format!("`{}` is looked at again: `{}` changed", step.id, plan.steps[by].id));
+                self.course
+                    .scribe
+                    .notice(&format!("`{}` is looked at again: `{}` changed", step.id, plan.steps[by].id));
                 return Some(ready);
             }
             Turn::Reuse => {
                 self.reused.push(step.id.clone());
-                self.schedule.finished(index, Ended::Succeeded);
+                self.course.schedule.finished(index, Ended::Succeeded);
             }
             Turn::Skip(why) => {
-                self.record(Record::Skipped { step: step.id.clone(), why });
-                self.schedule.finished(index, Ended::Skipped);
+                self.course.record(Record::Skipped { step: step.id.clone(), why });
+                self.course.schedule.finished(index, Ended::Skipped);
             }
             Turn::Refuse(failure) => self.refuse(index, &step.id, failure),
         }
@@ -118,14 +119,17 @@ impl Driver {
         if !self.acted {
             return;
         }
-        let book = self.scribe.book();
+        let book = self.course.scribe.book();
         let Some(state) = book.as_ref().map(Journal::state) else { return };
-        let changed = |need: usize| has_changed(state, &self.plan.steps[need].id, self.common.run);
+        let changed = |need: usize| has_changed(state, &self.plan.steps[need].id, self.course.common.run);
         self.ripple.feel(&self.plan.graph, index, changed);
     }
 
     fn turn(&self, index: usize, step: &Step) -> Turn {
-        let book = self.scribe.book();
+        if !self.acted && self.course.attempt(index) == 0 && self.options.reuse.contains(&step.id) {
+            return Turn::Reuse;
+        }
+        let book = self.course.scribe.book();
         let Some(state) = book.as_ref().map(Journal::state) else {
             return Turn::Skip("the run has ended".to_owned());
         };
@@ -133,12 +137,12 @@ impl Driver {
             let holds = state.step(&step.id).is_some_and(|step| step.done().is_some());
             return if holds { Turn::Reuse } else { Turn::Skip("left out by --skip".to_owned()) };
         }
-        let ready = match prepare::prepare(&self.plan, step, state.known(), &self.common.redactor) {
+        let ready = match prepare::prepare(&self.plan, step, state.known(), &self.course.common.redactor) {
             Prepared::Ready(ready) => ready,
             Prepared::Unwanted(why) => return Turn::Skip(why),
             Prepared::Refused(failure) => return Turn::Refuse(failure),
         };
-        let done = state.step(&step.id).and_then(|step| step.done()).filter(|_| self.tracks[index].attempt == 0);
+        let done = state.step(&step.id).and_then(|step| step.done()).filter(|_| self.course.attempt(index) == 0);
         let changes = done.map(|done| fingerprint::differences(&done.fingerprint, &ready.fingerprint));
         // What `finally` does belongs to the end of each run that did something.
         let again = step.finally && self.acted;
@@ -160,7 +164,7 @@ impl Driver {
     /// A step that fails before it could be started.
     fn refuse(&mut self, index: usize, step: &StepId, failure: Failure) {
         let failure = self.explained(index, failure);
-        self.record(Record::Failed(Failed {
+        self.course.record(Record::Failed(Failed {
             step: step.clone(),
             attempt: 0,
             failure,
@@ -174,11 +178,11 @@ impl Driver {
     fn write_start(&mut self, index: usize, ready: Box<Ready>) -> Option<Launch> {
         let plan = Arc::clone(&self.plan);
         let step = &plan.steps[index];
-        let attempt = self.tracks[index].attempt + 1;
+        let attempt = self.course.attempt(index) + 1;
         // What is in flight now is from an earlier run, or an attempt of this one would be running. An attempt that failed before it
         // did anything leaves it so.
         let after_crash =
-            self.scribe.with_state(|state| state.step(&step.id).is_some_and(|step| step.in_flight().is_some()));
+            self.course.scribe.with_state(|state| state.step(&step.id).is_some_and(|step| step.in_flight().is_some()));
         let started = Started {
             step: step.id.clone(),
             attempt,
@@ -186,52 +190,48 @@ impl Driver {
             recoverable: prepare::recoverable(step, &ready),
             touches: prepare::touches(step),
         };
-        if !self.record(Record::Started(started)) {
-            self.schedule.finished(index, Ended::NotRun);
+        if !self.course.record(Record::Started(started)) {
+            self.course.schedule.finished(index, Ended::NotRun);
             return None;
         }
-        self.tracks[index].attempt = attempt;
+        self.course.count_attempt(index);
         self.acted |= !step.finally;
         Some(Launch { index, ready, after_crash })
     }
 
     fn start(&mut self, launch: Launch) {
         let Launch { index, ready, after_crash } = launch;
-        let now = Instant::now();
-        let track = &mut self.tracks[index];
-        let first = *track.first.get_or_insert(now);
-        track.began = Some(now);
+        let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
-        let spent = cx.clock().model_span(now - first);
         let limit = limit(&self.plan.steps[index], spent);
         let before = self.before(&self.plan.steps[index]);
         let forced = self.options.redo.contains(&self.plan.steps[index].id);
         let attempt = Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced };
-        self.attempts.spawn(async move { (index, attempt.run().await) });
+        self.course.spawn(index, attempt.run());
     }
 
     /// What a step gave when it last held, if it is only looked at again. What `finally` does is done again, not looked at.
     fn before(&self, step: &Step) -> Option<Outputs> {
         let before = |state: &RunState| state.step(&step.id)?.before().map(|done| done.outputs.clone());
-        if step.finally { None } else { self.scribe.with_state(before) }
+        if step.finally { None } else { self.course.scribe.with_state(before) }
     }
 
     fn surroundings(&self, index: usize, after_crash: bool) -> (Arc<Watch>, Context) {
-        let (step, common) = (&self.plan.steps[index], &self.common);
-        let attempt = self.tracks[index].attempt;
-        let watch = Arc::new(self.scribe.watch(&step.id, attempt));
+        let (step, common) = (&self.plan.steps[index], &self.course.common);
+        let attempt = self.course.attempt(index);
+        let watch = Arc::new(self.course.scribe.watch(&step.id, attempt));
         let cancel = if step.finally { &common.cancel_finally } else { &common.cancel };
         let this = This { step: &step.id, attempt, cancel, after_crash };
         let observer = Arc::clone(&watch) as Arc<dyn runbook_steps::Observer>;
-        let cx = common.surround(&this, observer, &self.scribe);
+        let cx = common.surround(&this, observer, &self.course.scribe);
         (watch, cx)
     }
 
     pub(super) fn tell_blocked(&mut self) {
-        while let Some((step, by)) = self.schedule.take_blocked() {
+        while let Some((step, by)) = self.course.schedule.take_blocked() {
             let step = self.plan.steps[step].id.clone();
             let by = by.into_iter().map(|root| self.plan.steps[root].id.clone()).collect();
-            self.record(Record::Blocked { step, by });
+            self.course.record(Record::Blocked { step, by });
         }
     }
 }

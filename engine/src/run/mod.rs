@@ -1,14 +1,15 @@
 //! What is next, and doing it.
 //!
 //! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again, [`hint`] what a failure means,
-//! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] is the loop that joins them with the journal,
-//! `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs. [`undo`] takes back what was
+//! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] joins them with the journal, `course` is the loop that it
+//! shares with [`undo`], `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs. [`undo`] takes back what was
 //! made.
 
 mod attempt;
 mod book;
 pub mod cancel;
 mod common;
+mod course;
 pub mod drive;
 mod group;
 pub mod hint;

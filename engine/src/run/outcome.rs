@@ -1,80 +1,61 @@
 //! What becomes of an attempt that has ended: a record, and word to the schedule.
 
 use runbook_steps::{Class, Failure, Outputs};
-use tokio::task::JoinError;
-use tokio::time::Instant;
 
 use super::attempt::Ended;
 use super::drive::Driver;
 use super::hint;
 use super::prepare::{mask_outputs, masked};
-use super::retry::{self, Decision, Tried};
 use super::schedule;
 use crate::plan::StepId;
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Driver {
-    /// An attempt has ended, and others perhaps meanwhile: what follows from all of them is then written, and synced, at once.
-    pub(super) fn all_ended(&mut self, first: Result<(usize, Ended), JoinError>) {
-        let mut next = Some(first);
-        while let Some(ended) = next {
-            self.ended(ended);
-            next = self.attempts.try_join_next();
-        }
-    }
-
-    fn ended(&mut self, ended: Result<(usize, Ended), JoinError>) {
-        self.scribe.show_passing();
-        // A panic of a step is caught inside the attempt; one that is not is a bug of the engine, and must be seen as one.
-        let (index, ended) = match ended {
-            Ok(ended) => ended,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
+    pub(super) fn ended(&mut self, index: usize, ended: Ended) {
         let step = self.plan.steps[index].id.clone();
         match ended {
             Ended::Succeeded { outcome, outputs } => self.succeeded(index, outcome, outputs),
             Ended::Failed { failure, untouched } => self.failed(index, failure, untouched),
             Ended::Cancelled { untouched } => {
-                let attempt = self.tracks[index].attempt;
+                let attempt = self.course.attempt(index);
                 self.store(Record::Cancelled { step, attempt, untouched });
-                self.schedule.finished(index, schedule::Ended::Cancelled);
+                self.course.schedule.finished(index, schedule::Ended::Cancelled);
             }
             Ended::Unknown(why) => {
                 self.store(Record::Unknown { step, why });
-                self.schedule.finished(index, schedule::Ended::Unknown);
+                self.course.schedule.finished(index, schedule::Ended::Unknown);
                 self.stop_if_fast();
             }
         }
     }
 
     fn succeeded(&mut self, index: usize, outcome: Outcome, mut outputs: Outputs) {
-        mask_outputs(&self.common.redactor, &mut outputs);
+        mask_outputs(&self.course.common.redactor, &mut outputs);
         let issue = self.plan.steps[index].known_issue.as_ref();
         let note = issue.map(|issue| format!("passed, though it is a known issue: {}", issue.reason));
         self.store(Record::Succeeded(self.success(index, outcome, outputs, note)));
-        self.schedule.finished(index, schedule::Ended::Succeeded);
+        self.course.schedule.finished(index, schedule::Ended::Succeeded);
     }
 
     fn success(&self, index: usize, outcome: Outcome, outputs: Outputs, note: Option<String>) -> Succeeded {
-        let (step, attempt) = (self.plan.steps[index].id.clone(), self.tracks[index].attempt);
-        Succeeded { step, attempt, outcome, outputs, took_ms: self.took_ms(index), note }
+        let (step, attempt) = (self.plan.steps[index].id.clone(), self.course.attempt(index));
+        Succeeded { step, attempt, outcome, outputs, took_ms: self.course.took_ms(index), note }
     }
 
     fn failed(&mut self, index: usize, failure: Failure, untouched: bool) {
         let failure = self.explained(index, failure);
-        if let Decision::Again { after } = self.decide(index, &failure) {
-            let pause = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            self.store(self.failure(index, failure, Some(pause), untouched));
-            self.schedule.pause(index);
-            let at = Instant::now() + self.common.world.clock.real_span(after);
-            self.pauses.push(at, index);
+        let step = &self.plan.steps[index];
+        if let Some(pause) = self.course.decide(index, step.id.as_str(), (&step.retry, step.deadline), &failure) {
+            let retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            self.store(self.failure(index, failure, Some(retry_in_ms), untouched));
+            self.course.pause(index, pause);
             return;
         }
         let plan = std::sync::Arc::clone(&self.plan);
         if let Some(issue) = &plan.steps[index].known_issue {
             let note = format!("failed as expected ({}): {}", issue.reason, failure.what);
             self.store(Record::Succeeded(self.success(index, Outcome::Ok, Outputs::new(), Some(note))));
-            self.schedule.finished(index, schedule::Ended::Succeeded);
+            self.course.schedule.finished(index, schedule::Ended::Succeeded);
             return;
         }
         self.store(self.failure(index, failure, None, untouched));
@@ -82,57 +63,36 @@ impl Driver {
     }
 
     fn failure(&self, index: usize, failure: Failure, retry_in_ms: Option<u64>, untouched: bool) -> Record {
-        let (step, attempt) = (self.plan.steps[index].id.clone(), self.tracks[index].attempt);
-        let took_ms = self.took_ms(index);
+        let (step, attempt) = (self.plan.steps[index].id.clone(), self.course.attempt(index));
+        let took_ms = self.course.took_ms(index);
         Record::Failed(Failed { step, attempt, failure, retry_in_ms, took_ms, untouched })
-    }
-
-    fn decide(&self, index: usize, failure: &Failure) -> Decision {
-        if self.schedule.given_up(index) {
-            return Decision::Enough;
-        }
-        let (step, track) = (&self.plan.steps[index], &self.tracks[index]);
-        let spent = track.first.map(|first| self.common.world.clock.model_span(first.elapsed())).unwrap_or_default();
-        let tried = Tried {
-            step: step.id.as_str(),
-            attempt: track.attempt,
-            spent,
-            deadline: step.deadline,
-            seed: self.options.seed,
-        };
-        retry::decide(&step.retry, failure, tried)
     }
 
     /// A failure with its hint worked in and without secrets.
     pub(super) fn explained(&self, index: usize, mut failure: Failure) -> Failure {
         hint::explain(&self.plan.steps[index].hints, &mut failure);
-        masked(&self.common.redactor, failure)
+        masked(&self.course.common.redactor, failure)
     }
 
     /// A step has failed for the last time.
     pub(super) fn fail(&mut self, index: usize) {
-        self.schedule.finished(index, schedule::Ended::Failed);
+        self.course.schedule.finished(index, schedule::Ended::Failed);
         self.stop_if_fast();
     }
 
     fn stop_if_fast(&mut self) {
         if self.options.fail_fast {
             self.tell_blocked();
-            self.schedule.stop();
+            self.course.schedule.stop();
         }
-    }
-
-    fn took_ms(&self, index: usize) -> u64 {
-        let took = self.tracks[index].began.map(|began| self.common.world.clock.model_span(began.elapsed()));
-        took.map_or(0, |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Writes how a step ended. If that cannot be stored, all of it is at least said: it is redacted already.
     fn store(&mut self, record: Record) {
         let unstored = record.clone();
-        if !self.record(record) {
+        if !self.course.record(record) {
             let whole = serde_json::to_string(&unstored).unwrap_or_default();
-            self.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
+            self.course.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
         }
     }
 }

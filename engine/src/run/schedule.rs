@@ -226,6 +226,11 @@ impl Schedule {
         self.is_over(step)
     }
 
+    /// How many steps it is about.
+    pub fn steps(&self) -> usize {
+        self.phase.len()
+    }
+
     /// Whether every step has ended.
     pub fn is_finished(&self) -> bool {
         self.open + self.open_finally == 0

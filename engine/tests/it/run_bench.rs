@@ -13,7 +13,7 @@ use runbook::event::Event;
 use runbook::plan::model::{
     Accept, Edge, Graph, Place, Plan, Retry, Scope, Source, Step, StepId, Target, Template, Unit, Work,
 };
-use runbook::run::{Header, Interrupter, Interrupts, Options, Run, Summary, Watcher, drive};
+use runbook::run::{Header, Interrupter, Interrupts, Options, Run, Summary, Watcher, drive, verdicts};
 use runbook::state::lock::Holder;
 use runbook::state::record::{Entry, Record};
 use runbook::state::{Home, Journal, RunState, StateError};
@@ -284,10 +284,12 @@ impl Bench {
     pub(crate) async fn try_run(
         &self,
         plan: &Arc<Plan>,
-        options: Options,
+        mut options: Options,
         journal: Journal,
         trigger: Option<(String, usize)>,
     ) -> (Result<Summary, StateError>, Seen) {
+        let secrets = Secrets::new(self.secrets.clone());
+        options.trust(&verdicts(plan, journal.state(), &options, &secrets.redactor()));
         let (interrupter, interrupts) = Interrupts::channel();
         let seen = Seen::default();
         let world = World {
@@ -302,7 +304,7 @@ impl Bench {
             plan: Arc::clone(plan),
             world: Arc::new(world),
             journal,
-            secrets: Arc::new(Secrets::new(self.secrets.clone())),
+            secrets: Arc::new(secrets),
             options,
             header,
             watcher: Box::new(Looker { seen: seen.clone(), interrupter, trigger }),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-use super::orphans::{Mark, Process, end_marked, members};
+use super::orphans::{Mark, end_marked, members, start_since};
 use super::output::Pump;
 use crate::clock::Clock;
 use crate::context::{Child, Context};
@@ -41,10 +41,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(handle: duct::Handle, program: String) -> Self {
+    /// Of a program that was not started before the tick `earliest`.
+    pub(super) fn new(handle: duct::Handle, program: String, earliest: u64) -> Self {
         let id = handle.pids()[0];
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("the kernel gives positive process ids");
-        let started = Process::read(id).map_or(0, |process| process.started);
+        let started = start_since(earliest, id);
         Self { handle: Arc::new(handle), pid, started, program, gone: false }
     }
 

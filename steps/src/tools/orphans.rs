@@ -95,7 +95,9 @@ fn search(marks: &[Mark]) -> Search {
 /// Ends all that carries one of the marks: SIGTERM, ten seconds of grace, SIGKILL. Does nothing to strangers that have an id by now that
 /// was one of theirs. Says what there was; what cannot be ended is not `gone`.
 pub async fn end_marked(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
-    let (mut seen, mut doubts) = (BTreeMap::new(), DOUBTS);
+    let mut seen = BTreeMap::new();
+    // What the machine is busy with must not take time in a simulation: it would not be the same the next time.
+    let mut doubts = if clock.is_simulated() { 0 } else { DOUBTS };
     // What is being ended may still start others: only an empty search is the end.
     let mut none_left = |kill: bool| {
         let Search { found: left, doubtful } = search(marks);
@@ -126,6 +128,24 @@ fn send(id: u32, signal: Signal) {
 /// When a process that is alive was started, in clock ticks since boot: with its id, that tells it from all others.
 pub fn start_of(pid: u32) -> Option<u64> {
     Process::read(pid).filter(|process| !process.zombie).map(|process| process.started)
+}
+
+/// Now, as `/proc/PID/stat` counts: in clock ticks since boot.
+pub(super) fn tick() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    let per_second = rustix::param::clock_ticks_per_second();
+    let (seconds, nanoseconds) = (now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned());
+    seconds * per_second + nanoseconds * per_second / 1_000_000_000
+}
+
+/// When a child of ours was started, which was not before the tick `earliest`. Nearly always that tick has not passed yet; opening a file
+/// of `/proc` takes longer than many a program.
+pub(super) fn start_since(earliest: u64, pid: u32) -> u64 {
+    if tick() == earliest { earliest } else { Process::read(pid).map_or(0, |process| process.started) }
 }
 
 /// The living processes of a group.
@@ -220,6 +240,17 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process of the test's own")]
+    fn the_tick_is_that_of_the_kernel() {
+        let earliest = tick();
+        let child = duct::cmd!("/bin/cat").stdin_bytes(Vec::new()).unchecked().start().unwrap();
+        let latest = tick();
+        let started = Process::read(child.pids()[0]).unwrap().started;
+        child.wait().unwrap();
+        assert!((earliest..=latest).contains(&started), "{started} is not in {earliest}..={latest}");
+    }
 
     #[test]
     fn a_name_with_parentheses_does_not_confuse() {
