@@ -126,14 +126,7 @@ fn connections() -> std::sync::MutexGuard<'static, HashMap<Key, Slot>> {
     CONNECTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One opens at a time: of a thousand steps that begin at once each would make a client and block a thread meanwhile.
-static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 async fn open(cx: &Context, key: Key) -> Result<Arc<Shared>, Failure> {
-    let _turn = OPENING.lock().await;
-    if let Some(opened) = connections().get(&key) {
-        return Ok(Arc::clone(opened));
-    }
     install_crypto();
     let config = config::load(&cx.world, &key.0).await?;
     let (url, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());

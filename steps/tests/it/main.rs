@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod backends;
-mod capacity;
 mod bench;
 mod bench_docs;
 mod bench_rehearsal;
 mod bench_replicas;
 mod bench_server;
+mod capacity;
 mod cluster;
 mod condition;
 mod gke;
