@@ -59,14 +59,20 @@ struct Reader {
     relations: BTreeSet<String>,
     selectors: Vec<Selector>,
     all: bool,
+    /// States of named objects that came and went since the reader looked last.
+    passed: Vec<(Key, Arc<Value>)>,
 }
+
+/// So many states at most are remembered for a reader that does not look.
+const MOST_PASSED: usize = 16;
 
 impl Shelf {
     /// A new reader, who will be woken by that bell.
     pub(super) fn join(&mut self, bell: Arc<Notify>) -> Id {
         self.last += 1;
         let (names, relations) = (BTreeSet::new(), BTreeSet::new());
-        let reader = Reader { bell, rung: false, names, relations, selectors: Vec::new(), all: false };
+        let reader =
+            Reader { bell, rung: false, names, relations, selectors: Vec::new(), all: false, passed: Vec::new() };
         self.readers.insert(self.last, reader);
         self.last
     }
@@ -103,6 +109,12 @@ impl Shelf {
             unindex(&mut self.by_relation, &relation, id);
         }
         self.broad.remove(&id);
+    }
+
+    /// The states of an object that came and went before the reader could look. They are told once.
+    pub(super) fn passed(&mut self, id: Id, key: &Key) -> Vec<Arc<Value>> {
+        let Some(reader) = self.readers.get_mut(&id) else { return Vec::new() };
+        reader.passed.extract_if(.., |(passed, _)| passed == key).map(|(_, object)| object).collect()
     }
 
     /// Whether something changed that the reader has looked at.
@@ -290,6 +302,7 @@ impl Shelf {
 
     /// Wakes those that look at an object, by what it was or by what it is.
     fn ring(&mut self, key: &Key, before: Option<&Kept>) {
+        self.remember(key, before);
         let states: Vec<&Kept> = before.into_iter().chain(self.objects.get(key)).collect();
         let mut woken: BTreeSet<Id> = self.by_name.get(key).into_iter().flatten().copied().collect();
         for relation in states.iter().flat_map(|state| state.relations()) {
@@ -303,6 +316,18 @@ impl Shelf {
         for id in woken {
             if let Some(reader) = self.readers.get_mut(&id) {
                 reader.ring();
+            }
+        }
+    }
+
+    /// What a reader was told of, but has not looked at, must not be lost when the next state comes: a job may be complete for an
+    /// instant before it is deleted.
+    fn remember(&mut self, key: &Key, before: Option<&Kept>) {
+        let Some(before) = before else { return };
+        for id in self.by_name.get(key).into_iter().flatten() {
+            let Some(reader) = self.readers.get_mut(id).filter(|reader| reader.rung) else { continue };
+            if reader.passed.len() < MOST_PASSED {
+                reader.passed.push((key.clone(), before.read()));
             }
         }
     }
@@ -450,6 +475,22 @@ mod tests {
         assert_eq!(rung, Some(()));
         shelf.put(thing("x", "2", "o"));
         assert!(shelf.has_changed(id));
+    }
+
+    #[test]
+    fn a_state_that_comes_and_goes_before_a_reader_looks_is_not_lost() {
+        let (mut shelf, id) = listed(vec![thing("x", "1", "o")]);
+        shelf.named(id, &key("x")).expect("listed").expect("there");
+        shelf.put(thing("x", "2", "o"));
+        shelf.put(thing("x", "3", "o"));
+        shelf.remove(&key("x"));
+        shelf.begin(id);
+        let versions = |objects: Vec<Arc<Value>>| -> Vec<String> {
+            objects.iter().map(|it| it["metadata"]["resourceVersion"].as_str().expect("a version").to_owned()).collect()
+        };
+        assert_eq!(shelf.passed(id, &key("y")), Vec::<Arc<Value>>::new());
+        assert_eq!(versions(shelf.passed(id, &key("x"))), ["2", "3"]);
+        assert_eq!(shelf.passed(id, &key("x")), Vec::<Arc<Value>>::new());
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl Feed {
         }
     }
 
+    /// The states of an object that came and went since it was looked at last.
+    pub(crate) fn passed(&mut self, namespace: &str, name: &str) -> Vec<Arc<Value>> {
+        self.channel.shelf().passed(self.id, &(namespace.to_owned(), name.to_owned()))
+    }
+
     /// All objects, or those selected. Waits for the first list.
     pub async fn selected(&mut self, selector: Option<&Selector>) -> Result<Vec<Arc<Value>>, Failure> {
         loop {

@@ -123,6 +123,15 @@ impl<'c> Sight<'c> {
         }
     }
 
+    /// The states of an object that came and went since the last look.
+    pub(super) fn passed(&mut self, resource: &Resource, namespace: &str, name: &str) -> Vec<Arc<Value>> {
+        let namespace = if resource.namespaced { namespace } else { "" };
+        // What a late reader saw first may be older than the wait, and so may be what came right after it.
+        let early = self.looks <= 2;
+        let passed = self.feed(resource, namespace).map(|feed| (feed.has_joined_late(), feed.passed(namespace, name)));
+        passed.filter(|(late, _)| !(early && *late)).map(|(_, passed)| passed).unwrap_or_default()
+    }
+
     /// All objects of a kind in a namespace, or those selected.
     pub(super) async fn objects(
         &mut self,

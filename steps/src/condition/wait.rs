@@ -114,6 +114,10 @@ async fn object(wanted: &Wanted, sight: &mut Sight<'_>) -> Result<Finding, Failu
     };
     let finding = match &target.which {
         Which::Named(name) => {
+            let passed = sight.passed(&resource, &namespace, name);
+            if passed.iter().any(|object| leaf::test(&wanted.test, Some(object), &around) == Stands::AsWanted) {
+                return Ok(Finding::holds());
+            }
             let mut found = sight.object(&resource, &namespace, name).await?;
             let mut stands = leaf::test(&wanted.test, found.as_deref(), &around);
             let explains = found.is_some() && stands != Stands::AsWanted && !matches!(wanted.test, Test::Deleted);

@@ -252,3 +252,18 @@ async fn what_the_real_definitions_fill_in_is_not_ready() {
         assert!(matches!(&verdict, Verdict::Not(why) if !why.contains("does not exist")), "{kind}: {verdict:?}");
     }
 }
+
+/// Nobody looks at a pod between two changes that come at once, and yet both are seen.
+#[tokio::test]
+async fn what_is_true_for_an_instant_is_seen() {
+    let site = Site::new().await;
+    site.create(pod("p"));
+    let wait = waiting("{ object: pod/p, path: '{.status.phase}', equals: Succeeded }", site.context());
+    site.told.hears("is Pending, not Succeeded").await;
+    // On this single thread the waiting step cannot look before all of these were made.
+    for phase in ["Running", "Succeeded", "Failed"] {
+        site.status("v1", "Pod", "p", json!({ "phase": phase }));
+    }
+    site.kube.delete("v1", "Pod", "default", "p").unwrap();
+    wait.await.unwrap().expect("it had succeeded");
+}
