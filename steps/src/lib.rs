@@ -8,12 +8,14 @@
 //! [`Class`] and leaves it to the engine what to do about them.
 #![allow(clippy::result_large_err, reason = "a failure carries what a person needs, and it is rare")]
 
+mod bench;
 pub mod clock;
 pub mod cluster;
 pub mod condition;
 pub mod context;
 pub mod failure;
 mod gcloud;
+mod helm;
 mod http;
 pub mod jsonpath;
 pub mod kind;
@@ -26,6 +28,7 @@ mod span;
 pub mod step;
 pub mod survey;
 pub mod tools;
+mod version;
 pub mod world;
 
 pub use clock::Clock;

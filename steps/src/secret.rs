@@ -113,7 +113,8 @@ fn percent_encoded(value: &str) -> String {
 }
 
 fn json_escaped(value: &str) -> String {
-    serde_json::Value::from(value).to_string().trim_matches('"').to_owned()
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// Masks secret values in text.
@@ -206,6 +207,8 @@ mod tests {
         for text in ["p%2Fss%2Bw0rd%26%22more", "p/ss+w0rd&\\\"more"] {
             assert_eq!(redactor.mask(text), Redactor::MASK);
         }
+        let quoted = Secrets::new(BTreeMap::from([("key".to_owned(), Secret::new("ends in \"quotes\""))])).redactor();
+        assert_eq!(quoted.mask(r#"["ends in \"quotes\""]"#), format!("[\"{}\"]", Redactor::MASK));
         use base64::Engine as _;
         for before in ["", "x", "xy", "xyz"] {
             let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}p/ss+w0rd&\"more"));

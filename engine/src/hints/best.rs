@@ -169,7 +169,7 @@ fn object_fits(wanted: &ObjectMatch, object: &Value) -> bool {
     let kind = object["kind"].as_str().unwrap_or_default();
     let is_kind = wanted.kind.as_ref().is_none_or(|pattern| pattern.is_in(kind));
     let Some(path) = wanted.json_path() else { return is_kind };
-    let found: Vec<String> = path.find(object).into_iter().filter(|it| !it.is_null()).map(text_of).collect();
+    let found: Vec<String> = path.find(object).into_iter().filter(|it| !it.is_null()).map(|it| text_of(&it)).collect();
     is_kind
         && match &wanted.matches {
             _ if wanted.absent => found.is_empty(),
@@ -212,7 +212,7 @@ fn object_line(wanted: &ObjectMatch, facts: &Facts) -> Option<String> {
     let name = object["metadata"]["name"].as_str().or_else(|| object["name"].as_str()).unwrap_or_default();
     let whose = [kind.as_str(), name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
     let path = wanted.json_path()?;
-    let found: Vec<String> = path.find(object).into_iter().map(text_of).take(3).collect();
+    let found: Vec<String> = path.find(object).into_iter().map(|it| text_of(&it)).take(3).collect();
     let said =
         if found.is_empty() { format!("{path} is not there") } else { format!("{path} is {}", found.join(", ")) };
     Some(if whose.is_empty() { said } else { format!("{whose}: {said}") })

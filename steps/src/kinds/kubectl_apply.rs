@@ -26,15 +26,18 @@ pub(super) static KIND: Kind = Kind {
     effect: Effect::Changes,
     observes: true,
     idempotent: true,
-    outputs: &[
-        OutputDoc { name: "objects", about: "what was applied: a list of `api_version`, `kind`, `namespace`, `name`" },
-        OutputDoc { name: "created", about: "how many of them were not there before" },
-        OutputDoc { name: "changed", about: "how many were there and are different now" },
-    ],
+    outputs: OUTPUTS,
     open_outputs: false,
     schema: schema_of::<With>,
     read,
 };
+
+/// What applying gives to later steps.
+pub(super) const OUTPUTS: &[OutputDoc] = &[
+    OutputDoc { name: "objects", about: "what was applied: a list of `api_version`, `kind`, `namespace`, `name`" },
+    OutputDoc { name: "created", about: "how many of them were not there before" },
+    OutputDoc { name: "changed", about: "how many were there and are different now" },
+];
 
 const DOCS: &str = "\
 Server-side apply with strict field validation; no `kubectl` is needed. Namespaces first, then definitions (and waits until they
@@ -112,8 +115,9 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
     Ok(Box::new(Apply { source, namespace: with.namespace, force: with.force, manager: with.field_manager }))
 }
 
+/// Objects, and how they are applied.
 #[derive(Debug)]
-struct Apply {
+pub(super) struct Apply {
     source: Source,
     namespace: Option<String>,
     force: bool,
@@ -124,6 +128,16 @@ struct Apply {
 const TOGETHER: usize = 8;
 
 impl Apply {
+    /// Objects that another kind has made.
+    pub(super) fn of(objects: Vec<Value>, namespace: Option<String>, force: bool) -> Self {
+        Self { source: Source { objects, ..Source::default() }, namespace, force, manager: manager() }
+    }
+
+    /// The objects that another kind has made.
+    pub(super) fn all(&self) -> &[Value] {
+        &self.source.objects
+    }
+
     fn how(&self, dry_run: bool) -> Applying {
         Applying { manager: self.manager.clone(), force: self.force, dry_run }
     }
@@ -150,7 +164,8 @@ impl Apply {
         Ok(Some((resource, object)))
     }
 
-    async fn look(&self, cx: &Context) -> Result<Standing, Failure> {
+    /// Whether applying would change anything.
+    pub(super) async fn look(&self, cx: &Context) -> Result<Standing, Failure> {
         let objects = self.objects(cx).await?;
         let cluster = Cluster::connect(cx).await?;
         let mut placed = Vec::new();
@@ -190,7 +205,8 @@ impl Apply {
         }
     }
 
-    async fn apply_all(&self, cx: &Context) -> Result<Outputs, Failure> {
+    /// Applies all objects in order.
+    pub(super) async fn apply_all(&self, cx: &Context) -> Result<Outputs, Failure> {
         let objects = self.objects(cx).await?;
         let cluster = Cluster::connect(cx).await?;
         let (mut applied, mut created, mut changed) = (Vec::new(), 0, 0);
@@ -234,7 +250,7 @@ impl Apply {
     }
 
     /// What takes the objects away again, wherever they came from: their names.
-    fn names_only(&self, objects: &[Value]) -> Value {
+    pub(super) fn names_only(&self, objects: &[Value]) -> Value {
         let stub = |object: &Value| {
             let mut metadata = json!({ "name": name_of(object) });
             if !namespace_of(object).is_empty() {
@@ -249,7 +265,8 @@ impl Apply {
         with
     }
 
-    async fn take_back(&self, cx: &Context) -> Result<(), Failure> {
+    /// Deletes those that this deployment made.
+    pub(super) async fn take_back(&self, cx: &Context) -> Result<(), Failure> {
         let objects = self.objects(cx).await?;
         let cluster = Cluster::connect(cx).await?;
         // Those of one rank go together; the next only when they are gone, for their controllers must outlive them.

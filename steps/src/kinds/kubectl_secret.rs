@@ -318,7 +318,7 @@ async fn docker_data(auth: &DockerAuth, cx: &Context) -> Result<String, Failure>
 }
 
 /// The login in a text: JSON with `auths`, or a Secret that holds such JSON, as Red Hat's downloads do.
-fn login_in(text: &str) -> Option<Map<String, Value>> {
+pub(super) fn login_in(text: &str) -> Option<Map<String, Value>> {
     let node: Value = serde_yaml::from_str(text).ok()?;
     if let Value::Object(map) = &node
         && map.get("auths").is_some_and(Value::is_object)

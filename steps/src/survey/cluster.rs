@@ -6,11 +6,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Sighting, Survey};
-use crate::cluster::{Cluster, Selection, describe, kind_of, label_of, name_of, namespace_of, strip, text_at, uid_of};
+use crate::cluster::{
+    Cluster, LogPart, Selection, describe, kind_of, label_of, name_of, namespace_of, strip, text_at, uid_of,
+};
 use crate::condition::condition_facts;
 use crate::context::Context;
 use crate::failure::{Class, Facts, Objects};
-use crate::readiness::{Around, Readiness, Trouble, judge, trouble_of};
+use crate::readiness::{Around, Readiness, Trouble, judge, line, time_of, trouble_of};
 
 /// The kinds that tell why a model is not served, in words that the server resolves. Those that it does not know are left out.
 const KINDS: [&str; 30] = [
@@ -106,11 +108,6 @@ fn events_by_subject(found: &[(Arc<Value>, bool)]) -> HashMap<String, Vec<Arc<Va
     events
 }
 
-fn time_of(event: &Value) -> &str {
-    let places = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
-    places.iter().map(|place| text_at(event, place)).find(|time| !time.is_empty()).unwrap_or_default()
-}
-
 /// Reads logs, as many as are allowed.
 struct Logs<'c> {
     cluster: &'c Cluster,
@@ -120,17 +117,18 @@ struct Logs<'c> {
 impl Logs<'_> {
     /// The last words of a pod's container: of the one in trouble, otherwise of the first.
     async fn of(&mut self, pod: &Value, trouble: Option<&Trouble>) -> String {
-        let named = trouble.and_then(|trouble| trouble.log.clone());
-        let first = || text_at(pod, "/spec/containers/0/name").to_owned();
-        let (container, previous) = named.unwrap_or_else(|| (first(), false));
+        let told = trouble.and_then(|trouble| trouble.log.as_ref());
+        let first = text_at(pod, "/spec/containers/0/name");
+        let (container, previous) = told.map_or((first, false), |log| (log.container.as_str(), log.previous));
         if self.left == 0 || container.is_empty() || text_at(pod, "/spec/nodeName").is_empty() {
             return String::new();
         }
         self.left -= 1;
-        let place = (namespace_of(pod), name_of(pod), container.as_str());
-        let log = self.cluster.log_tail(place, previous, LINES).await.unwrap_or_default();
+        let place = (namespace_of(pod), name_of(pod), container);
+        let part = LogPart { lines: Some(LINES), previous, ..LogPart::default() };
+        let log = self.cluster.log(place, part).await.unwrap_or_default();
         if log.trim().is_empty() && previous {
-            return self.cluster.log_tail(place, false, LINES).await.unwrap_or_default();
+            return self.cluster.log(place, LogPart { previous: false, ..part }).await.unwrap_or_default();
         }
         log
     }
@@ -145,7 +143,7 @@ async fn sight(
     let about: Vec<&Value> = events.get(uid_of(object)).into_iter().flatten().map(Arc::as_ref).collect();
     let is_pod = kind_of(object) == "Pod";
     let trouble = is_pod.then(|| trouble_of(object, &about)).flatten();
-    let why = trouble.as_ref().map(|trouble| trouble.text.clone()).or_else(|| unready(object, has_status));
+    let why = trouble.as_ref().map(|trouble| trouble.line("", None)).or_else(|| unready(object, has_status));
     let log =
         if is_pod && speaks(object, why.is_some()) { logs.of(object, trouble.as_ref()).await } else { String::new() };
     let lines = about.iter().take(MOST_EVENTS);
@@ -156,9 +154,7 @@ async fn sight(
         text: why.map(|why| format!("{}: {why}", describe(object))).unwrap_or_default(),
         facts: Facts {
             conditions: condition_facts(object),
-            events: lines
-                .map(|event| format!("{}: {}", text_at(event, "/reason"), text_at(event, "/message")))
-                .collect(),
+            events: lines.map(|event| line(event)).collect(),
             log,
             objects: Objects(vec![Arc::clone(object)]),
             ..Facts::default()
@@ -173,7 +169,7 @@ fn speaks(pod: &Value, in_trouble: bool) -> bool {
 }
 
 fn unready(object: &Value, has_status: bool) -> Option<String> {
-    match judge(object, Around { has_status }) {
+    match judge(object, &Around { has_status, ..Around::default() }) {
         Readiness::Progressing(why) | Readiness::Failed(why) => Some(why),
         Readiness::Gone => Some("being deleted".to_owned()),
         Readiness::Ready => None,

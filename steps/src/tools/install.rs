@@ -20,6 +20,8 @@ const HINTS: &[(&str, &str)] = &[
         "helmfile",
         "install helmfile 1.1 or later, and its plugin with `helm plugin install https://github.com/databus23/helm-diff`",
     ),
+    ("helm-diff", "run `helm plugin install https://github.com/databus23/helm-diff`"),
+    ("istioctl", "install istioctl: https://istio.io/latest/docs/setup/getting-started/#download"),
     ("jq", "install the package `jq`"),
     ("kubectl", "run `gcloud components install kubectl`, or see https://kubernetes.io/docs/tasks/tools/"),
     ("kustomize", "install kustomize 5.8.0 or later: https://kubectl.docs.kubernetes.io/installation/kustomize/"),

@@ -29,7 +29,7 @@ pub use install::install_hint;
 pub use orphans::{Mark, Orphan, RUN, end_marked, marked, start_of};
 
 use group::{Ending, Group};
-use output::{Outlet, Pump};
+use output::{Keep, Outlet, Pump};
 
 /// A program to run. Nothing happens before [`Program::run`].
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,7 @@ pub struct Program {
     stdin: Option<String>,
     title: Option<String>,
     capture: bool,
+    confidential: bool,
     quiet: bool,
     unchecked: bool,
 }
@@ -115,6 +116,14 @@ impl Program {
         self
     }
 
+    /// Keeps the standard output as a whole and as it is, for the step alone: it may hold secrets that this run does not know, so that
+    /// nothing of it is logged, shown or kept as a tail.
+    #[must_use]
+    pub fn confidential(mut self) -> Self {
+        self.confidential = true;
+        self
+    }
+
     /// Does not show its lines in the live view: they are for us, not for people. They are logged all the same.
     #[must_use]
     pub fn quiet(mut self) -> Self {
@@ -153,10 +162,18 @@ impl Program {
         let prepared = self.prepare(cx)?;
         cx.note(&format!("$ {}", self.command_line()));
         let (group, outlets) = prepared.start(cx, self)?;
-        let mut pump = Pump::new(cx, outlets, self.capture, self.quiet);
+        let mut pump = Pump::new(cx, outlets, self.keep(), self.quiet);
         let ending = group.watch(cx, &mut pump).await;
         pump.drain();
         self.conclude(ending, pump)
+    }
+
+    fn keep(&self) -> Keep {
+        match (self.confidential, self.capture) {
+            (true, _) => Keep::Apart,
+            (false, true) => Keep::Whole,
+            (false, false) => Keep::Tail,
+        }
     }
 
     fn prepare(&self, cx: &Context) -> Result<Prepared, Failure> {
@@ -415,6 +432,12 @@ impl Drop for OutputFile {
         // What is left is swept away by the next run.
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// A file for its owner only that a program reads or writes. It goes when this is dropped, or with the next run's sweep.
+pub(crate) fn scratch(cx: &Context) -> Result<tempfile::NamedTempFile, Failure> {
+    let made = tempfile::Builder::new().prefix(OUTPUTS).suffix(".yaml").tempfile_in(absolute(&cx.state_dir));
+    made.map_err(|error| Failure::permanent(format!("cannot make a file in `{}`: {error}", cx.state_dir.display())))
 }
 
 /// Removes the output files that a killed engine left in a deployment's folder. Only for whoever holds its lock.

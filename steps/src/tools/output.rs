@@ -25,6 +25,17 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 /// How long a program may run before anybody listens to it. Most end before, and then it is enough to look what they said.
 const DEAF: Duration = Duration::from_millis(5);
 
+/// What becomes of a program's standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is logged, and its end is kept.
+    Tail,
+    /// Besides, it is kept as a whole.
+    Whole,
+    /// It is kept as a whole, as it is, and goes nowhere else.
+    Apart,
+}
+
 /// Our ends of a program's pipes.
 pub(super) struct Outlet {
     pub(super) out: OwnedFd,
@@ -41,10 +52,10 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    pub(super) fn new(cx: &Context, outlet: Outlet, capture: bool, quiet: bool) -> Self {
+    pub(super) fn new(cx: &Context, outlet: Outlet, keep: Keep, quiet: bool) -> Self {
         Self {
-            out: Channel::new(cx, Stream::Out, outlet.out, capture),
-            err: Channel::new(cx, Stream::Err, outlet.err, false),
+            out: Channel::new(cx, Stream::Out, outlet.out, keep),
+            err: Channel::new(cx, Stream::Err, outlet.err, Keep::Tail),
             feed: outlet.feed,
             news: News::new(cx, quiet),
         }
@@ -133,18 +144,20 @@ struct Channel {
     mask: Mask,
     tail: Tail,
     capture: Option<Capture>,
+    apart: bool,
     lines: LastLine,
 }
 
 impl Channel {
-    fn new(cx: &Context, stream: Stream, pipe: OwnedFd, capture: bool) -> Self {
+    fn new(cx: &Context, stream: Stream, pipe: OwnedFd, keep: Keep) -> Self {
         Self {
             stream,
             log: cx.log.clone(),
             pipe: Some(Pipe::Unwatched(pipe)),
             mask: Mask::new(cx.redactor.clone()),
             tail: Tail::default(),
-            capture: capture.then(Capture::default),
+            capture: (keep != Keep::Tail).then(Capture::default),
+            apart: keep == Keep::Apart,
             lines: LastLine::default(),
         }
     }
@@ -198,6 +211,9 @@ impl Channel {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        if self.apart {
+            return self.keep(bytes);
+        }
         let masked = self.mask.push(bytes);
         self.emit(&masked);
     }
@@ -215,6 +231,10 @@ impl Channel {
         self.log.write(self.stream, bytes);
         self.tail.push(bytes);
         self.lines.push(bytes);
+        self.keep(bytes);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
         if let Some(capture) = &mut self.capture {
             let room = CAPTURE_BYTES - capture.bytes.len();
             capture.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);

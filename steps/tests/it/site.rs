@@ -21,6 +21,8 @@ pub(crate) struct Site {
     pub(crate) kube: Kube,
     pub(crate) told: Arc<Told>,
     pub(crate) address: String,
+    /// When model time began, in milliseconds since 1970.
+    pub(crate) epoch: u64,
     pub(crate) server: JoinHandle<()>,
 }
 
@@ -34,6 +36,7 @@ impl Drop for Site {
 #[derive(Default)]
 pub(crate) struct Told {
     all: Mutex<Vec<Progress>>,
+    children: Mutex<Vec<Child>>,
     more: Notify,
 }
 
@@ -43,10 +46,17 @@ impl Observer for Told {
         self.more.notify_waiters();
     }
 
-    fn spawned(&self, _: Child) {}
+    fn spawned(&self, child: Child) {
+        self.children.lock().unwrap().push(child);
+    }
 }
 
 impl Told {
+    /// What was started so far.
+    pub(crate) fn children(&self) -> Vec<Child> {
+        self.children.lock().unwrap().clone()
+    }
+
     /// Returns what was said once it holds that text.
     pub(crate) async fn hears(&self, text: &str) -> Progress {
         let heard = tokio::time::timeout(std::time::Duration::from_secs(60), self.heard(text)).await;
@@ -75,7 +85,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(serve_http(kube.clone(), listener));
-        let site = Self { workshop, kube, told: Arc::default(), address, server };
+        let site = Self { workshop, kube, told: Arc::default(), address, epoch: clock.epoch_unix_ms(), server };
         site.write_kubeconfig(&json!({}));
         site
     }
