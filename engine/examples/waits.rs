@@ -65,7 +65,7 @@ impl Asked {
         }
         let number = |name: &str, default: u64| given.get(name).map_or(Ok(default), |text| text.parse());
         Ok(Self {
-            program: given.get("--runbook").map_or_else(beside_this, |path| Ok(path.into()))?,
+            program: given.get("--runbook").map_or_else(beside_this, |path| Ok(std::path::absolute(path)?))?,
             steps: usize::try_from(number("--steps", 1000)?)?,
             idle: Duration::from_secs(number("--idle", 30)?),
             pause: Duration::from_millis(number("--pause", 10)?),
@@ -274,6 +274,7 @@ impl Engine {
         if idle.is_zero() {
             return Ok(());
         }
+        self.settled().await?;
         let before = self.ticks()?;
         sleep(idle).await;
         let used = self.ticks()? - before;
@@ -283,6 +284,16 @@ impl Engine {
             idle.as_secs(),
             f64::from(self.peak_kib()?) / 1024.0
         );
+        Ok(())
+    }
+
+    /// Until it has done what there was to do at the start.
+    async fn settled(&self) -> Fallible<()> {
+        let mut before = None;
+        while before != Some(self.ticks()?) {
+            before = Some(self.ticks()?);
+            sleep(Duration::from_secs(3)).await;
+        }
         Ok(())
     }
 

@@ -2,10 +2,29 @@
 //!
 //! Facts are records that are already in the journal; everything else here is ephemeral and may be lost without harm.
 
+use jiff::Timestamp;
 use runbook_steps::{Facts, Stream};
 
 use crate::plan::StepId;
 use crate::state::record::Entry;
+
+/// What a hint says of what a step waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// Why it is so.
+    pub cause: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// A stage of a step, and since when it is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Its place among the step's stages.
+    pub stage: usize,
+    /// By the run's clock.
+    pub since: Timestamp,
+}
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -24,6 +43,10 @@ pub enum Event {
         text: String,
         /// What it saw.
         facts: Box<Facts>,
+        /// What is known of that, if anything.
+        advice: Option<Box<Advice>>,
+        /// The stage that it has come to, if its plan gives it any.
+        stage: Option<Reached>,
     },
     /// A whole line of a step's output, redacted.
     Output {

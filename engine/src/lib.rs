@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod event;
+pub mod hints;
 pub mod plan;
 mod report;
 pub mod run;

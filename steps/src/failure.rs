@@ -3,6 +3,7 @@
 //! The step classifies; it does not know what the engine makes of a class.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -120,12 +121,25 @@ pub struct Facts {
     /// Anything else worth matching, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, Value>,
+    /// The objects that were looked at, whole. Only for matching: they are never stored.
+    #[serde(skip)]
+    pub objects: Objects,
 }
 
 impl Facts {
     /// Whether nothing was seen.
     pub fn is_empty(&self) -> bool {
         *self == Facts::default()
+    }
+}
+
+/// The objects that were looked at. Two sights of a thing are the same when what they say of it is, whatever else of it has moved.
+#[derive(Clone, Debug, Default)]
+pub struct Objects(pub Vec<Arc<Value>>);
+
+impl PartialEq for Objects {
+    fn eq(&self, _other: &Self) -> bool {
+        true
     }
 }
 
@@ -161,6 +175,9 @@ pub struct Failure {
     /// What to do about it, where the step itself knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// The step that puts it right, where a hint of the plan names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
     /// How long the far side asked us to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Duration>,
@@ -178,6 +195,7 @@ impl Failure {
             detail: String::new(),
             cause: None,
             fix: None,
+            remedy: None,
             retry_after: None,
             facts: Box::default(),
         }

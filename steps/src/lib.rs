@@ -8,6 +8,7 @@
 //! [`Class`] and leaves it to the engine what to do about them.
 #![allow(clippy::result_large_err, reason = "a failure carries what a person needs, and it is rare")]
 
+mod bench;
 pub mod clock;
 pub mod cluster;
 pub mod condition;
@@ -25,6 +26,7 @@ mod scalar;
 pub mod secret;
 mod span;
 pub mod step;
+pub mod survey;
 pub mod tools;
 mod version;
 pub mod world;

@@ -41,7 +41,7 @@ impl JsonSchema for Span {
 }
 
 /// Numbers with their units, largest first as people write them; the order is not enforced.
-fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let (mut total, mut rest) = (Duration::ZERO, text.trim());
     if rest.is_empty() {
         return None;

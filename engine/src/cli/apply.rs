@@ -7,7 +7,7 @@ use runbook_steps::Clock;
 
 use super::deployment::{Deployment, HowToRun};
 use super::exit::{Exit, Fatal};
-use super::{Inputs, Session, check};
+use super::{Inputs, Session, check, remedy};
 use crate::plan::Plan;
 use crate::plan::load::Given;
 
@@ -26,9 +26,12 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let given = Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home() };
-        let plan = check::load_plan(session, &self.plan, &given)?;
-        let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
-        for_real(plan, name, "apply", session).run(&self.how, session).map(|outcome| outcome.exit)
+        remedy::run(&self.how, session, || {
+            let plan = check::load_plan(session, &self.plan, &given)?;
+            let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
+            Ok(for_real(plan, name, "apply", session))
+        })
+        .map(|outcome| outcome.exit)
     }
 }
 

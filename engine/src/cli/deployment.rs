@@ -54,6 +54,13 @@ pub(super) struct HowToRun {
     pub(super) output: Output,
 }
 
+impl HowToRun {
+    /// The same for one step and nothing else, even if it holds.
+    pub(super) fn only(&self, step: &str) -> Self {
+        Self { selection: Selection::of(step), events: None, ..self.clone() }
+    }
+}
+
 /// A plan, and the world that it is to change.
 pub(super) struct Deployment {
     /// The plan.
@@ -94,7 +101,7 @@ pub(super) struct Outcome {
     pub(super) journal: Journal,
     /// What the plan shows at its end.
     pub(super) outputs: serde_json::Map<String, serde_json::Value>,
-    /// What was said.
+    /// What was said: the summary, and the hints while steps waited.
     pub(super) text: String,
 }
 
@@ -123,11 +130,12 @@ impl Deployment {
         give_answers(&mut plan, &how.answer)?;
         let plan = Arc::new(plan);
         let left = left_out(&plan, &options);
-        let partial = !left.is_empty() || !options.skip.is_empty();
+        let partial = !options.only.is_empty() || !options.skip.is_empty();
         let selection = options.selection.clone();
         let events = how.events.as_deref().map(open_events).transpose()?;
         let title = title(&self.name, self.simulated.as_deref(), self.clock);
         let screen = Screen::new(plan.clone(), title, self.clock, session.ui, events).without(left.clone());
+        let advice = screen.advice();
         let began = Instant::now();
         let runtime = super::runtime()?;
         let summary = runtime.block_on(async {
@@ -183,7 +191,8 @@ impl Deployment {
         if how.output == Output::Json {
             session.ui.data(&as_json(&ended, &summary));
         }
-        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text })
+        let told = advice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n");
+        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text: format!("{text}\n{told}") })
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
@@ -302,8 +311,7 @@ fn is_another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> bool {
 
 /// The steps that a run is not for.
 fn left_out(plan: &Plan, options: &Options) -> BTreeSet<StepId> {
-    let ids = plan.steps.iter().map(|step| step.id.clone());
-    ids.filter(|id| !options.only.is_empty() && !options.only.contains(id)).collect()
+    plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone()).collect()
 }
 
 /// The lines that say what becomes of the steps, so many at most for single steps.

@@ -171,6 +171,7 @@ fn empty_plan(file: &Path, state: &RunState) -> Plan {
         steps: Vec::new(),
         graph: Graph::default(),
         outputs: indexmap::IndexMap::new(),
+        hints: Vec::new(),
         units: Arc::default(),
         index: std::collections::HashMap::new(),
     }

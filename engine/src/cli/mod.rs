@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod deployment;
 mod destroy;
+mod diagnose;
 pub mod exit;
 mod follow;
 mod graph;
@@ -12,6 +13,7 @@ mod kinds;
 mod log;
 mod plan;
 mod rehearse;
+mod remedy;
 mod resume;
 mod schema;
 mod screen;
@@ -69,6 +71,8 @@ enum Command {
     Status(status::Status),
     /// Look at everything again, change nothing, and say what differs
     Verify(verify::Verify),
+    /// Look around, change nothing, and say why something does not work
+    Diagnose(diagnose::Diagnose),
     /// Show what a step printed
     Log(log::Log),
     /// Check plans without running them
@@ -185,6 +189,7 @@ fn dispatch(command: Command, session: &Session) -> Result<ExitCode, Fatal> {
         Command::Plan(command) => command.run(session).map(Into::into),
         Command::Status(command) => command.run(session).map(Into::into),
         Command::Verify(command) => command.run(session).map(Into::into),
+        Command::Diagnose(command) => command.run(session).map(Into::into),
         Command::Log(command) => command.run(session).map(Into::into),
         Command::Check(command) => command.run(session).map(Into::into),
         Command::Graph(command) => command.run(session).map(Into::into),

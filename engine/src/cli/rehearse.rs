@@ -19,13 +19,14 @@ use serde_json::Value;
 
 use super::deployment::{Deployment, HowToRun, Opened, Outcome, state_fatal};
 use super::destroy::HowToDestroy;
+use super::diagnose::HowToDiagnose;
 use super::exit::{Exit, Fatal};
 use super::verify::{HowToLook, LIMIT};
-use super::{Environment, Inputs, Session, check};
+use super::{Environment, Inputs, Session, check, remedy};
 use crate::plan::Plan;
 use crate::plan::load::Given;
 use crate::state::record::Verdict;
-use crate::state::{Home, Journal, Lock, journal};
+use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 use mortal::Death;
 use stage::Stage;
 
@@ -68,6 +69,12 @@ pub(super) struct Rehearse {
     /// Look at everything again in the world that was left up, and change nothing
     #[arg(long, conflicts_with_all = ["fresh", "expect", "lift"])]
     verify: bool,
+    /// Say why something does not work in the world that was left up, and change nothing
+    #[arg(long, conflicts_with_all = ["fresh", "expect", "lift", "verify"])]
+    diagnose: bool,
+    /// With --diagnose: also write all that was seen to an archive
+    #[arg(long, value_name = "FILE", requires = "diagnose")]
+    bundle: Option<PathBuf>,
     /// Undo everything again afterwards, in the same world
     #[arg(long)]
     destroy: bool,
@@ -107,8 +114,8 @@ impl Rehearse {
         let rehearsal = self.find(session)?;
         let plan = self.load(&rehearsal, session, None)?;
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
-        if self.verify {
-            return self.verify(&rehearsal, name, session);
+        if self.verify || self.diagnose {
+            return self.look(&rehearsal, name, session);
         }
         let stage = self.stage(&rehearsal, &name, session)?;
         if let (Some(kill), false) = (&rehearsal.scenario.kill, self.attach) {
@@ -122,7 +129,7 @@ impl Rehearse {
             return self.destroy(stage, &rehearsal, session, &deployment.name, Vec::new());
         }
         let name = deployment.name.clone();
-        match deployment.run_with(&self.how, session, self.opening()) {
+        match self.run_offering(deployment, &rehearsal, stage.info(), session) {
             Ok(outcome) if destroys => {
                 let expect = &rehearsal.scenario.expect;
                 let judged = self.expect.then(|| expect::complaints(expect, &outcome, stage.info()));
@@ -134,8 +141,26 @@ impl Rehearse {
         }
     }
 
+    /// Runs it, and offers what puts a failure right, unless somebody only wants to see whether it ends as it says.
+    fn run_offering(
+        &self,
+        first: Deployment,
+        rehearsal: &Rehearsal,
+        info: &Info,
+        session: &Session,
+    ) -> Result<Outcome, Fatal> {
+        if self.expect || self.attach {
+            return first.run_with(&self.how, session, self.opening());
+        }
+        let name = first.name.clone();
+        remedy::run(&self.how, session, || {
+            let plan = self.load(rehearsal, session, home_of(info))?;
+            Ok(self.deployment(plan, name.clone(), rehearsal, info, session))
+        })
+    }
+
     /// Looks at the world that a rehearsal left.
-    fn verify(&self, rehearsal: &Rehearsal, name: String, session: &Session) -> Result<Exit, Fatal> {
+    fn look(&self, rehearsal: &Rehearsal, name: String, session: &Session) -> Result<Exit, Fatal> {
         let Some(info) = stage::live(&rehearsal.root) else {
             let what = format!("no simulated world of `{}` is up", rehearsal.plan_file.display());
             let keep = format!("leave one up: {} --keep", self.again(session));
@@ -143,6 +168,10 @@ impl Rehearse {
         };
         let plan = self.load(rehearsal, session, home_of(&info))?;
         let deployment = self.deployment(plan, name, rehearsal, &info, session);
+        if self.diagnose {
+            let how = HowToDiagnose { step: None, bundle: self.bundle.clone(), output: self.how.output };
+            return deployment.diagnose(&how, session);
+        }
         // The programs that look take real time, however fast the model's runs.
         let limit = LIMIT.mul_f64(info.speed);
         let how = HowToLook { parallel: self.how.parallel, limit, output: self.how.output };
@@ -280,7 +309,8 @@ impl Rehearse {
         outcome: Result<Outcome, Fatal>,
     ) -> Result<Exit, Fatal> {
         let info = stage.info().clone();
-        let unfinished = !self.expect && matches!(&outcome, Ok(outcome) if outcome.exit != Exit::Holds);
+        let unfinished = |outcome: &Outcome| outcome.exit != Exit::Holds || has_failures(outcome.journal.state());
+        let unfinished = !self.expect && outcome.as_ref().is_ok_and(unfinished);
         if self.keep || unfinished || self.attach {
             stage.keep();
         } else {
@@ -421,7 +451,12 @@ fn as_input(value: &Value) -> String {
 fn unfinished(root: &Path, name: &str) -> Result<bool, Fatal> {
     let home = Home::new(root, name).map_err(state_fatal)?;
     let state = journal::read(&home).map_err(state_fatal)?.state;
-    Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)))
+    Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)) || has_failures(&state))
+}
+
+/// Whether a step failed that a later run, of another part, left alone.
+fn has_failures(state: &RunState) -> bool {
+    state.steps().any(|(_, step)| matches!(step.status(), Status::Failed))
 }
 
 /// Whether what the last run did was to undo, and it did not come to its end.

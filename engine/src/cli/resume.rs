@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::deployment::{HowToRun, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
-use super::{Inputs, Session, apply, check, status};
+use super::{Inputs, Session, apply, check, remedy, status};
 use crate::plan::Plan;
 use crate::plan::load::Given;
 use crate::state::fold::RunSummary;
@@ -38,9 +38,11 @@ impl Resume {
                 Fatal::new(Exit::Usage, why).hint("continue it with `runbook rehearse`, with what you gave it then")
             );
         }
-        let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
-        let name = home.deployment().to_owned();
-        apply::for_real(plan, name, "resume", session).run(&self.how, session).map(|outcome| outcome.exit)
+        remedy::run(&self.how, session, || {
+            let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
+            Ok(apply::for_real(plan, home.deployment().to_owned(), "resume", session))
+        })
+        .map(|outcome| outcome.exit)
     }
 }
 

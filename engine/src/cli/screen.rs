@@ -1,7 +1,8 @@
 //! What a user sees of a run while it lasts: the moving picture or the lines, and the event file.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use runbook_steps::Clock;
 
@@ -11,11 +12,11 @@ use crate::plan::{Plan, StepId};
 use crate::report::events::Events;
 use crate::report::lines;
 use crate::report::live::Canvas;
-use crate::report::tracker::Tracker;
+use crate::report::tracker::{News, Tracker, between};
 use crate::report::view::{self, Frame};
 use crate::run::Watcher;
 use crate::run::drive::Wants;
-use crate::state::RunState;
+use crate::state::{RunState, Status};
 
 /// Looks on and shows.
 pub(super) struct Screen {
@@ -26,19 +27,28 @@ pub(super) struct Screen {
     tracker: Tracker,
     canvas: Option<Canvas>,
     events: Option<Events>,
+    advice: Said,
 }
+
+/// The hints that were shown while steps waited, for whoever judges a rehearsal.
+pub(super) type Said = Arc<Mutex<Vec<String>>>;
 
 impl Screen {
     /// A screen for a run of a plan.
     pub(super) fn new(plan: Arc<Plan>, title: String, clock: Clock, ui: Ui, events: Option<Events>) -> Self {
         let canvas = ui.live.then(Canvas::new);
-        Self { plan, title, clock, ui, tracker: Tracker::default(), canvas, events }
+        Self { plan, title, clock, ui, tracker: Tracker::default(), canvas, events, advice: Said::default() }
     }
 
     /// The same for a run that leaves steps out.
     pub(super) fn without(mut self, left: BTreeSet<StepId>) -> Self {
         self.tracker = Tracker::without(left);
         self
+    }
+
+    /// The hints that are shown from now on.
+    pub(super) fn advice(&self) -> Said {
+        Arc::clone(&self.advice)
     }
 
     fn draw(&self, state: &RunState) {
@@ -57,23 +67,63 @@ impl Screen {
             (Some(_), _) => {}
         }
     }
+
+    /// Tells what is new in what a step says; the moving picture shows it by itself.
+    fn tell_news(&self, step: &StepId, news: &[News], state: &RunState) {
+        let Some(index) = self.plan.step(step.as_str()) else { return };
+        let advice = news.iter().filter_map(|news| match news {
+            News::Advice(advice) => Some(format!("{} {}", advice.cause, advice.fix)),
+            News::Stage(_) => None,
+        });
+        self.advice.lock().unwrap_or_else(PoisonError::into_inner).extend(advice);
+        if self.canvas.is_none() {
+            let since = self.since_start(state);
+            for line in lines::news(&self.plan.steps[index], news, since, self.ui.paint) {
+                self.ui.say(&line);
+            }
+        }
+    }
+
+    fn tell_slow(&mut self, state: &RunState) {
+        // In a rehearsal what a program takes to start counts as minutes.
+        let (now, grace) = (self.clock.now(), self.clock.model_span(Duration::from_secs(1)));
+        for index in self.tracker.newly_slow(&self.plan, state, now, grace) {
+            let step = &self.plan.steps[index];
+            let Status::Running { since, .. } = state.status(&step.id) else { continue };
+            let line = lines::slow(step, between(*since, now), self.since_start(state), self.ui.paint);
+            line.iter().for_each(|line| self.ui.say(line));
+        }
+    }
+
+    fn since_start(&self, state: &RunState) -> Duration {
+        let now = self.clock.now();
+        state.current().map_or(Duration::ZERO, |run| between(run.began, now))
+    }
 }
 
 impl Watcher for Screen {
     fn wants(&self) -> Wants {
-        Wants { ticks: self.canvas.is_some(), output: self.events.is_some() }
+        let slows = self.plan.steps.iter().any(|step| step.expected.is_some());
+        Wants { ticks: self.canvas.is_some() || slows, output: self.events.is_some() }
     }
 
     fn on(&mut self, event: &Event, state: &RunState) {
-        self.tracker.on(event);
+        let news = self.tracker.on(event, self.clock.now());
         if let Some(events) = &mut self.events {
             events.write(event);
         }
         self.tell(event, state);
+        if let (Event::Progress { step, .. }, false) = (event, news.is_empty()) {
+            self.tell_news(step, &news, state);
+        }
     }
 
     fn tick(&mut self, state: &RunState) {
-        self.draw(state);
+        if self.canvas.is_some() {
+            self.draw(state);
+        } else {
+            self.tell_slow(state);
+        }
     }
 }
 

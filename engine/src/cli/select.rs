@@ -33,6 +33,11 @@ pub(super) struct Selection {
 }
 
 impl Selection {
+    /// One step, again if it holds.
+    pub(super) fn of(step: &str) -> Self {
+        Self { only: vec![step.to_owned()], redo: vec![step.to_owned()], ..Self::default() }
+    }
+
     fn asked(&self) -> Asked {
         let Self { from, only, redo, downstream, skip } = self.clone();
         Asked { from, only, redo, downstream, skip }

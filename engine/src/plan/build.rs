@@ -13,16 +13,17 @@ use serde_json::{Map, Value};
 
 use super::bind::Pending;
 use super::duration;
-use super::error::{Problem, did_you_mean, quoted_list};
+use super::error::{Problem, did_you_mean};
 use super::file::{Fields, Reader, STEP_KEYS, StepFile};
-use super::inputs::read_pattern;
+use super::hints::{HintReader, class, fixed_value};
 use super::model::{
-    Accept, Cost, Expected, Expression, Hint, HintMatch, KnownIssue, OutputRule, Place, Requirement, Retry, Scope,
-    Source, Step, Template, Undo, Unit,
+    Accept, Cost, Expected, Expression, KnownIssue, OutputRule, Place, Requirement, Retry, Scope, Source, Stage, Step,
+    Template, Undo, Unit,
 };
-use super::template::{self, Before, Reach};
+use super::template::{self, Before};
 use super::tree::{Data, Entry, Node};
 use super::work::Worker;
+use crate::hints::{Hint, Origin};
 
 /// A need as written.
 #[derive(Clone, Debug)]
@@ -116,6 +117,8 @@ impl Builder<'_> {
             normal: self.fixed(&fields, "normal", each),
             locks: fields.get("locks").map(|node| self.locks(node)).unwrap_or_default(),
             hints: fields.get("hints").map(|node| self.hints(node, each)).unwrap_or_default(),
+            stages: fields.get("stages").map(|node| self.stages(node, each)).unwrap_or_default(),
+            on_demand: self.flag(&fields, "on_demand"),
             undo: fields.get("undo").and_then(|node| self.undo(node, each)),
             protect: self.flag(&fields, "protect"),
             read_only: self.flag(&fields, "read_only"),
@@ -190,25 +193,8 @@ impl Builder<'_> {
 
     /// A value that is known before anything runs; null where inputs are not given yet.
     fn fixed_value(&mut self, node: &Node, what: &str, each: &Map<String, Value>) -> Option<Value> {
-        let template = template::from_node(node, self.source);
         let before = Before { units: self.units, unit: self.unit, each };
-        match before.reach_of_template(&template) {
-            Reach::Inputs => Some(Value::Null),
-            Reach::Now => match before.with_known(|sight| sight.template(&template)) {
-                Ok(value) => Some(value),
-                Err(error) => {
-                    let place = error.place.unwrap_or_else(|| self.place(&node.span));
-                    self.problems.push(Problem::at("expr::value", &place, error.message, ""));
-                    None
-                }
-            },
-            Reach::Steps => {
-                let message = format!("{what} cannot depend on what other steps give");
-                let help = "it is needed before anything runs: use inputs and vars only";
-                self.reader().problem_with_help("expr::too-late", &node.span, message, "", help);
-                None
-            }
-        }
+        fixed_value(node, what, before, &mut Reader { source: self.source, problems: self.problems })
     }
 
     fn duration(&mut self, node: &Node, what: &str, each: &Map<String, Value>) -> Option<Duration> {
@@ -367,7 +353,7 @@ impl Builder<'_> {
         }
         if let Some(node) = fields.get("only") {
             let items = self.reader().list(node, "`only`").unwrap_or(&[]);
-            retry.only = items.iter().filter_map(|item| self.class(item)).collect();
+            retry.only = items.iter().filter_map(|item| class(item, &mut self.reader())).collect();
         }
         retry
     }
@@ -426,24 +412,6 @@ impl Builder<'_> {
         }
     }
 
-    fn class(&mut self, node: &Node) -> Option<Class> {
-        let text = self.reader().text(node, "a class")?.to_owned();
-        let found = Class::ALL.into_iter().find(|class| class.name() == text);
-        if found.is_none() {
-            let names = || Class::ALL.into_iter().map(Class::name);
-            let remark = did_you_mean(&text, names()).unwrap_or_else(|| "not a class".into());
-            let help = format!("the classes are {}", quoted_list(names()));
-            self.reader().problem_with_help(
-                "plan::class",
-                &node.span,
-                format!("unknown class of failure `{text}`"),
-                remark,
-                help,
-            );
-        }
-        found
-    }
-
     fn locks(&mut self, node: &Node) -> Vec<Template> {
         let items = match &node.data {
             Data::Text(_) => std::slice::from_ref(node),
@@ -457,74 +425,34 @@ impl Builder<'_> {
             .collect()
     }
 
+    fn hint_reader<'r>(&'r mut self, each: &'r Map<String, Value>) -> HintReader<'r> {
+        let before = Some(Before { units: self.units, unit: self.unit, each });
+        HintReader { source: self.source, problems: self.problems, origin: Origin::Step, before }
+    }
+
     fn hints(&mut self, node: &Node, each: &Map<String, Value>) -> Vec<Hint> {
         let items = self.reader().list(node, "`hints`").unwrap_or(&[]);
-        items.iter().filter_map(|item| self.hint(item, each)).collect()
+        items.iter().filter_map(|item| self.hint_reader(each).hint(item)).collect()
     }
 
-    fn hint(&mut self, node: &Node, each: &Map<String, Value>) -> Option<Hint> {
-        let fields = self.reader().fields(node, "a hint", &["match", "cause", "fix", "docs", "class"])?;
-        let Some(matching) = fields.get("match") else {
-            let help = "add `match:` with what it applies to, such as `error: 'a pattern'`";
-            self.reader().problem_with_help("plan::hint", &node.span, "a hint matches nothing", "", help);
-            return None;
-        };
-        for key in ["cause", "fix"] {
+    fn stages(&mut self, node: &Node, each: &Map<String, Value>) -> Vec<Stage> {
+        let items = self.reader().list(node, "`stages`").unwrap_or(&[]);
+        items.iter().filter_map(|item| self.stage(item, each)).collect()
+    }
+
+    fn stage(&mut self, node: &Node, each: &Map<String, Value>) -> Option<Stage> {
+        let fields = self.reader().fields(node, "a stage", &["name", "match", "expected", "normal"])?;
+        for key in ["name", "match"] {
             if fields.get(key).is_none() {
-                self.reader().problem("plan::hint", &matching.span, format!("a hint has no `{key}`"), "this one");
+                self.reader().problem("plan::stage", &node.span, format!("a stage has no `{key}`"), "this one");
             }
         }
-        Some(Hint {
-            matches: self.hint_match(matching)?,
-            cause: self.fixed(&fields, "cause", each)?,
-            fix: self.fixed(&fields, "fix", each)?,
-            docs: self.fixed(&fields, "docs", each),
-            class: fields.get("class").and_then(|node| self.class(node)),
+        Some(Stage {
+            name: self.fixed(&fields, "name", each)?,
+            matches: self.hint_reader(each).matching(fields.get("match")?)?,
+            expected: fields.get("expected").and_then(|node| self.expected(node, each)),
+            normal: self.fixed(&fields, "normal", each),
         })
-    }
-
-    fn hint_match(&mut self, node: &Node) -> Option<HintMatch> {
-        let keys = ["error", "stdout", "log", "event", "condition", "http", "class"];
-        let fields = self.reader().fields(node, "`match`", &keys)?;
-        let mut matches = HintMatch {
-            error: self.pattern(&fields, "error"),
-            stdout: self.pattern(&fields, "stdout"),
-            log: self.pattern(&fields, "log"),
-            event: self.pattern(&fields, "event"),
-            class: fields.get("class").and_then(|node| self.class(node)),
-            ..HintMatch::default()
-        };
-        if let Some(condition) = fields.get("condition")
-            && let Some(fields) = self.reader().fields(condition, "`condition`", &["type", "reason", "message"])
-        {
-            matches.condition_type = self.pattern(&fields, "type");
-            matches.condition_reason = self.pattern(&fields, "reason");
-            matches.condition_message = self.pattern(&fields, "message");
-        }
-        if let Some(http) = fields.get("http")
-            && let Some(fields) = self.reader().fields(http, "`http`", &["status", "body"])
-        {
-            matches.http_status = fields.get("status").and_then(|node| self.status(node));
-            matches.http_body = self.pattern(&fields, "body");
-        }
-        if node.entries().is_some_and(<[Entry]>::is_empty) {
-            self.reader().problem("plan::hint", &node.span, "`match` matches nothing", "add what it applies to");
-        }
-        Some(matches)
-    }
-
-    fn pattern(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
-        let node = fields.get(key)?;
-        read_pattern(node, &mut self.reader()).map(|pattern| pattern.as_str().to_owned())
-    }
-
-    fn status(&mut self, node: &Node) -> Option<u16> {
-        let number = self.reader().number(node, "`status`")?;
-        if (100.0..600.0).contains(&number) && number.fract() == 0.0 {
-            return Some(number as u16);
-        }
-        self.reader().problem("plan::hint", &node.span, "`status` is not an HTTP status", "from 100 to 599");
-        None
     }
 
     fn undo(&mut self, node: &Node, each: &Map<String, Value>) -> Option<Undo> {

@@ -137,6 +137,7 @@ impl<'c, 't> Checker<'c, 't> {
         for need in &built.needs {
             self.need(index, need);
         }
+        self.remedies(step);
         let each = &built.each;
         let plain = |what| Allowed { each, ..Allowed::steps(what) };
         let mut found = Vec::new();
@@ -162,6 +163,28 @@ impl<'c, 't> Checker<'c, 't> {
         found.extend(self.own(index, step, each));
         for (reference, place) in found {
             self.follow(index, &reference, &place);
+        }
+    }
+
+    /// What a hint of a step offers to run must be there, and wait to be asked for.
+    fn remedies(&mut self, step: &Step) {
+        for name in step.hints.iter().filter_map(|hint| hint.remedy.as_ref()) {
+            let found = match self.units[step.scope.unit].names.get(name) {
+                Some(Target::Step(id)) => self.index.get(id).map(|index| &self.built[*index].step),
+                _ => None,
+            };
+            let (message, help) = match found {
+                Some(offered) if offered.on_demand => continue,
+                Some(_) => (
+                    format!("the remedy `{name}` of step `{}` runs anyway", step.id),
+                    "a remedy is a step with `on_demand: true`".to_owned(),
+                ),
+                None => (
+                    format!("the remedy `{name}` of step `{}` does not exist", step.id),
+                    did_you_mean(name, self.units[step.scope.unit].sorted_names()).unwrap_or_default(),
+                ),
+            };
+            self.problems.push(Problem::at("plan::remedy", &step.place, message, "has a hint with it").help(help));
         }
     }
 
@@ -308,6 +331,13 @@ impl<'c, 't> Checker<'c, 't> {
             self.problems.push(Problem::at("plan::self-need", place, message, "this is the step itself"));
             return;
         }
+        if self.built[target].step.on_demand {
+            let message =
+                format!("step `{}` needs `{id}`, which runs only when it is asked for", self.built[index].step.id);
+            let help = format!("`{id}` has `on_demand: true`: a run leaves it out, so nothing can stand on it");
+            self.problems.push(Problem::at("plan::on-demand", place, message, "is left out of a run").help(help));
+            return;
+        }
         self.links[index].push(Link { edge: Edge { step: target, accept, implied }, place: place.clone() });
     }
 
@@ -370,7 +400,7 @@ impl<'c, 't> Checker<'c, 't> {
     /// For each unit, the steps in it or in what it includes.
     fn inside(&self) -> Vec<Vec<usize>> {
         let mut inside = vec![Vec::new(); self.units.len()];
-        for (index, built) in self.built.iter().enumerate() {
+        for (index, built) in self.built.iter().enumerate().filter(|(_, built)| !built.step.on_demand) {
             for unit in std::iter::successors(Some(built.step.scope.unit), |unit| self.units[*unit].parent) {
                 inside[unit].push(index);
             }

@@ -48,6 +48,8 @@ pub(crate) const STEP_KEYS: &[&str] = &[
     "normal",
     "locks",
     "hints",
+    "stages",
+    "on_demand",
     "undo",
     "protect",
     "foreach",

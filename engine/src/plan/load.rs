@@ -16,6 +16,7 @@ use super::file::{File, Reader};
 use super::model::{Plan, SecretSource, SecretSpec, Unit};
 use super::texts::Texts;
 use super::tree::{LARGEST, Node};
+use crate::hints;
 
 /// So many steps are built in two threads.
 const MANY: usize = 4096;
@@ -78,6 +79,8 @@ fn assemble(
     let units = Arc::new(units);
     let built = build(texts, &files, &frames, &pending, &units, kinds, problems);
     let secrets = secrets(texts, &files, problems);
+    let dir = folder_of(file);
+    let hints = hints::folder::beside(&dir, problems);
     let graph = Checker::new(texts, &files, &frames, &units, &built, &secrets, problems).check();
     let top = files.first()?.as_ref()?;
     let steps: Vec<_> = built.into_iter().map(|built| built.step).collect();
@@ -85,11 +88,7 @@ fn assemble(
         name: top.name.map_or_else(|| stem(file), str::to_owned),
         description: top.description.unwrap_or_default().to_owned(),
         file: file.to_owned(),
-        dir: file
-            .parent()
-            .map(Path::to_owned)
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .unwrap_or_else(|| PathBuf::from(".")),
+        dir,
         digest: digest(texts),
         inputs: units[0].inputs.clone(),
         secrets,
@@ -97,8 +96,14 @@ fn assemble(
         steps,
         graph: graph?,
         outputs: units[0].outputs.clone(),
+        hints,
         units,
     })
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 fn stem(file: &Path) -> String {

@@ -16,6 +16,8 @@ use runbook_steps::{Class, Kind, Outputs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::hints::{Hint, HintMatch};
+
 /// A step's name in the whole plan: `cluster`, `kserve.install` from an include, `secret[hf_token]` from a `foreach`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -122,6 +124,8 @@ pub struct Plan {
     pub graph: Graph,
     /// What the plan shows at its end: name → template, evaluated over all outputs.
     pub outputs: IndexMap<String, Template>,
+    /// The hints in `hints/` beside it.
+    pub hints: Vec<Hint>,
     /// The files that it is made of; the first is the plan itself.
     pub units: Arc<Vec<Unit>>,
     /// Where each step is in `steps`.
@@ -296,44 +300,17 @@ pub struct Cost {
     pub per_hour: f64,
 }
 
-/// A hint: what to say when something known goes wrong.
+/// A part of a long step that can be told from the rest.
 #[derive(Clone, Debug)]
-pub struct Hint {
-    /// What it applies to; all that are given must match. Patterns are regular expressions.
+pub struct Stage {
+    /// What it is called to people.
+    pub name: String,
+    /// What shows that it has begun.
     pub matches: HintMatch,
-    /// Why it happens.
-    pub cause: String,
-    /// What to do.
-    pub fix: String,
-    /// Where to read more.
-    pub docs: Option<String>,
-    /// Overrides the failure's class.
-    pub class: Option<Class>,
-}
-
-/// What a hint looks at. Texts are regular expressions, checked at load.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HintMatch {
-    /// The failure's line, detail, standard error or standard output.
-    pub error: Option<String>,
-    /// Standard output only.
-    pub stdout: Option<String>,
-    /// A container's log.
-    pub log: Option<String>,
-    /// An event, `Reason: message`.
-    pub event: Option<String>,
-    /// A condition's type.
-    pub condition_type: Option<String>,
-    /// A condition's reason.
-    pub condition_reason: Option<String>,
-    /// A condition's message.
-    pub condition_message: Option<String>,
-    /// An HTTP status.
-    pub http_status: Option<u16>,
-    /// An HTTP body.
-    pub http_body: Option<String>,
-    /// The failure's class.
-    pub class: Option<Class>,
+    /// How long it usually takes.
+    pub expected: Option<Expected>,
+    /// What to say while nothing seems to happen in it.
+    pub normal: Option<String>,
 }
 
 /// One step of a checked plan.
@@ -373,6 +350,10 @@ pub struct Step {
     pub locks: Vec<Template>,
     /// What is known to go wrong.
     pub hints: Vec<Hint>,
+    /// The parts that it goes through, in order.
+    pub stages: Vec<Stage>,
+    /// Not part of a run unless it is asked for by name: a remedy.
+    pub on_demand: bool,
     /// How it is taken back.
     pub undo: Option<Undo>,
     /// Never taken back without a word more.
@@ -452,8 +433,11 @@ pub type Known = HashMap<StepId, Outputs>;
 const UNSAID: Duration = Duration::from_secs(5);
 
 impl Step {
-    /// How long it usually takes, for estimates and for what starts first.
+    /// How long it usually takes, for estimates and for what starts first; nothing where it usually does not run.
     pub fn typical(&self) -> Duration {
+        if self.on_demand {
+            return Duration::ZERO;
+        }
         self.expected.map_or(UNSAID, |expected| expected.typical())
     }
 }

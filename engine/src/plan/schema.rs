@@ -6,6 +6,7 @@ use runbook_steps::{Class, Condition, Kind, Lookup};
 use serde_json::{Map, Value, json};
 
 use super::inputs::TYPES;
+use super::schema_hints;
 
 /// The JSON Schema of the plan language with the kinds of this program.
 pub fn schema() -> Value {
@@ -27,6 +28,7 @@ pub fn schema_with(kinds: &[&Kind]) -> Value {
     for (name, schema) in inner {
         definitions.insert(name, lenient(schema));
     }
+    definitions.extend(schema_hints::definitions());
     definitions.insert("step".into(), step(kinds));
     definitions.insert("undo".into(), undo(kinds));
     definitions.sort_keys();
@@ -42,7 +44,7 @@ pub fn schema_with(kinds: &[&Kind]) -> Value {
     })
 }
 
-fn reference(name: &str) -> Value {
+pub(super) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/definitions/{name}") })
 }
 
@@ -135,7 +137,7 @@ fn plan_properties() -> Value {
     })
 }
 
-fn described(name: &str, description: &str) -> Value {
+pub(super) fn described(name: &str, description: &str) -> Value {
     json!({ "description": description, "allOf": [reference(name)] })
 }
 
@@ -214,33 +216,6 @@ fn definitions() -> Map<String, Value> {
                 "fix": { "type": "string", "description": "What to do about it." },
             },
         },
-        "hint": {
-            "type": "object", "additionalProperties": false, "required": ["match", "cause", "fix"],
-            "properties": {
-                "match": {
-                    "type": "object", "additionalProperties": false, "minProperties": 1, "description": "What it applies to; all must match.",
-                    "properties": {
-                        "error": described("pattern", "The failure's line, detail, standard error or standard output."),
-                        "stdout": described("pattern", "Standard output."),
-                        "log": described("pattern", "A container's log."),
-                        "event": described("pattern", "A Kubernetes event, `Reason: message`."),
-                        "condition": {
-                            "type": "object", "additionalProperties": false, "description": "A condition of a Kubernetes object.",
-                            "properties": { "type": reference("pattern"), "reason": reference("pattern"), "message": reference("pattern") },
-                        },
-                        "http": {
-                            "type": "object", "additionalProperties": false, "description": "An HTTP answer.",
-                            "properties": { "status": { "type": "integer", "minimum": 100, "maximum": 599 }, "body": reference("pattern") },
-                        },
-                        "class": reference("class"),
-                    },
-                },
-                "cause": { "type": "string", "description": "Why it happens." },
-                "fix": { "type": "string", "description": "What to do." },
-                "docs": { "type": "string", "description": "Where to read more." },
-                "class": described("class", "Overrides the failure's class."),
-            },
-        },
     });
     match definitions {
         Value::Object(definitions) => definitions,
@@ -310,6 +285,8 @@ fn step(kinds: &[&Kind]) -> Value {
         "normal": { "type": "string", "description": "What to say while nothing seems to happen." },
         "locks": { "description": "Names of locks; steps with a name in common never run at once.", "anyOf": [ { "type": "string" }, { "type": "array", "items": { "type": "string" } } ] },
         "hints": { "type": "array", "items": reference("hint"), "description": "What is known to go wrong, why, and what to do." },
+        "stages": { "type": "array", "items": reference("stage"), "description": "The parts that it goes through, in order; shown while it waits." },
+        "on_demand": { "type": "boolean", "description": "No part of a run unless it is asked for by name (`--only`): the remedy of a hint. Nothing may need it." },
         "undo": reference("undo"),
         "protect": { "type": "boolean", "description": "Never taken back without a word more." },
         "foreach": { "type": "object", "description": "One step for every item: name → list of inputs and vars. The item is `each.NAME`.", "minProperties": 1 },

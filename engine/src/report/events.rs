@@ -31,7 +31,11 @@ impl Events {
 fn as_json(event: &Event) -> Value {
     match event {
         Event::Recorded(entry) => json!({ "event": "recorded", "entry": entry }),
-        Event::Progress { step, text, .. } => json!({ "event": "progress", "step": step, "text": text }),
+        Event::Progress { step, text, advice, stage, .. } => {
+            let advice = advice.as_ref().map(|advice| json!({ "cause": advice.cause, "fix": advice.fix }));
+            let stage = stage.as_ref().map(|stage| json!({ "number": stage.stage + 1, "since": stage.since }));
+            json!({ "event": "progress", "step": step, "text": text, "hint": advice, "stage": stage })
+        }
         Event::Output { step, stream, line } => {
             json!({ "event": "output", "step": step, "stream": format!("{stream:?}").to_lowercase(), "line": line })
         }

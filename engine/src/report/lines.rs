@@ -1,9 +1,11 @@
 //! One line per event, for pipes, logs and CI.
 
-use super::tracker::between;
+use std::time::Duration;
+
+use super::tracker::{News, between};
 use super::words::{self, Paint, span};
 use crate::event::Event;
-use crate::plan::{Plan, StepId};
+use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::RunState;
 use crate::state::record::{Entry, Outcome, Record, Verdict};
 
@@ -14,11 +16,36 @@ pub(crate) fn line(plan: Option<&Plan>, event: &Event, state: &RunState, paint: 
         Event::Recorded(entry) => {
             let text = words_for(plan, entry, state, paint)?;
             let began = state.current().map_or(entry.time, |run| run.began);
-            let seconds = between(began, entry.time).as_secs();
-            Some(format!("{:02}:{:02} {text}", seconds / 60, seconds % 60))
+            Some(format!("{} {text}", clock(between(began, entry.time))))
         }
         Event::Progress { .. } | Event::Output { .. } => None,
     }
+}
+
+/// The lines for what is new in what a running step says.
+pub(crate) fn news(step: &Step, news: &[News], since: Duration, paint: Paint) -> Vec<String> {
+    let line = |news: &News| match news {
+        News::Advice(advice) => format!("{}  {}  {} {}", step.id, paint.warn("hint"), advice.cause, advice.fix),
+        News::Stage(stage) => {
+            let known = &step.stages[*stage];
+            let about = known.expected.map(|expected| format!(", {}", words::about(expected.typical())));
+            let place = format!("stage {} of {}{}", stage + 1, step.stages.len(), about.unwrap_or_default());
+            format!("{}  {}  {place}", step.id, paint.busy(&known.name))
+        }
+    };
+    news.iter().map(|news| format!("{} {}", clock(since), line(news))).collect()
+}
+
+/// The line for a step that has become slower than usual.
+pub(crate) fn slow(step: &Step, took: Duration, since: Duration, paint: Paint) -> Option<String> {
+    let text = super::view::slow(step, took)?;
+    Some(format!("{} {}  {}", clock(since), step.id, paint.warn(&text)))
+}
+
+/// Since the start of the run: `09:12`.
+fn clock(since: Duration) -> String {
+    let seconds = since.as_secs();
+    format!("{:02}:{:02}", seconds / 60, seconds % 60)
 }
 
 fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint) -> Option<String> {
@@ -38,11 +65,10 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
             Some(format!("{}  {}  {took}{note}", done.step, paint.good(word)))
         }
         Record::Failed(failed) => {
-            let took = span(std::time::Duration::from_millis(failed.took_ms));
+            let took = span(Duration::from_millis(failed.took_ms));
             let word = paint.bad(&format!("failed ({})", failed.failure.class));
-            let again = failed
-                .retry_in_ms
-                .map(|millis| format!("; trying again in {}", span(std::time::Duration::from_millis(millis))));
+            let again =
+                failed.retry_in_ms.map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
             let again = again.unwrap_or_default();
             Some(format!("{}  {word}  {took}  {}{again}", failed.step, failed.failure.what))
         }
@@ -57,11 +83,10 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
             Some(format!("{step}  {}  {}", paint.good("undone"), took(state, step, *took_ms)))
         }
         Record::UndoFailed(failed) => {
-            let took = span(std::time::Duration::from_millis(failed.took_ms));
+            let took = span(Duration::from_millis(failed.took_ms));
             let word = paint.bad(&format!("not undone ({})", failed.failure.class));
-            let again = failed
-                .retry_in_ms
-                .map(|millis| format!("; trying again in {}", span(std::time::Duration::from_millis(millis))));
+            let again =
+                failed.retry_in_ms.map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
             Some(format!("{}  {word}  {took}  {}{}", failed.step, failed.failure.what, again.unwrap_or_default()))
         }
         Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
@@ -76,7 +101,7 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
 fn took(state: &RunState, id: &StepId, last_ms: u64) -> String {
     let times = state.step(id).and_then(|step| Some((step.started()?, step.ended()?)));
     let whole = times.map(|(started, ended)| between(started, ended));
-    span(whole.unwrap_or(std::time::Duration::from_millis(last_ms)))
+    span(whole.unwrap_or(Duration::from_millis(last_ms)))
 }
 
 fn about(plan: Option<&Plan>, id: &StepId) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::event::Advice;
 use crate::plan::{Plan, StepId};
 
 /// How a step stands, as a user sees it.
@@ -84,7 +85,20 @@ pub(crate) struct Row {
     /// Whether its result comes from an earlier run.
     pub(crate) reused: bool,
     /// What it last said of itself.
+    pub(crate) words: Words,
+}
+
+/// What a running step says of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    /// Its last line.
     pub(crate) says: String,
+    /// For how long it has said nothing else.
+    pub(crate) quiet: Duration,
+    /// What is known of what it waits for.
+    pub(crate) advice: Option<Advice>,
+    /// The stage that it is in, and for how long.
+    pub(crate) stage: Option<(usize, Duration)>,
 }
 
 /// Every step, in the order of the plan.
@@ -96,9 +110,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// How many have ended.
+    /// How many of the steps that the run is for have ended.
     pub(crate) fn done(&self) -> usize {
-        self.rows.iter().filter(|row| row.standing.ended()).count()
+        self.part().filter(|row| row.standing.ended()).count()
+    }
+
+    /// The steps that the run is for.
+    pub(crate) fn part(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.standing != Standing::Left)
     }
 
     /// The rows with a standing.

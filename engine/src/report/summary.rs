@@ -86,9 +86,10 @@ fn headline(ended: &Ended) -> String {
 
 /// How many steps the run was for.
 fn steps_of(ended: &Ended) -> String {
-    let all = ended.snapshot.rows.len();
+    let all = ended.plan.steps.iter().filter(|step| !step.on_demand).count();
+    let left = |left: &BTreeSet<StepId>| ended.plan.steps.len() - left.len();
     match ended.part {
-        Some((_, left)) if !left.is_empty() => format!("{} of {}", all - left.len(), count(all, "step")),
+        Some((_, out)) if !out.is_empty() => format!("{} of {}", left(out), count(all, "step")),
         _ => count(all, "step"),
     }
 }
@@ -103,7 +104,8 @@ fn partly(ended: &Ended) -> Option<String> {
 
 /// Whether a step was no part of the run.
 fn is_left_out(ended: &Ended, row: &Row) -> bool {
-    row.attempts == 0 && ended.part.is_some_and(|(_, left)| left.contains(&row.id))
+    let left = row.standing == Standing::Left || ended.part.is_some_and(|(_, left)| left.contains(&row.id));
+    row.attempts == 0 && left
 }
 
 fn tally(snapshot: &Snapshot) -> String {
@@ -210,12 +212,14 @@ fn failure(ended: &Ended, row: &Row) -> String {
     let rows = [
         ("cause", failure.cause.clone()),
         ("fix", failure.fix.clone()),
+        ("remedy", failure.remedy.as_ref().map(|step| format!("{} --only {step}", ended.next))),
         ("where", Some(format!("{place} · {} {}", ended.log_command, row.id))),
         ("next", Some(ended.next.to_owned())),
     ];
+    let width = if failure.remedy.is_some() { 6 } else { 5 };
     for (word, said) in rows {
         let Some(said) = said else { continue };
-        text.push_str(&format!("  {}  {said}\n", paint.busy(&pad(word, 5))));
+        text.push_str(&format!("  {}  {said}\n", paint.busy(&pad(word, width))));
     }
     text
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::snapshot::{Row, Snapshot, Standing};
-use crate::event::Event;
+use super::snapshot::{Row, Snapshot, Standing, Words};
+use crate::event::{Advice, Event, Reached};
 use crate::plan::{Plan, StepId};
 use crate::state::fold::{RunState, Status, StepState};
 use crate::state::record::{Outcome, Record};
@@ -14,8 +14,29 @@ use crate::state::record::{Outcome, Record};
 /// What steps last said of themselves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tracker {
-    says: BTreeMap<StepId, String>,
+    heard: BTreeMap<StepId, Heard>,
     left: BTreeSet<StepId>,
+    /// Steps that were told to be slow.
+    slow: BTreeSet<StepId>,
+}
+
+/// What a running step last said, and what that means.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    says: String,
+    /// When it last said something else than before.
+    at: Timestamp,
+    advice: Option<Advice>,
+    stage: Option<Reached>,
+}
+
+/// What is new in what a running step says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Something is known of what it waits for.
+    Advice(Advice),
+    /// It has come to a stage.
+    Stage(usize),
 }
 
 impl Tracker {
@@ -24,19 +45,45 @@ impl Tracker {
         Self { left, ..Self::default() }
     }
 
-    /// Takes note of an event.
-    pub(crate) fn on(&mut self, event: &Event) {
+    /// Takes note of an event at a time, and says what is new about the step that speaks.
+    pub(crate) fn on(&mut self, event: &Event, now: Timestamp) -> Vec<News> {
         match event {
-            Event::Progress { step, text, .. } => {
-                self.says.insert(step.clone(), text.clone());
+            Event::Progress { step, text, advice, stage, .. } => {
+                let heard = self.heard.entry(step.clone()).or_default();
+                let mut news = Vec::new();
+                let advice = advice.as_deref().cloned();
+                news.extend(advice.clone().filter(|advice| heard.advice.as_ref() != Some(advice)).map(News::Advice));
+                let came = stage.filter(|stage| heard.stage != Some(*stage));
+                news.extend(came.map(|reached| News::Stage(reached.stage)));
+                let at = if heard.says == *text { heard.at } else { now };
+                // What was known of the last words stays until something else is.
+                let advice = advice.or_else(|| heard.advice.take());
+                *heard = Heard { says: text.clone(), at, advice, stage: *stage };
+                news
             }
             Event::Recorded(entry) => {
                 if let Record::Started(started) = &entry.record {
-                    self.says.remove(&started.step);
+                    self.heard.remove(&started.step);
+                    self.slow.remove(&started.step);
                 }
+                Vec::new()
             }
-            _ => {}
+            _ => Vec::new(),
         }
+    }
+
+    /// The steps that have just become slower than usual, by more than a grace, each once an attempt.
+    pub(crate) fn newly_slow(&mut self, plan: &Plan, state: &RunState, now: Timestamp, grace: Duration) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (index, step) in plan.steps.iter().enumerate() {
+            let (Some(expected), Status::Running { since, .. }) = (step.expected, state.status(&step.id)) else {
+                continue;
+            };
+            if between(*since, now) > expected.high + grace && self.slow.insert(step.id.clone()) {
+                found.push(index);
+            }
+        }
+        found
     }
 
     /// Where every step of the plan stands at a time.
@@ -44,6 +91,19 @@ impl Tracker {
         let began = state.current().map_or(now, |run| run.began);
         let rows = plan.steps.iter().map(|step| self.row(&step.id, state, began, now)).collect();
         Snapshot { rows, elapsed: between(began, now) }
+    }
+
+    /// What a step says, and for how long nothing else.
+    fn words(&self, id: &StepId, started: Timestamp, now: Timestamp) -> Words {
+        let Some(heard) = self.heard.get(id) else {
+            return Words { quiet: between(started, now), ..Words::default() };
+        };
+        Words {
+            says: heard.says.clone(),
+            quiet: between(heard.at, now),
+            advice: heard.advice.clone(),
+            stage: heard.stage.map(|reached| (reached.stage, between(reached.since, now))),
+        }
     }
 
     fn row(&self, id: &StepId, state: &RunState, began: Timestamp, now: Timestamp) -> Row {
@@ -62,7 +122,7 @@ impl Tracker {
             took: mine.and_then(StepState::started).map_or(Duration::ZERO, |started| between(started, until)),
             began: mine.and_then(StepState::started).map(|started| between(began, started)),
             reused: standing.holds() && mine.is_none(),
-            says: self.says.get(id).cloned().unwrap_or_default(),
+            words: self.words(id, mine.and_then(StepState::started).unwrap_or(now), now),
         }
     }
 }
@@ -95,6 +155,35 @@ pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn progress(text: &str, cause: Option<&str>, stage: Option<usize>) -> Event {
+        let advice = cause.map(|cause| Box::new(Advice { cause: cause.into(), fix: String::new() }));
+        let since = Timestamp::UNIX_EPOCH;
+        let stage = stage.map(|stage| Reached { stage, since });
+        Event::Progress { step: StepId::from("a"), text: text.into(), facts: Box::default(), advice, stage }
+    }
+
+    #[test]
+    fn news_are_told_once() {
+        let mut tracker = Tracker::default();
+        let mut on = |event: &Event| tracker.on(event, Timestamp::UNIX_EPOCH).len();
+        assert_eq!(on(&progress("waits", Some("no subnet"), Some(0))), 2);
+        assert_eq!(on(&progress("still waits", Some("no subnet"), Some(0))), 0);
+        assert_eq!(on(&progress("waits again", None, Some(1))), 1);
+        assert_eq!(on(&progress("waits", Some("no subnet"), Some(1))), 0, "what was known stays known");
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_new_words() {
+        let mut tracker = Tracker::default();
+        let at = |second: i64| Timestamp::from_second(second).expect("a time");
+        for (second, text) in [(0, "waits"), (10, "waits"), (40, "waits")] {
+            tracker.on(&progress(text, None, None), at(second));
+        }
+        assert_eq!(tracker.words(&StepId::from("a"), at(0), at(50)).quiet, Duration::from_secs(50));
+        tracker.on(&progress("moves", None, None), at(60));
+        assert_eq!(tracker.words(&StepId::from("a"), at(0), at(65)).quiet, Duration::from_secs(5));
+    }
 
     #[test]
     fn no_span_is_negative_when_the_clock_is_set_back() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::snapshot::{Row, Snapshot, Standing, waits_for};
 use super::words::{Paint, about, clip, pad, span};
 use super::{estimate, words};
-use crate::plan::{Plan, Step, graph};
+use crate::plan::{Plan, Step, duration, graph};
 
 /// What a picture is drawn with.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,7 @@ pub(crate) fn draw(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) 
     let recent = recent.split_off(recent.len() - shown_done);
     for index in recent.into_iter().chain(bad).chain(busy.iter().copied()) {
         lines.push(line(&plan.steps[index], &snapshot.rows[index], names, frame));
+        lines.extend(advice(&snapshot.rows[index], names, frame));
     }
     lines.extend(queue(plan, snapshot, &waiting, names, spare.saturating_sub(shown_done).max(1), frame));
     lines.push(String::new());
@@ -60,7 +61,7 @@ fn headline(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) -> Stri
     let text = format!(
         "{title} · {}/{} done · {} of {}{clock} · ETA {}",
         snapshot.done(),
-        snapshot.rows.len(),
+        snapshot.part().count(),
         span(snapshot.elapsed),
         about(all),
         span(Duration::from_secs(eta.as_secs()))
@@ -104,16 +105,61 @@ fn running_figures(step: &Step, row: &Row) -> String {
     }
 }
 
-/// Why a running step still takes: what it says; what is usual; that it is slower than usual.
+/// A step that has said nothing new for so long is silent, by the run's clock.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// Why a running step still takes: that it is slower than usual; the stage that it is in; what it says, or, when it says nothing,
+/// what is usual then.
 fn why(step: &Step, row: &Row) -> String {
-    let slow = step.expected.is_some_and(|expected| row.took > expected.high);
-    let says = if row.says.is_empty() { step.work.as_ref().map_or("", |work| work.kind.name) } else { &row.says };
-    let tries = if row.attempts > 1 { format!("attempt {} · ", row.attempts) } else { String::new() };
-    match (slow, &step.normal) {
-        (true, _) => format!("{tries}slower than usual · {says}"),
-        (false, Some(normal)) if row.says.is_empty() => format!("{tries}normal: {normal}"),
-        _ => format!("{tries}{says}"),
+    let words = &row.words;
+    let mut parts = Vec::new();
+    if row.attempts > 1 {
+        parts.push(format!("attempt {}", row.attempts));
     }
+    parts.extend(slow(step, row.took));
+    parts.extend(words.stage.map(|(stage, spent)| self::stage(step, stage, spent)));
+    parts.push(match normal(step, row) {
+        Some(normal) if words.says.is_empty() || words.quiet >= SILENT => format!("normal: {normal}"),
+        _ if words.says.is_empty() => step.work.as_ref().map_or("", |work| work.kind.name).to_owned(),
+        _ => words.says.clone(),
+    });
+    parts.retain(|part| !part.is_empty());
+    parts.join(" · ")
+}
+
+/// That a step takes longer than it ever should, and what was expected.
+pub(crate) fn slow(step: &Step, took: Duration) -> Option<String> {
+    let expected = step.expected.filter(|expected| took > expected.high)?;
+    let (low, high) = (duration::format(expected.low), duration::format(expected.high));
+    let range = if low == high { low } else { format!("{low}..{high}") };
+    Some(format!("slower than usual (expected {range})"))
+}
+
+/// A stage with how long it has lasted: `compiling 1m 20s of ~90s (3 of 4)`.
+fn stage(step: &Step, stage: usize, spent: Duration) -> String {
+    let Some(known) = step.stages.get(stage) else { return String::new() };
+    let of = known.expected.map(|expected| format!(" of {}", about(expected.typical()))).unwrap_or_default();
+    format!("{} {}{of} ({} of {})", known.name, span(spent), stage + 1, step.stages.len())
+}
+
+/// What is usual now: in the stage that the step is in, or in all of it; not once it is slower than usual.
+fn normal<'s>(step: &'s Step, row: &Row) -> Option<&'s str> {
+    if slow(step, row.took).is_some() {
+        return None;
+    }
+    let of_stage = row.words.stage.and_then(|(stage, _)| step.stages.get(stage)?.normal.as_deref());
+    of_stage.or(step.normal.as_deref())
+}
+
+/// What is known of what a step waits for, below its line.
+fn advice(row: &Row, names: usize, frame: Frame) -> Option<String> {
+    if !matches!(row.standing, Standing::Running | Standing::Retrying) {
+        return None;
+    }
+    let advice = row.words.advice.as_ref()?;
+    let text = format!("hint: {} {}", advice.cause, advice.fix);
+    let space = frame.width.saturating_sub(names + 7);
+    Some(format!("    {}  {}", pad("", names), frame.paint.warn(&clip(&text, space))))
 }
 
 fn queue(plan: &Plan, snapshot: &Snapshot, waiting: &[usize], names: usize, room: usize, frame: Frame) -> Vec<String> {
@@ -144,4 +190,70 @@ fn critical_path(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> String {
         return String::new();
     }
     frame.paint.dim(&clip(&format!("critical path: {}", left.join(" → ")), frame.width.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Advice;
+    use crate::plan::{Given, StepId, load};
+    use crate::report::snapshot::Words;
+
+    const PLAN: &str = "runbook: 1
+steps:
+  long:
+    run: echo
+    expected: 4m10s..15m
+    normal: Silence is usual.
+    stages:
+      - { name: pulling, match: { event: x } }
+      - { name: compiling, match: { log: x }, expected: 90s, normal: It compiles. }
+";
+
+    fn plan() -> Plan {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("plan.yaml");
+        std::fs::write(&file, PLAN).expect("written");
+        load(&file, &Given::default()).expect("a plan").plan
+    }
+
+    fn row(took: u64, quiet: u64, stage: Option<(usize, Duration)>) -> Row {
+        let words = Words { says: "0 of 1 ready".into(), quiet: Duration::from_secs(quiet), stage, ..Words::default() };
+        Row {
+            id: StepId::from("long"),
+            standing: Standing::Running,
+            attempts: 1,
+            took: Duration::from_secs(took),
+            began: None,
+            reused: false,
+            words,
+        }
+    }
+
+    #[test]
+    fn a_running_step_says_its_stage_and_what_silence_means() {
+        let plan = plan();
+        let step = &plan.steps[0];
+        let stage = Some((1, Duration::from_secs(20)));
+        assert_eq!(why(step, &row(60, 5, None)), "0 of 1 ready");
+        assert_eq!(why(step, &row(60, 40, None)), "normal: Silence is usual.");
+        assert_eq!(why(step, &row(60, 5, stage)), "compiling 20s of ~2m (2 of 2) · 0 of 1 ready");
+        assert_eq!(why(step, &row(60, 40, stage)), "compiling 20s of ~2m (2 of 2) · normal: It compiles.");
+    }
+
+    #[test]
+    fn one_that_is_slower_than_usual_says_so_and_calls_nothing_normal() {
+        let plan = plan();
+        let said = why(&plan.steps[0], &row(1000, 300, None));
+        assert_eq!(said, "slower than usual (expected 4m10s..15m) · 0 of 1 ready");
+    }
+
+    #[test]
+    fn what_is_known_stands_below_the_step() {
+        let frame = Frame { paint: Paint { on: false }, width: 60, height: 20, speed: 1.0 };
+        let mut row = row(60, 5, None);
+        assert_eq!(advice(&row, 4, frame), None);
+        row.words.advice = Some(Advice { cause: "No subnet.".into(), fix: "Make one.".into() });
+        assert_eq!(advice(&row, 4, frame).as_deref(), Some("          hint: No subnet. Make one."));
+    }
 }

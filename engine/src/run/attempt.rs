@@ -13,9 +13,10 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::book::Book;
+use super::insight::Insight;
 use super::prepare::{self, Ready};
 use super::undo::recipe;
-use crate::event::Event;
+use crate::event::{Event, Reached};
 use crate::plan::eval::RenderedOutput;
 use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
@@ -300,6 +301,8 @@ pub(crate) struct Watch {
     pub(crate) book: Book,
     pub(crate) passing: mpsc::Sender<Event>,
     pub(crate) redactor: Arc<runbook_steps::Redactor>,
+    /// What its words mean; nothing for what is undone.
+    insight: Option<Insight>,
     seen: Mutex<Seen>,
 }
 
@@ -307,6 +310,7 @@ pub(crate) struct Watch {
 struct Seen {
     last: Progress,
     performs: bool,
+    stage: Option<Reached>,
 }
 
 impl Watch {
@@ -317,7 +321,12 @@ impl Watch {
         passing: mpsc::Sender<Event>,
         redactor: Arc<runbook_steps::Redactor>,
     ) -> Self {
-        Self { step, attempt, book, passing, redactor, seen: Mutex::default() }
+        Self { step, attempt, book, passing, redactor, insight: None, seen: Mutex::default() }
+    }
+
+    /// The same with the meaning of what it hears.
+    pub(crate) fn with(self, insight: Insight) -> Self {
+        Self { insight: Some(insight), ..self }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -326,6 +335,13 @@ impl Watch {
 
     fn last(&self) -> Progress {
         self.seen().last.clone()
+    }
+
+    /// The stage that the step is in, now that it has said this.
+    fn come_to(&self, progress: &Progress) -> Option<Reached> {
+        let mut seen = self.seen();
+        seen.stage = self.insight.as_ref().and_then(|insight| insight.stage(progress, seen.stage));
+        seen.stage
     }
 
     fn begin_to_perform(&self) {
@@ -343,7 +359,9 @@ impl Observer for Watch {
             progress.text = masked;
         }
         let facts: Box<Facts> = Box::new(progress.facts.clone());
-        let event = Event::Progress { step: self.step.clone(), text: progress.text.clone(), facts };
+        let advice = self.insight.as_ref().and_then(|insight| insight.advice(&progress)).map(Box::new);
+        let stage = self.come_to(&progress);
+        let event = Event::Progress { step: self.step.clone(), text: progress.text.clone(), facts, advice, stage };
         self.seen().last = progress;
         // A full queue means that the watcher is behind; it will get a newer one.
         let _ = self.passing.try_send(event);

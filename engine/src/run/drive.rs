@@ -97,6 +97,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether a step is no part of the run: others were asked for, or it runs only when it is asked for.
+    pub(crate) fn leaves_alone(&self, step: &Step) -> bool {
+        if self.only.is_empty() { step.on_demand } else { !self.only.contains(&step.id) }
+    }
+
     /// Leaves alone what was found to hold by these very options: nobody needs to find it out again.
     pub fn trust(&mut self, fates: &[(StepId, Fate)]) {
         let holds = fates.iter().filter(|(_, fate)| *fate == Fate::Reuse);
@@ -266,12 +271,11 @@ impl Driver {
         if self.course.signal().is_some() {
             return Verdict::Interrupted;
         }
-        let chosen = |id: &StepId| self.options.only.is_empty() || self.options.only.contains(id);
+        let chosen = |step: &&Step| !self.options.leaves_alone(step);
         self.course
             .scribe
             .with_state(|state| {
-                let verdicts =
-                    self.plan.steps.iter().filter(|step| chosen(&step.id)).map(|step| verdict_of(state, &step.id));
+                let verdicts = self.plan.steps.iter().filter(chosen).map(|step| verdict_of(state, &step.id));
                 Some(verdicts.fold(Verdict::Holds, worse))
             })
             .unwrap_or(Verdict::Failed)

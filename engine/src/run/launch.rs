@@ -12,6 +12,7 @@ use runbook_steps::{Context, Failure, Outputs};
 use super::attempt::{Attempt, Watch};
 use super::common::This;
 use super::drive::Driver;
+use super::insight::Insight;
 use super::prepare::{self, Prepared, Ready};
 use super::resume::{has_changed, lookable};
 use super::schedule::{Ended, Next};
@@ -84,7 +85,7 @@ impl Driver {
         let plan = Arc::clone(&self.plan);
         let step = &plan.steps[index];
         self.feel(index);
-        if self.course.attempt(index) == 0 && !self.options.only.is_empty() && !self.options.only.contains(&step.id) {
+        if self.course.attempt(index) == 0 && self.options.leaves_alone(step) {
             self.course.schedule.finished(index, Ended::Skipped);
             return None;
         }
@@ -219,7 +220,8 @@ impl Driver {
     fn surroundings(&self, index: usize, after_crash: bool) -> (Arc<Watch>, Context) {
         let (step, common) = (&self.plan.steps[index], &self.course.common);
         let attempt = self.course.attempt(index);
-        let watch = Arc::new(self.course.scribe.watch(&step.id, attempt));
+        let insight = Insight::new(Arc::clone(&self.plan), index, common.world.clock);
+        let watch = Arc::new(self.course.scribe.watch(&step.id, attempt).with(insight));
         let cancel = if step.finally { &common.cancel_finally } else { &common.cancel };
         let this = This { step: &step.id, attempt, cancel, after_crash };
         let observer = Arc::clone(&watch) as Arc<dyn runbook_steps::Observer>;

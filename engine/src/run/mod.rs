@@ -1,6 +1,6 @@
 //! What is next, and doing it.
 //!
-//! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again, [`hint`] what a failure means,
+//! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again,
 //! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] joins them with the journal, `course` is the loop that it
 //! shares with [`undo`], `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs. [`undo`] takes back what was
 //! made.
@@ -12,7 +12,7 @@ mod common;
 mod course;
 pub mod drive;
 mod group;
-pub mod hint;
+mod insight;
 mod launch;
 pub(crate) mod orphans;
 mod outcome;
@@ -24,6 +24,7 @@ pub mod retry;
 pub mod schedule;
 mod scribe;
 pub mod select;
+pub mod survey;
 pub mod undo;
 pub mod verify;
 

@@ -1,13 +1,15 @@
 //! What becomes of an attempt that has ended: a record, and word to the schedule.
 
+use std::time::Duration;
+
 use runbook_steps::{Class, Failure, Outputs};
 
 use super::attempt::Ended;
 use super::drive::Driver;
-use super::hint;
 use super::prepare::{mask_outputs, masked};
 use super::schedule;
-use crate::plan::StepId;
+use crate::hints::{self, About};
+use crate::plan::{Plan, Step, StepId};
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Driver {
@@ -70,8 +72,20 @@ impl Driver {
 
     /// A failure with its hint worked in and without secrets.
     pub(super) fn explained(&self, index: usize, mut failure: Failure) -> Failure {
-        hint::explain(&self.plan.steps[index].hints, &mut failure);
+        let step = &self.plan.steps[index];
+        let hint = hints::explain(hints::of_step(&self.plan, step), &mut failure, self.about(index));
+        failure.remedy = hint.and_then(|hint| remedy(&self.plan, step, hint.remedy.as_deref()?));
         masked(&self.course.common.redactor, failure)
+    }
+
+    fn about(&self, index: usize) -> About<'_> {
+        let step = &self.plan.steps[index];
+        About {
+            step: step.id.as_str(),
+            kind: step.work.as_ref().map_or("", |work| work.kind.name),
+            inputs: Some(&self.plan.inputs),
+            elapsed: Duration::from_millis(self.course.took_ms(index)),
+        }
     }
 
     /// A step has failed for the last time.
@@ -95,6 +109,14 @@ impl Driver {
             self.course.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
         }
     }
+}
+
+/// The step that a hint names, if this plan has it to offer; a hint that comes with the program speaks of plans that it does not know.
+fn remedy(plan: &Plan, step: &Step, name: &str) -> Option<String> {
+    let unit = &step.scope.units.get(step.scope.unit)?.prefix;
+    let found = [format!("{unit}{name}"), name.to_owned()].iter().find_map(|id| plan.step(id))?;
+    let offered = &plan.steps[found];
+    offered.on_demand.then(|| offered.id.to_string())
 }
 
 fn in_words(record: &Record) -> String {

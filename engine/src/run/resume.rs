@@ -35,7 +35,7 @@ pub enum Fate {
     Redo,
     /// It would be skipped: its `when` is false, or the user said so.
     Skip,
-    /// The user asked for other steps: it stays as it is.
+    /// The user asked for other steps, or it runs only when it is asked for: it stays as it is.
     Left,
     /// It is in the journal and no longer in the plan.
     Gone,
@@ -102,8 +102,8 @@ impl<'a> Outlook<'a> {
 
     fn fate(&self, index: usize) -> Fate {
         let step = &self.plan.steps[index];
-        let (only, skip) = (&self.options.only, &self.options.skip);
-        if !only.is_empty() && !only.contains(&step.id) {
+        let skip = &self.options.skip;
+        if self.options.leaves_alone(step) {
             return Fate::Left;
         }
         let state = self.state.step(&step.id);

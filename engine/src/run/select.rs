@@ -157,12 +157,13 @@ fn unknown(plan: &Plan, name: &str) -> Refusal {
     Refusal { message: format!("`{}` has no step `{name}`", plan.name), hint }
 }
 
-/// Steps and all that depends on them.
+/// Steps and all that depends on them, but what runs only when it is asked for.
 fn downstream(plan: &Plan, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
     let mut found = steps.clone();
     let mut open: Vec<usize> = steps.iter().copied().collect();
     while let Some(step) = open.pop() {
-        open.extend(plan.graph.dependents[step].iter().copied().filter(|dependent| found.insert(*dependent)));
+        let dependents = plan.graph.dependents[step].iter().copied();
+        open.extend(dependents.filter(|dependent| !plan.steps[*dependent].on_demand && found.insert(*dependent)));
     }
     found
 }

@@ -261,7 +261,7 @@ fn changed(name: &str, before: Option<&Value>, now: &Value) -> Option<String> {
 }
 
 /// A log that nobody reads: nothing is written down.
-struct Nowhere;
+pub(super) struct Nowhere;
 
 impl Log for Nowhere {
     fn write(&self, _: Stream, _: &[u8]) {}
@@ -269,7 +269,7 @@ impl Log for Nowhere {
 
 /// Keeps the last that was said, for when it takes too long.
 #[derive(Default)]
-struct Last(Mutex<String>);
+pub(super) struct Last(Mutex<String>);
 
 impl Last {
     fn text(&self) -> String {

@@ -3,8 +3,10 @@
 mod commands;
 mod cut;
 mod destroy;
+mod diagnose;
 mod edited;
 mod follow;
+mod hints;
 mod kinds;
 mod manifests;
 mod plan;

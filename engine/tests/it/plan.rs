@@ -58,6 +58,7 @@ fn reports_are_exact() {
         "many",
         "cycle",
         "duplicate",
+        "remedies",
         "merge",
         "tabs",
         "braces",

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use runbook::hints::{Hint, HintMatch, Pattern, Seen, best, shipped};
 use runbook::plan::StepId;
-use runbook::plan::model::{Expression, Hint, HintMatch, KnownIssue, Requirement, Template};
+use runbook::plan::model::{Expression, KnownIssue, Requirement, Template};
 use runbook::run::Options;
 use runbook::state::Status;
 use runbook::state::record::{Outcome, Record, Verdict};
-use runbook_steps::{Class, Secret};
+use runbook_steps::{Class, Failure, Secret};
 use serde_json::json;
 
 use crate::run_bench::{AGAIN, BLIND, Bench, LOOKED, bare, place, plan, retry, text};
@@ -135,6 +136,8 @@ async fn a_timeout_says_what_was_seen_last() {
 
 #[tokio::test]
 async fn a_deadline_bounds_all_attempts() {
+    // The first failure of a process reads the hints, and here a blink is minutes.
+    best(shipped::hints(), Seen::failure(&Failure::permanent("warm up")));
     let bench = Bench::new();
     let mut flaky = bench.step("flaky", &BLIND, json!({ "flaky": 1, "does": "work" }));
     flaky.retry = retry(5);
@@ -243,13 +246,8 @@ async fn a_hint_can_make_a_failure_worth_another_try() {
     let bench = Bench::new();
     let mut step = bench.step("a", &BLIND, json!({ "does": { "fail": "no leader" } }));
     step.retry = retry(2);
-    step.hints = vec![Hint {
-        matches: HintMatch { error: Some("leader".to_owned()), ..HintMatch::default() },
-        cause: "an election".to_owned(),
-        fix: "wait".to_owned(),
-        docs: None,
-        class: Some(Class::Transient),
-    }];
+    let leader = HintMatch { error: Some(Pattern::new("leader")), ..HintMatch::default() };
+    step.hints = vec![Hint { class: Some(Class::Transient), ..Hint::new(leader, "an election", "wait") }];
     let summary = bench.run(&plan(vec![step], &[]), Options::default()).await;
     let state = summary.journal.state();
     let failure = state.step(&StepId::from("a")).and_then(|step| step.failure()).expect("failed");

@@ -11,7 +11,7 @@ use http::Request;
 use kube::core::WatchEvent;
 use serde_json::Value;
 
-use super::kept::key_of;
+use super::kept::{Kept, key_of};
 use super::requests::query;
 use super::shelf::Key;
 use super::trim::trim;
@@ -120,7 +120,11 @@ impl Follower {
 
     async fn list(&self) -> Turn {
         let selection = Selection::default();
-        let listed = self.cluster.list_at(&self.resource, &self.place.namespace, &selection, |item| self.fit(item));
+        let pack = |mut object: Value| {
+            self.fit(&mut object);
+            Kept::new(&object)
+        };
+        let listed = self.cluster.list_at(&self.resource, &self.place.namespace, &selection, pack);
         match listed.await {
             Ok((items, version)) => {
                 self.channel.shelf().replace(items);
@@ -184,7 +188,7 @@ impl Follower {
             WatchEvent::Added(mut object) | WatchEvent::Modified(mut object) => {
                 self.fit(&mut object);
                 let version = version(&object);
-                self.channel.shelf().put(object);
+                self.channel.shelf().put(Kept::new(&object));
                 Some(version)
             }
             WatchEvent::Deleted(object) => {
@@ -229,7 +233,7 @@ impl Follower {
             let answer = read.map(|found| {
                 found.map(|mut object| {
                     self.fit(&mut object);
-                    object
+                    Kept::new(&object)
                 })
             });
             self.channel.shelf().answered(&key, answer);

@@ -10,6 +10,7 @@ use super::{kind_of, name_of, namespace_of, text_at};
 /// An object, and of it what must be at hand.
 #[derive(Debug)]
 pub(super) struct Kept {
+    key: Key,
     form: Form,
     version: String,
     relations: Vec<String>,
@@ -25,15 +26,25 @@ enum Form {
 }
 
 impl Kept {
-    /// Keeps an object; open if the one whose place it takes was.
-    pub(super) fn new(object: Value, before: Option<&Kept>) -> Self {
-        let version = text_at(&object, "/metadata/resourceVersion").to_owned();
+    /// Packs an object.
+    pub(super) fn new(object: &Value) -> Self {
+        let version = text_at(object, "/metadata/resourceVersion").to_owned();
         let labels = json!({ "metadata": { "labels": object.pointer("/metadata/labels") } });
-        let relations = relations(&object);
-        let open = before.is_some_and(|before| matches!(before.form, Form::Open(_)));
-        let form =
-            if open { Form::Open(Arc::new(object)) } else { Form::Packed(object.to_string().into_bytes().into()) };
-        Self { form, version, relations, labels }
+        let form = Form::Packed(object.to_string().into_bytes().into());
+        Self { key: key_of(object), form, version, relations: relations(object), labels }
+    }
+
+    /// Where it stands.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Keeps it open if the one whose place it takes was.
+    pub(super) fn after(mut self, before: Option<&Kept>) -> Self {
+        if before.is_some_and(|before| matches!(before.form, Form::Open(_))) {
+            self.open();
+        }
+        self
     }
 
     /// The object.
@@ -95,17 +106,17 @@ mod tests {
     #[test]
     fn what_is_kept_packed_reads_as_it_was() {
         let object = json!({ "z": 1, "a": [null, "\u{1}ü", 1.5], "metadata": { "labels": { "b": "1", "a": "2" } } });
-        let mut kept = Kept::new(object.clone(), None);
+        let mut kept = Kept::new(&object);
         assert_eq!(*kept.read(), object);
         assert_eq!(kept.labels().pointer("/metadata/labels"), object.pointer("/metadata/labels"));
         let open = kept.open();
         assert!(Arc::ptr_eq(&open, &kept.read()));
-        assert!(matches!(Kept::new(object, Some(&kept)).form, Form::Open(_)));
+        assert!(matches!(Kept::new(&object).after(Some(&kept)).form, Form::Open(_)));
     }
 
     #[test]
     fn objects_without_a_version_are_never_the_same() {
-        let versioned = |version: &str| Kept::new(json!({ "metadata": { "resourceVersion": version } }), None);
+        let versioned = |version: &str| Kept::new(&json!({ "metadata": { "resourceVersion": version } }));
         assert!(versioned("1").is_same(&versioned("1")));
         assert!(!versioned("1").is_same(&versioned("2")));
         assert!(!versioned("").is_same(&versioned("")));

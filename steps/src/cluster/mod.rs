@@ -9,6 +9,7 @@ mod config;
 mod discovery;
 mod failures;
 mod follow;
+mod forward;
 mod kept;
 mod object;
 mod requests;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, Once, PoisonError};
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
 
 use crate::clock::Clock;
 use crate::context::Context;
@@ -29,12 +31,14 @@ use crate::failure::{Class, Failure};
 use crate::secret::Redactor;
 
 pub use discovery::Resource;
+pub(crate) use forward::Said;
 pub(crate) use kept::kind_and_name;
 pub use object::{annotation, api_version, kind_of, label_of, name_of, namespace_of, uid_of};
 pub(crate) use object::{describe, text_at};
+pub(crate) use requests::LogPart;
 pub use requests::{Applying, PatchStyle, Selection};
 pub use selector::Selector;
-pub(crate) use trim::needs_whole;
+pub(crate) use trim::{needs_whole, strip};
 pub use watches::{Bell, Feed};
 
 /// The field manager that owns what this program applies.
@@ -61,7 +65,10 @@ struct Shared {
 /// Which connection it is: the file and the digest of its content.
 type Key = (PathBuf, [u8; 32]);
 
-static CONNECTIONS: LazyLock<Mutex<HashMap<Key, Arc<Shared>>>> = LazyLock::new(Mutex::default);
+/// One that is made once, however many steps want it at the same moment: each credential plugin is a program.
+type Slot = Arc<OnceCell<Arc<Shared>>>;
+
+static CONNECTIONS: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
 
 impl Cluster {
     /// Connects by the deployment's kubeconfig, or takes the connection that another step has made by the same file.
@@ -70,13 +77,10 @@ impl Cluster {
         // Read in place: a small file, and a thread for each of a thousand steps that start at once would cost more.
         let content = std::fs::read(&path).map_err(|error| no_kubeconfig(&path, &error))?;
         let key = (path, Sha256::digest(&content).into());
-        let found = connections().get(&key).cloned();
-        let shared = match found {
-            Some(shared) => shared,
-            // Boxed, so that not every step that waits is as large as one that connects.
-            None => Box::pin(open(cx, key)).await?,
-        };
-        Ok(Self { shared, redactor: Arc::clone(&cx.redactor), clock: cx.clock() })
+        let slot = Arc::clone(connections().entry(key.clone()).or_default());
+        // Boxed, so that not every step that waits is as large as one that connects.
+        let shared = Box::pin(slot.get_or_try_init(|| open(cx, key))).await?;
+        Ok(Self { shared: Arc::clone(shared), redactor: Arc::clone(&cx.redactor), clock: cx.clock() })
     }
 
     /// The API server's address.
@@ -118,7 +122,7 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-fn connections() -> std::sync::MutexGuard<'static, HashMap<Key, Arc<Shared>>> {
+fn connections() -> std::sync::MutexGuard<'static, HashMap<Key, Slot>> {
     CONNECTIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -131,15 +135,8 @@ async fn open(cx: &Context, key: Key) -> Result<Arc<Shared>, Failure> {
         .await
         .map_err(|error| Failure::permanent(format!("cannot prepare a client for the cluster: {error}")))?
         .map_err(|error| failures::classify(&error, "log in to the cluster", &url))?;
-    let shared = Shared {
-        client,
-        url,
-        namespace,
-        known: discovery::Known::default(),
-        watches: watches::Hub::default(),
-        key: key.clone(),
-    };
-    Ok(Arc::clone(connections().entry(key).or_insert(Arc::new(shared))))
+    let (known, watches) = (discovery::Known::default(), watches::Hub::default());
+    Ok(Arc::new(Shared { client, url, namespace, known, watches, key }))
 }
 
 /// Chooses the cryptography of TLS, once for the process.

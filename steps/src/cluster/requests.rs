@@ -25,6 +25,17 @@ pub struct Selection {
     pub fields: String,
 }
 
+/// Which part of a log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogPart {
+    /// At most so many lines, the last ones.
+    pub(crate) lines: Option<u32>,
+    /// Only what was logged in that span before now.
+    pub(crate) since: Option<Duration>,
+    /// Of the container's previous life.
+    pub(crate) previous: bool,
+}
+
 /// How an object is applied or patched.
 #[derive(Clone, Debug)]
 pub struct Applying {
@@ -80,26 +91,24 @@ impl Cluster {
         namespace: &str,
         selection: &Selection,
     ) -> Result<Vec<Value>, Failure> {
-        Ok(self.list_at(resource, namespace, selection, |_| {}).await?.0)
+        Ok(self.list_at(resource, namespace, selection, |object| object).await?.0)
     }
 
-    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is made fit as soon as it is here.
-    pub(super) async fn list_at(
+    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is packed as soon as it is here: a
+    /// thousand of them, unpacked, take tens of megabytes.
+    pub(super) async fn list_at<T>(
         &self,
         resource: &Resource,
         namespace: &str,
         selection: &Selection,
-        fit: impl Fn(&mut Value),
-    ) -> Result<(Vec<Value>, String), Failure> {
+        pack: impl Fn(Value) -> T,
+    ) -> Result<(Vec<T>, String), Failure> {
         let (mut found, mut next) = (Vec::new(), String::new());
         loop {
             let page = self.page(resource, namespace, selection, &next).await?;
             let version = text_at(&page, "/metadata/resourceVersion").to_owned();
             next = text_at(&page, "/metadata/continue").to_owned();
-            found.extend(into_items(page, resource).into_iter().map(|mut item| {
-                fit(&mut item);
-                item
-            }));
+            found.extend(into_items(page, resource).into_iter().map(&pack));
             if next.is_empty() {
                 return Ok((found, version));
             }
@@ -180,19 +189,20 @@ impl Cluster {
         }
     }
 
-    /// The last lines that a container logged, redacted; those of its previous life if `previous`.
-    pub(crate) async fn log_tail(
+    /// What a container logged, redacted.
+    pub(crate) async fn log(
         &self,
         (namespace, pod, container): (&str, &str, &str),
-        previous: bool,
-        lines: u32,
+        part: LogPart,
     ) -> Result<String, Failure> {
-        let lines = lines.to_string();
+        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
         let query = query(&[
             ("container", container),
-            ("tailLines", &lines),
-            ("limitBytes", "16384"),
-            ("previous", if previous { "true" } else { "" }),
+            ("tailLines", &number(part.lines.map(u64::from))),
+            ("sinceSeconds", &number(part.since.map(|span| span.as_secs().max(1)))),
+            // So much is enough for the last lines; who looks for one wants all.
+            ("limitBytes", if part.lines.is_some_and(|lines| lines <= 100) { "16384" } else { "4194304" }),
+            ("previous", if part.previous { "true" } else { "" }),
         ]);
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log{query}");
         let request = bare(Request::get(path))?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::Selector;
-use super::kept::{Kept, key_of};
+use super::kept::Kept;
 use crate::failure::Failure;
 
 /// Namespace (empty where there is none) and name.
@@ -74,6 +74,16 @@ impl Shelf {
     pub(super) fn leave(&mut self, id: Id) {
         self.begin(id);
         self.readers.remove(&id);
+    }
+
+    /// Whether anything was heard of the cluster's objects.
+    pub(super) fn has_state(&self) -> bool {
+        !matches!(self.extent, Extent::Nothing)
+    }
+
+    /// Whether there is a state, or a reason why there is none.
+    pub(super) fn has_been_heard(&self) -> bool {
+        self.has_state() || self.trouble.is_some()
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
@@ -162,10 +172,13 @@ impl Shelf {
     }
 
     /// All objects as they are now.
-    pub(super) fn replace(&mut self, objects: Vec<Value>) {
+    pub(super) fn replace(&mut self, objects: Vec<Kept>) {
+        if matches!(self.extent, Extent::Nothing) && self.trouble.is_none() {
+            return self.fill(objects);
+        }
         let mut gone: BTreeSet<Key> = self.objects.keys().cloned().collect();
         for object in objects {
-            gone.remove(&key_of(&object));
+            gone.remove(object.key());
             self.put(object);
         }
         gone.iter().for_each(|key| self.remove(key));
@@ -176,11 +189,28 @@ impl Shelf {
         }
     }
 
+    /// The first list. Nobody has seen anything yet that could have changed: readers are told that they may look, no more.
+    fn fill(&mut self, objects: Vec<Kept>) {
+        for object in objects {
+            self.keep(object);
+        }
+        self.extent = Extent::All;
+        self.readers.values().for_each(|reader| reader.bell.notify_one());
+    }
+
     /// One object as it is now.
-    pub(super) fn put(&mut self, object: Value) {
-        let key = key_of(&object);
+    pub(super) fn put(&mut self, object: Kept) {
+        let (key, before, same) = self.keep(object);
+        if !same {
+            self.ring(&key, before.as_ref());
+        }
+    }
+
+    /// Takes an object in. What was there before, and whether it is the same.
+    fn keep(&mut self, object: Kept) -> (Key, Option<Kept>, bool) {
+        let key = object.key().clone();
         let before = self.objects.remove(&key);
-        let now = Kept::new(object, before.as_ref());
+        let now = object.after(before.as_ref());
         let same = before.as_ref().is_some_and(|before| before.is_same(&now));
         if let Some(before) = &before {
             self.cut_ties(&key, before);
@@ -189,9 +219,7 @@ impl Shelf {
             self.kin.entry(relation.clone()).or_default().insert(key.clone());
         }
         self.objects.insert(key.clone(), now);
-        if !same {
-            self.ring(&key, before.as_ref());
-        }
+        (key, before, same)
     }
 
     /// One object that is gone.
@@ -237,7 +265,7 @@ impl Shelf {
     }
 
     /// The answer about one object. Trouble is told, and leaves what was known.
-    pub(super) fn answered(&mut self, key: &Key, answer: Result<Option<Value>, Failure>) {
+    pub(super) fn answered(&mut self, key: &Key, answer: Result<Option<Kept>, Failure>) {
         let Extent::Single { asked, .. } = &mut self.extent else { return };
         let verdict = answer.as_ref().map(|_| ()).map_err(Clone::clone);
         let known = asked.get(key) == Some(&Ok(()));
@@ -306,7 +334,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn thing(name: &str, version: &str, owner: &str) -> Value {
+    fn thing(name: &str, version: &str, owner: &str) -> Kept {
+        Kept::new(&raw(name, version, owner))
+    }
+
+    fn raw(name: &str, version: &str, owner: &str) -> Value {
         json!({ "kind": "Thing", "metadata": {
             "name": name, "namespace": "a", "resourceVersion": version, "labels": { "app": name },
             "ownerReferences": [{ "uid": owner }] } })
@@ -316,7 +348,7 @@ mod tests {
         ("a".to_owned(), name.to_owned())
     }
 
-    fn listed(objects: Vec<Value>) -> (Shelf, Id) {
+    fn listed(objects: Vec<Kept>) -> (Shelf, Id) {
         let mut shelf = Shelf::default();
         shelf.replace(objects);
         let id = shelf.join(Arc::default());
@@ -353,9 +385,9 @@ mod tests {
             shelf.selected(id, Some(&selector)).expect("listed").expect("there");
             shelf.put(thing("z", change.as_str().unwrap(), "o"));
             assert!(!shelf.has_changed(id), "a stranger changed");
-            let mut object = thing("x", change.as_str().unwrap(), "o");
+            let mut object = raw("x", change.as_str().unwrap(), "o");
             object["metadata"]["labels"]["app"] = change;
-            shelf.put(object);
+            shelf.put(Kept::new(&object));
             assert!(shelf.has_changed(id));
         }
     }
@@ -364,7 +396,7 @@ mod tests {
     fn kin_are_found_by_their_owner_and_events_by_what_they_are_about() {
         let event = json!({ "kind": "Event", "metadata": { "name": "e", "namespace": "a", "resourceVersion": "5" },
                             "involvedObject": { "kind": "Pod", "name": "p" } });
-        let (mut shelf, id) = listed(vec![thing("x", "1", "o"), thing("y", "1", "other"), event]);
+        let (mut shelf, id) = listed(vec![thing("x", "1", "o"), thing("y", "1", "other"), Kept::new(&event)]);
         let names = |shelf: &mut Shelf, to: &str| -> Vec<String> {
             let found = shelf.related(id, &[to.to_owned()]).expect("listed").expect("allowed");
             found.iter().map(|it| name_of(it).to_owned()).collect()
@@ -404,6 +436,20 @@ mod tests {
         assert_eq!(shelf.named(id, &key("x")), Some(Ok(None)));
         assert_eq!(shelf.selected(id, None), Some(Err(failure)));
         assert_eq!((shelf.wanted_names(true).len(), shelf.wanted_names(false).len()), (0, 1));
+    }
+
+    #[test]
+    fn the_first_list_lets_readers_look_and_does_not_make_them_look_twice() {
+        let mut shelf = Shelf::default();
+        let bell = Arc::<Notify>::default();
+        let id = shelf.join(Arc::clone(&bell));
+        assert_eq!(shelf.named(id, &key("x")), None);
+        shelf.replace(vec![thing("x", "1", "o")]);
+        assert!(!shelf.has_changed(id) && shelf.named(id, &key("x")).is_some());
+        let rung = futures::FutureExt::now_or_never(bell.notified());
+        assert_eq!(rung, Some(()));
+        shelf.put(thing("x", "2", "o"));
+        assert!(shelf.has_changed(id));
     }
 
     #[test]

@@ -14,6 +14,12 @@ pub(super) fn trim(object: &mut Value) {
     }
 }
 
+/// An object without that.
+pub(crate) fn strip(mut object: Value) -> Value {
+    trim(&mut object);
+    object
+}
+
 /// Whether a path may lead to what is taken out.
 pub(crate) fn needs_whole(path: &str) -> bool {
     ["managedFields", "last-applied", ".."].iter().any(|part| path.contains(part))

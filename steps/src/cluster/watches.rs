@@ -31,6 +31,8 @@ pub struct Feed {
     channel: Arc<Channel>,
     id: Id,
     bell: Bell,
+    /// Whether the watch had a state already when it was joined.
+    joined_late: bool,
 }
 
 impl Feed {
@@ -69,6 +71,16 @@ impl Feed {
         }
     }
 
+    /// Waits for the first list, or for what keeps it from coming.
+    pub(crate) async fn listed(&mut self) {
+        loop {
+            let heard = self.channel.shelf().has_been_heard();
+            if self.or_wait(heard.then_some(Ok(()))).await.is_some() {
+                return;
+            }
+        }
+    }
+
     async fn or_wait<T>(&self, seen: Seen<T>) -> Seen<T> {
         if seen.is_none() {
             self.bell.rung().await;
@@ -84,6 +96,11 @@ impl Feed {
     /// Whether something changed that was looked at.
     pub fn has_changed(&self) -> bool {
         self.channel.shelf().has_changed(self.id)
+    }
+
+    /// Whether the watch was running before. Then what it shows first may be older than what this reader has just done.
+    pub(crate) fn has_joined_late(&self) -> bool {
+        self.joined_late
     }
 
     /// What keeps the watch from following now, if anything does.
@@ -164,7 +181,10 @@ impl Cluster {
             tokio::spawn(Follower::new(self.clone(), resource.clone(), place, Arc::clone(&channel)).run());
             channel
         });
-        let id = channel.shelf().join(Arc::clone(&bell.0));
-        Feed { channel: Arc::clone(channel), id, bell: bell.clone() }
+        let (joined_late, id) = {
+            let mut shelf = channel.shelf();
+            (shelf.has_state(), shelf.join(Arc::clone(&bell.0)))
+        };
+        Feed { channel: Arc::clone(channel), id, bell: bell.clone(), joined_late }
     }
 }

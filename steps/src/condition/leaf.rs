@@ -1,13 +1,15 @@
 //! Whether one object, or the selected ones, are as a condition wants them. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Amount, Expected, Test, Wanted};
 use crate::cluster::text_at;
 use crate::jsonpath;
-use crate::readiness::{Around, Readiness, conditions_of, judge};
+use crate::readiness::{Around, Readiness, conditions_of, judge, moment};
 
 /// How one object stands against a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(super) enum Stands {
 }
 
 /// An object against the test; `None` is an object that is not there.
-pub(super) fn test(test: &Test, object: Option<&Value>, around: Around) -> Stands {
+pub(super) fn test(test: &Test, object: Option<&Value>, around: &Around<'_>) -> Stands {
     let Some(object) = object else {
         return if matches!(test, Test::Deleted) {
             Stands::AsWanted
@@ -32,7 +34,40 @@ pub(super) fn test(test: &Test, object: Option<&Value>, around: Around) -> Stand
         Test::Ready => readiness(object, around),
         Test::Condition { kind, status } => condition(object, kind, status, around),
         Test::Path { path, value } => expected(path, value, object),
+        Test::Custom(_) if is_going(object) => Stands::Not(why_still_there(object)),
+        Test::Custom(custom) => custom.judge(object),
+        Test::Age { over, under } => age(*over, *under, object, around),
     }
+}
+
+fn is_going(object: &Value) -> bool {
+    !text_at(object, "/metadata/deletionTimestamp").is_empty()
+}
+
+/// Grows by itself: who asks looks again when it is time (see [`older_in`]).
+fn age(over: Option<Duration>, under: Option<Duration>, object: &Value, around: &Around<'_>) -> Stands {
+    let Some(age) = age_of(object, around.now) else {
+        return Stands::Not("nothing says when it was created".to_owned());
+    };
+    let seconds = |span: Duration| Duration::from_secs(span.as_secs());
+    match (over, under) {
+        (Some(over), _) if age < over => Stands::Not(format!("is {:?} old, not yet {over:?}", seconds(age))),
+        (_, Some(under)) if age >= under => {
+            Stands::Not(format!("is {:?} old already, more than {under:?}", seconds(age)))
+        }
+        _ => Stands::AsWanted,
+    }
+}
+
+fn age_of(object: &Value, now: Option<Timestamp>) -> Option<Duration> {
+    let created = moment(object, "/metadata/creationTimestamp")?;
+    Some(Duration::try_from(now?.duration_since(created)).unwrap_or_default())
+}
+
+/// In how long an object will be old enough, if that is all it lacks.
+pub(super) fn older_in(test: &Test, object: &Value, now: Timestamp) -> Option<Duration> {
+    let Test::Age { over: Some(over), .. } = test else { return None };
+    over.checked_sub(age_of(object, Some(now))?)
 }
 
 fn why_still_there(object: &Value) -> String {
@@ -45,7 +80,7 @@ fn why_still_there(object: &Value) -> String {
     }
 }
 
-fn readiness(object: &Value, around: Around) -> Stands {
+fn readiness(object: &Value, around: &Around<'_>) -> Stands {
     match judge(object, around) {
         Readiness::Ready => Stands::AsWanted,
         Readiness::Progressing(why) => Stands::Not(why),
@@ -55,7 +90,7 @@ fn readiness(object: &Value, around: Around) -> Stands {
 }
 
 /// As kubectl compares: without regard to case, and only where the controller has seen the latest change.
-fn condition(object: &Value, kind: &str, status: &str, around: Around) -> Stands {
+fn condition(object: &Value, kind: &str, status: &str, around: &Around<'_>) -> Stands {
     let conditions = conditions_of(object);
     match conditions.get(kind) {
         Some(it) if it.status.eq_ignore_ascii_case(status) && !it.stale => Stands::AsWanted,
@@ -70,12 +105,8 @@ fn condition(object: &Value, kind: &str, status: &str, around: Around) -> Stands
 }
 
 fn expected(path: &jsonpath::JsonPath, expected: &Expected, object: &Value) -> Stands {
-    let found: Vec<String> = path
-        .find(object)
-        .into_iter()
-        .map(jsonpath::text)
-        .filter(|text| !matches!(text.as_str(), "" | "null"))
-        .collect();
+    let found = path.find(object).into_iter().filter(|found| !jsonpath::is_blank(found));
+    let found: Vec<String> = found.map(|found| jsonpath::text(&found)).collect();
     let told = || found.join(", ");
     match expected {
         Expected::Present if found.is_empty() => Stands::Not(format!("{path} leads to nothing yet")),
@@ -102,7 +133,7 @@ pub(super) struct Tally {
 }
 
 /// Counts the selected objects that are as wanted. Those on their way out count for nothing but `deleted`.
-pub(super) fn tally(wanted: &Wanted, selected: &[Arc<Value>], around: Around) -> Tally {
+pub(super) fn tally(wanted: &Wanted, selected: &[Arc<Value>], around: &Around<'_>) -> Tally {
     if matches!(wanted.test, Test::Deleted) {
         let others = selected.iter().map(|it| (Arc::clone(it), Stands::Not(why_still_there(it)))).collect();
         return Tally { enough: selected.is_empty(), text: format!("{} still there", selected.len()), others };
@@ -112,12 +143,23 @@ pub(super) fn tally(wanted: &Wanted, selected: &[Arc<Value>], around: Around) ->
     let good = judged.iter().filter(|(_, stands)| *stands == Stands::AsWanted).count();
     let total = judged.len();
     let others = judged.into_iter().filter(|(_, stands)| *stands != Stands::AsWanted).collect();
-    let (enough, needed) = match wanted.amount {
-        Amount::All => (total > 0 && good == total, total.max(1)),
-        Amount::Count(count) => (good == count, count),
-        Amount::Min(min) => (good >= min, min),
+    let needed = match wanted.amount {
+        Amount::All => total.max(1),
+        Amount::Count(count) | Amount::Min(count) => count,
     };
+    let enough = wanted.amount.is_met(good, total);
     Tally { enough, text: format!("{good} of {needed} as wanted"), others }
+}
+
+impl Amount {
+    /// Whether so many of so many are enough.
+    pub(super) fn is_met(self, good: usize, total: usize) -> bool {
+        match self {
+            Amount::All => total > 0 && good == total,
+            Amount::Count(count) => good == count,
+            Amount::Min(min) => good >= min,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +177,7 @@ mod tests {
     }
 
     fn stands(condition: &Value, object: Option<&Value>) -> Stands {
-        test(&wanted(condition).test, object, Around { has_status: true })
+        test(&wanted(condition).test, object, &Around { has_status: true, ..Around::default() })
     }
 
     fn not(text: &str) -> Stands {
@@ -180,7 +222,7 @@ mod tests {
         let of = |rest: Value, objects: &[Arc<Value>]| {
             let mut condition = json!({ "object": "t", "selector": "a=b", "for": "ready" });
             condition.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
-            tally(&wanted(&condition), objects, Around::default()).enough
+            tally(&wanted(&condition), objects, &Around::default()).enough
         };
         let (up, down) = (thing("True"), thing("False"));
         assert!(!of(json!({}), &[]));

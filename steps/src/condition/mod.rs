@@ -3,14 +3,26 @@
 //! Owns what a condition means and how to wait for it by watches; does not know plans: it is handed rendered values. Whether one
 //! object is as wanted is decided by pure functions (`leaf`), why it is not by others (`reason`); `wait` and `sight` only drive.
 
+mod custom;
+#[cfg(test)]
+mod docs_tests;
+mod endpoints;
+mod event;
+mod explain;
 mod leaf;
+mod log;
 mod lookup;
 mod read;
 mod reason;
+mod schema;
+mod show;
 mod sight;
 mod verdict;
 mod wait;
 mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -20,7 +32,12 @@ use crate::failure::Failure;
 use crate::jsonpath::JsonPath;
 use crate::kind::ReadError;
 
+use custom::Custom;
+use endpoints::Endpoints;
+use event::Happened;
+use log::Logged;
 pub use lookup::Lookup;
+pub(crate) use reason::condition_facts;
 use verdict::State;
 
 /// Something that can be true of the world.
@@ -31,6 +48,9 @@ pub struct Condition(Form);
 enum Form {
     Object(Box<Wanted>),
     Webhook(String),
+    Endpoints(Box<Endpoints>),
+    Log(Box<Logged>),
+    Event(Box<Happened>),
     Any(Vec<Condition>),
     All(Vec<Condition>),
 }
@@ -41,6 +61,10 @@ struct Wanted {
     target: Target,
     test: Test,
     amount: Amount,
+    /// The gateways that are expected to accept it, `name` or `namespace/name`.
+    parents: Vec<String>,
+    /// How long it usually takes at most.
+    expected: Option<Duration>,
 }
 
 /// Which object or objects are meant.
@@ -64,8 +88,21 @@ enum Test {
     Exists,
     Deleted,
     Ready,
-    Condition { kind: String, status: String },
-    Path { path: JsonPath, value: Expected },
+    Condition {
+        kind: String,
+        status: String,
+    },
+    Path {
+        path: JsonPath,
+        value: Expected,
+    },
+    /// By expressions of the plan.
+    Custom(Arc<Custom>),
+    /// How long ago it was created.
+    Age {
+        over: Option<Duration>,
+        under: Option<Duration>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -110,17 +147,19 @@ impl Condition {
     /// Whether it tests what watches leave out of objects.
     fn needs_whole_objects(&self) -> bool {
         match &self.0 {
-            Form::Object(wanted) => {
-                matches!(&wanted.test, Test::Path { path, .. } if needs_whole(&path.to_string()))
-            }
-            Form::Webhook(_) => false,
+            Form::Object(wanted) => match &wanted.test {
+                Test::Path { path, .. } => needs_whole(&path.to_string()),
+                Test::Custom(custom) => custom.texts().any(needs_whole),
+                _ => false,
+            },
+            Form::Webhook(_) | Form::Endpoints(_) | Form::Log(_) | Form::Event(_) => false,
             Form::Any(several) | Form::All(several) => several.iter().any(Self::needs_whole_objects),
         }
     }
 
     /// The JSON Schema of a condition.
     pub fn schema() -> Value {
-        read::schema()
+        schema::condition()
     }
 
     /// Looks once. What cannot heal is `Not` here too: a `check` that does not hold is no failure.
@@ -140,56 +179,5 @@ impl Condition {
     /// on what cannot heal.
     pub async fn wait(&self, cx: &Context) -> Result<(), Failure> {
         cx.unless_cancelled(wait::until(self, cx)).await
-    }
-}
-
-/// The condition as a person would say it, for intents and messages.
-impl std::fmt::Display for Condition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            Form::Object(wanted) => write!(f, "{wanted}"),
-            Form::Webhook(name) => write!(f, "webhook {name} answers"),
-            Form::Any(any) => write_joined(f, any, " or "),
-            Form::All(all) => write_joined(f, all, " and "),
-        }
-    }
-}
-
-fn write_joined(f: &mut std::fmt::Formatter<'_>, all: &[Condition], word: &str) -> std::fmt::Result {
-    let told: Vec<String> = all.iter().map(ToString::to_string).collect();
-    f.write_str(&told.join(word))
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.which {
-            Which::Named(name) => write!(f, "{}/{name}", self.kind)?,
-            Which::Selected(selector) if selector.text().is_empty() => write!(f, "{}", self.kind)?,
-            Which::Selected(selector) => write!(f, "{} -l {}", self.kind, selector.text())?,
-        }
-        if self.namespace.is_empty() { Ok(()) } else { write!(f, " -n {}", self.namespace) }
-    }
-}
-
-impl std::fmt::Display for Wanted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ", self.target)?;
-        match &self.test {
-            Test::Exists => f.write_str("exists"),
-            Test::Deleted => f.write_str("is deleted"),
-            Test::Ready => f.write_str("is ready"),
-            Test::Condition { kind, status } => write!(f, "has {kind}={status}"),
-            Test::Path { path, value } => match value {
-                Expected::Present => write!(f, "has {path}"),
-                Expected::Absent => write!(f, "has no {path}"),
-                Expected::Equals(text) => write!(f, "has {path} = {text}"),
-                Expected::NotEquals(text) => write!(f, "has {path} other than {text}"),
-            },
-        }?;
-        match self.amount {
-            Amount::All => Ok(()),
-            Amount::Count(count) => write!(f, " (exactly {count})"),
-            Amount::Min(min) => write!(f, " (at least {min})"),
-        }
     }
 }

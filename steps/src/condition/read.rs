@@ -1,11 +1,20 @@
-//! From a rendered value to a condition, with errors that point at the place; and the schema that says the same.
+//! From a rendered value to a condition, with errors that point at the place.
 
-use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::custom::{Custom, Expression};
+use super::endpoints::Endpoints;
+use super::event::Happened;
+use super::log::Logged;
 use super::{Amount, Condition, Expected, Form, Target, Test, Wanted, Which};
 use crate::cluster::Selector;
 use crate::jsonpath::{self, JsonPath};
 use crate::kind::ReadError;
+use crate::span;
 
 /// Reads a condition that stands at `path`.
 pub(super) fn condition(value: &Value, path: &str) -> Result<Condition, ReadError> {
@@ -25,10 +34,15 @@ pub(super) fn condition(value: &Value, path: &str) -> Result<Condition, ReadErro
     if let Some(items) = only("all") {
         return Ok(Condition(Form::All(conditions(items, &below(path, "all"))?)));
     }
-    if map.contains_key("webhook") {
-        return webhook(map, path);
+    match ["webhook", "endpoints", "log", "event"].into_iter().find(|key| map.contains_key(*key)) {
+        Some("webhook") => webhook(map, path),
+        Some("endpoints") => endpoints(map, path),
+        Some("log") => log(map, path),
+        Some(_) => event(map, path),
+        None => {
+            Err(error(path, "a condition has one of `object`, `webhook`, `endpoints`, `log`, `event`, `any`, `all`"))
+        }
     }
-    Err(error(path, "a condition has one of `object`, `webhook`, `any`, `all`"))
 }
 
 fn conditions(items: &[Value], path: &str) -> Result<Vec<Condition>, ReadError> {
@@ -47,18 +61,138 @@ fn webhook(map: &Map<String, Value>, path: &str) -> Result<Condition, ReadError>
     }
 }
 
+fn endpoints(map: &Map<String, Value>, path: &str) -> Result<Condition, ReadError> {
+    known_keys(map, path, &["endpoints", "namespace", "min"])?;
+    let min = number(map, "min", path)?.unwrap_or(1);
+    if min == 0 {
+        return Err(error(&below(path, "min"), "no endpoint at all is nothing to wait for"));
+    }
+    let service = text(map, "endpoints", path)?.unwrap_or_default();
+    let namespace = text(map, "namespace", path)?.unwrap_or_default();
+    Ok(Condition(Form::Endpoints(Box::new(Endpoints { service, namespace, min }))))
+}
+
+/// The mapping below `key`, which is all that a condition has.
+fn inner<'m>(
+    map: &'m Map<String, Value>,
+    key: &str,
+    path: &str,
+) -> Result<(&'m Map<String, Value>, String), ReadError> {
+    known_keys(map, path, &[key])?;
+    let at = below(path, key);
+    match map.get(key).and_then(Value::as_object) {
+        Some(inner) => Ok((inner, at)),
+        None => Err(error(&at, "a mapping is expected")),
+    }
+}
+
+fn log(map: &Map<String, Value>, path: &str) -> Result<Condition, ReadError> {
+    let (map, at) = inner(map, "log", path)?;
+    known_keys(map, &at, &["pod", "selector", "namespace", "container", "match", "min"])?;
+    let which = match (text(map, "pod", &at)?, text(map, "selector", &at)?) {
+        (Some(name), None) => Which::Named(name),
+        (None, Some(written)) => Which::Selected(selector(&written, &at)?),
+        _ => return Err(error(&at, "give either a `pod` or a `selector`")),
+    };
+    let amount = match (number(map, "min", &at)?, &which) {
+        (None, _) => Amount::All,
+        (Some(min), Which::Selected(_)) => Amount::Min(min),
+        (Some(_), Which::Named(_)) => return Err(error(&below(&at, "min"), "`min` goes with a `selector`")),
+    };
+    let pattern = pattern(map, &at)?.ok_or_else(|| error(&at, "say what a line must `match`"))?;
+    let namespace = text(map, "namespace", &at)?.unwrap_or_default();
+    let container = text(map, "container", &at)?.unwrap_or_default();
+    let target = Target { kind: "pods".to_owned(), which, namespace };
+    Ok(Condition(Form::Log(Box::new(Logged { target, container, pattern, amount }))))
+}
+
+fn event(map: &Map<String, Value>, path: &str) -> Result<Condition, ReadError> {
+    let (map, at) = inner(map, "event", path)?;
+    known_keys(map, &at, &["reason", "match", "object", "type", "namespace"])?;
+    let about = match text(map, "object", &at)? {
+        None => None,
+        Some(object) => match object.split_once('/') {
+            Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Some((kind.to_owned(), name.to_owned())),
+            _ => return Err(error(&below(&at, "object"), format!("`{object}` is not `kind/name`"))),
+        },
+    };
+    let sort = text(map, "type", &at)?;
+    if let Some(sort) = sort.as_ref().filter(|sort| !matches!(sort.as_str(), "Normal" | "Warning")) {
+        return Err(error(&below(&at, "type"), format!("`{sort}` is neither Normal nor Warning")));
+    }
+    let (reason, pattern) = (text(map, "reason", &at)?, pattern(map, &at)?);
+    if reason.is_none() && pattern.is_none() {
+        return Err(error(&at, "say which event: by its `reason`, or what its message must `match`"));
+    }
+    let namespace = text(map, "namespace", &at)?.unwrap_or_default();
+    Ok(Condition(Form::Event(Box::new(Happened { reason, pattern, sort, about, namespace }))))
+}
+
+fn pattern(map: &Map<String, Value>, path: &str) -> Result<Option<Regex>, ReadError> {
+    let Some(written) = text(map, "match", path)? else { return Ok(None) };
+    let wrong = |wrong: regex::Error| {
+        let why = wrong.to_string();
+        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        error(&below(path, "match"), format!("`{written}` is no regular expression: {why}"))
+    };
+    Regex::new(&written).map(Some).map_err(wrong)
+}
+
+fn selector(written: &str, path: &str) -> Result<Selector, ReadError> {
+    Selector::read(written).map_err(|message| error(&below(path, "selector"), message))
+}
+
 fn wanted(map: &Map<String, Value>, path: &str) -> Result<Wanted, ReadError> {
-    known_keys(
-        map,
-        path,
-        &["object", "selector", "namespace", "for", "path", "equals", "not_equals", "absent", "count", "min"],
-    )?;
+    known_keys(map, path, &OBJECT_KEYS)?;
     let target = target(map, path)?;
     let amount = amount(map, path)?;
     if amount != Amount::All && matches!(target.which, Which::Named(_)) {
         return Err(error(path, "`count` and `min` go with a `selector`"));
     }
-    Ok(Wanted { target, test: test(map, path)?, amount })
+    let test = test(map, path)?;
+    let (parents, expected) = (parents(map, path)?, span_of(map, "expected", path)?);
+    if !matches!(test, Test::Ready) && (!parents.is_empty() || expected.is_some()) {
+        return Err(error(path, "`parents` and `expected` go with `for: ready`"));
+    }
+    Ok(Wanted { target, test, amount, parents, expected })
+}
+
+const OBJECT_KEYS: [&str; 13] = [
+    "object",
+    "selector",
+    "namespace",
+    "for",
+    "path",
+    "equals",
+    "not_equals",
+    "absent",
+    "age",
+    "count",
+    "min",
+    "parents",
+    "expected",
+];
+
+fn parents(map: &Map<String, Value>, path: &str) -> Result<Vec<String>, ReadError> {
+    let at = below(path, "parents");
+    match map.get("parents") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) if !items.is_empty() => {
+            let name = |(index, item): (usize, &Value)| {
+                let wrong =
+                    || error(&format!("{at}[{index}]"), "the name of a gateway is expected, or `namespace/name`");
+                item.as_str().filter(|name| !name.is_empty()).map(str::to_owned).ok_or_else(wrong)
+            };
+            items.iter().enumerate().map(name).collect()
+        }
+        Some(_) => Err(error(&at, "a list of gateways is expected")),
+    }
+}
+
+fn span_of(map: &Map<String, Value>, key: &str, path: &str) -> Result<Option<Duration>, ReadError> {
+    let Some(written) = text(map, key, path)? else { return Ok(None) };
+    let wrong = || error(&below(path, key), format!("`{written}` is no span of time such as `90s` or `1h30m`"));
+    span::parse(&written).map(Some).ok_or_else(wrong)
 }
 
 /// The object that `object`, `selector` and `namespace` mean.
@@ -70,10 +204,7 @@ pub(super) fn target(map: &Map<String, Value>, path: &str) -> Result<Target, Rea
     let (kind, which) = match (object.split_once('/'), selector) {
         (Some(_), Some(_)) => return Err(error(&at, "give either a name (`kind/name`) or a `selector`, not both")),
         (Some((kind, name)), None) => (kind, Which::Named(name.to_owned())),
-        (None, Some(selector)) => {
-            let selector = Selector::read(&selector).map_err(|message| error(&below(path, "selector"), message))?;
-            (object.as_str(), Which::Selected(selector))
-        }
+        (None, Some(selector)) => (object.as_str(), Which::Selected(self::selector(&selector, path)?)),
         // Several are counted, and no selector says which: all of them.
         (None, None) if map.contains_key("count") || map.contains_key("min") => {
             (object.as_str(), Which::Selected(Selector::default()))
@@ -92,16 +223,53 @@ pub(super) fn target(map: &Map<String, Value>, path: &str) -> Result<Target, Rea
 }
 
 fn test(map: &Map<String, Value>, path: &str) -> Result<Test, ReadError> {
-    match (text(map, "for", path)?, text(map, "path", path)?) {
-        (Some(_), Some(_)) => Err(error(path, "`for` and `path` are two conditions: write two, or one below `all`")),
-        (None, None) => Err(error(path, "say what it must be: `for: ready`, or `path: '{.status.x}'`")),
-        (Some(word), None) => named_test(&word).ok_or_else(|| {
-            error(&below(path, "for"), format!("`{word}` is none of exists, deleted, ready, condition=TYPE[=STATUS]"))
-        }),
-        (None, Some(written)) => {
+    let given: Vec<&str> = ["for", "path", "age"].into_iter().filter(|key| map.contains_key(*key)).collect();
+    match given.as_slice() {
+        [] => Err(error(path, "say what it must be: `for: ready`, or `path: '{.status.x}'`")),
+        ["for"] => match map.get("for") {
+            Some(Value::Object(inner)) => custom(inner, &below(path, "for")),
+            _ => named(map, path),
+        },
+        ["path"] => {
+            let written = text(map, "path", path)?.unwrap_or_default();
             let path_to = JsonPath::read(&written).map_err(|message| error(&below(path, "path"), message))?;
             Ok(Test::Path { path: path_to, value: expected(map, path)? })
         }
+        ["age"] => age(map, path),
+        _ => Err(error(path, "`for`, `path` and `age` are several conditions: write several, or one below `all`")),
+    }
+}
+
+fn named(map: &Map<String, Value>, path: &str) -> Result<Test, ReadError> {
+    let word = text(map, "for", path)?.unwrap_or_default();
+    named_test(&word).ok_or_else(|| {
+        let known = "exists, deleted, ready, condition=TYPE[=STATUS], {ready_when, progressing_when, failed_when}";
+        error(&below(path, "for"), format!("`{word}` is none of {known}"))
+    })
+}
+
+fn custom(map: &Map<String, Value>, path: &str) -> Result<Test, ReadError> {
+    known_keys(map, path, &["ready_when", "progressing_when", "failed_when"])?;
+    let expression = |key: &str| match text(map, key, path)? {
+        None => Ok(None),
+        Some(written) => Expression::read(&written).map(Some).map_err(|message| error(&below(path, key), message)),
+    };
+    let ready = expression("ready_when")?.ok_or_else(|| error(path, "`ready_when` says when it is ready"))?;
+    let (progressing, failed) = (expression("progressing_when")?, expression("failed_when")?);
+    Ok(Test::Custom(Arc::new(Custom { ready, progressing, failed })))
+}
+
+fn age(map: &Map<String, Value>, path: &str) -> Result<Test, ReadError> {
+    let at = below(path, "age");
+    let inner = map.get("age").and_then(Value::as_object);
+    let inner = inner.ok_or_else(|| error(&at, "an age is `{over: 10m}` or `{under: 1h}`"))?;
+    known_keys(inner, &at, &["over", "under"])?;
+    match (span_of(inner, "over", &at)?, span_of(inner, "under", &at)?) {
+        (None, None) => Err(error(&at, "an age is `{over: 10m}` or `{under: 1h}`")),
+        (Some(over), Some(under)) if over >= under => {
+            Err(error(&at, "nothing is older than `over` and younger than `under`"))
+        }
+        (over, under) => Ok(Test::Age { over, under }),
     }
 }
 
@@ -132,15 +300,18 @@ fn expected(map: &Map<String, Value>, path: &str) -> Result<Expected, ReadError>
     }
 }
 
-fn amount(map: &Map<String, Value>, path: &str) -> Result<Amount, ReadError> {
-    let number = |key: &str| match map.get(key) {
+fn number(map: &Map<String, Value>, key: &str, path: &str) -> Result<Option<usize>, ReadError> {
+    match map.get(key) {
         None => Ok(None),
         Some(value) => match value.as_u64().and_then(|count| usize::try_from(count).ok()) {
             Some(count) => Ok(Some(count)),
             None => Err(error(&below(path, key), "a whole number is expected")),
         },
-    };
-    match (number("count")?, number("min")?) {
+    }
+}
+
+fn amount(map: &Map<String, Value>, path: &str) -> Result<Amount, ReadError> {
+    match (number(map, "count", path)?, number(map, "min", path)?) {
         (Some(_), Some(_)) => Err(error(path, "give `count` (exactly) or `min` (at least), not both")),
         (Some(count), None) => Ok(Amount::Count(count)),
         (None, Some(min)) => Ok(Amount::Min(min)),
@@ -171,44 +342,11 @@ pub(super) fn error(path: &str, message: impl Into<String>) -> ReadError {
     ReadError { path: path.to_owned(), message: message.into() }
 }
 
-/// The schema of a condition. It names itself by `$defs/condition` where it recurs, and carries that definition along.
-pub(super) fn schema() -> Value {
-    let text = |about: &str| json!({ "type": "string", "description": about });
-    let flat = json!({
-        "object": text("`kind/name`, or with `selector` only the kind. The kind may be plural, short or `kind.group`."),
-        "selector": text("A label selector, such as `app=x,tier!=db`."),
-        "namespace": text("The namespace; without it that of the kubeconfig."),
-        "for": { "type": "string", "description": "What it must be.", "pattern": "^(exists|deleted|ready|condition=[^=]+(=.+)?)$" },
-        "path": text("A JSONPath in kubectl's dialect that must lead to something: `{.status.addresses[0].value}`."),
-        "equals": { "description": "What the path must lead to." },
-        "not_equals": { "description": "What the path must not lead to." },
-        "absent": { "const": true, "description": "The path must lead to nothing." },
-        "count": { "type": "integer", "minimum": 0, "description": "Exactly so many selected objects." },
-        "min": { "type": "integer", "minimum": 0, "description": "At least so many selected objects." }
-    });
-    let object = json!({
-        "type": "object", "required": ["object"], "additionalProperties": false, "properties": flat,
-        "oneOf": [{ "required": ["for"] }, { "required": ["path"] }]
-    });
-    let webhook = json!({
-        "type": "object", "required": ["webhook", "for"], "additionalProperties": false,
-        "properties": { "webhook": text("The name of a webhook configuration."), "for": { "const": "answers" } }
-    });
-    let several = |key: &str, about: &str| {
-        json!({
-            "type": "object", "required": [key], "additionalProperties": false,
-            "properties": { key: { "type": "array", "minItems": 1, "description": about, "items": { "type": "object" } } }
-        })
-    };
-    let any = several("any", "One of these conditions must hold.");
-    let all = several("all", "All of these conditions must hold.");
-    json!({ "description": "Something that can be true of the cluster.", "anyOf": [object, webhook, any, all] })
-}
-
 #[cfg(test)]
 #[allow(clippy::needless_pass_by_value, reason = "`json!` values are written in place")]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn said(value: Value) -> String {
         condition(&value, "").map_or_else(|error| format!("{}: {}", error.path, error.message), |it| it.to_string())
@@ -244,7 +382,7 @@ mod tests {
             (json!({ "object": "deployment", "for": "ready" }), "object: `deployment` names no object"),
             (json!({ "object": "d/e", "for": "redy" }), "for: `redy` is none of"),
             (json!({ "object": "d/e", "fro": "ready" }), ": unknown key `fro`"),
-            (json!({ "object": "d/e", "path": "{range .x}" }), "path: `{range .x}` is more than one path"),
+            (json!({ "object": "d/e", "path": "{range .x}" }), "path: a `{range}` without its `{end}`"),
             (json!({ "all": [{ "object": "d/e", "for": "exists" }, { "object": "d/e" }] }), "all[1]: say what"),
             (json!({ "object": "d/e", "for": "ready", "count": 2 }), ": `count` and `min` go with"),
             (json!({ "any": [] }), "any: an empty list"),

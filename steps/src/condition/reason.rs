@@ -1,19 +1,22 @@
-//! Why an object is not as wanted: down through what it owns to the pod, the container and the event. Pure.
+//! Why an object is not as wanted: down through what it owns to the pod, the container, its probe, event and log. Pure.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cluster::{annotation, describe, kind_of, name_of, namespace_of, text_at, uid_of};
-use crate::failure::{ConditionFact, Facts};
-use crate::readiness::{Around, Readiness, Trouble, judge, trouble_of};
+use crate::failure::{ConditionFact, Facts, Objects};
+use crate::readiness::{Around, Readiness, Trouble, events_about, judge, line, time_of, trouble_of};
 
 /// What surrounds an object in its namespace, as far as it may tell why.
 #[derive(Debug, Default)]
 pub(super) struct Family {
-    /// Whatever owns pods, or owns what owns them.
+    /// Whatever it owns that is no pod, at any depth: what owns pods, and what a service made to be reached.
     pub(super) controllers: Vec<Arc<Value>>,
+    /// The pods below that count.
     pub(super) pods: Vec<Arc<Value>>,
+    /// The events about all of them.
     pub(super) events: Vec<Arc<Value>>,
 }
 
@@ -22,13 +25,17 @@ pub(super) fn family_of(kind: &str) -> &'static [&'static str] {
     match kind {
         "Event" => &[],
         "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" => &["pods", "events"],
+        "CronJob" => &["jobs.batch", "pods", "events"],
         "Deployment" => &["replicasets.apps", "pods", "events"],
         "LeaderWorkerSet" => &["statefulsets.apps", "pods", "events"],
+        "Certificate" => &["certificaterequests.cert-manager.io", "events"],
         "LLMInferenceService" | "InferenceService" => &[
             "deployments.apps",
             "replicasets.apps",
             "statefulsets.apps",
             "leaderworkersets.leaderworkerset.x-k8s.io",
+            "httproutes.gateway.networking.k8s.io",
+            "inferencepools.inference.networking.k8s.io",
             "pods",
             "events",
         ],
@@ -39,33 +46,70 @@ pub(super) fn family_of(kind: &str) -> &'static [&'static str] {
 /// The deepest known reason.
 #[derive(Debug)]
 pub(super) struct Explained {
-    pub(super) text: String,
+    /// From the object down to where no pod tells more.
+    pub(super) above: String,
     pub(super) facts: Facts,
     /// What is the matter with pods below, the worst first.
     pub(super) troubles: Vec<(Arc<Value>, Trouble)>,
 }
 
-/// Explains why an object is not as wanted, given what it says itself.
-pub(super) fn explain(object: &Arc<Value>, why: &str, family: &Family) -> Explained {
-    let below = controllers_below(object, family);
-    let pods = pods_below(object, &below, family);
-    let troubles = troubles(&pods, family);
-    let mut text = format!("{}: {why}", describe(object));
-    let middle = below.iter().find_map(|it| unready(it).map(|why| format!(" · {}: {why}", describe(it))));
-    text.push_str(&middle.filter(|_| kind_of(object) != "Deployment").unwrap_or_default());
-    match troubles.first() {
-        Some((pod, trouble)) if uid_of(pod) == uid_of(object) && why.contains(&trouble.text) => {}
-        Some((pod, trouble)) => text.push_str(&format!(" · {}: {}", describe(pod), trouble.text)),
-        None => text.push_str(&latest_warning(object, &below, family).map(|it| format!(" · {it}")).unwrap_or_default()),
+impl Explained {
+    /// In one line: the worst pod, with the last words of its log, where there is one.
+    pub(super) fn text(&self, words: &str, now: Timestamp) -> String {
+        match self.troubles.first() {
+            Some((pod, trouble)) => {
+                let others = match self.troubles.len() - 1 {
+                    0 => String::new(),
+                    1 => " · and 1 more pod".to_owned(),
+                    more => format!(" · and {more} more pods"),
+                };
+                format!("pod {} · {}{others}", short(name_of(pod)), trouble.line(words, Some(now)))
+            }
+            None => self.above.clone(),
+        }
     }
-    let relatives: Vec<&Arc<Value>> = std::iter::once(object).chain(&below).chain(&pods).collect();
-    Explained { text, facts: facts(&relatives, family, &pods), troubles }
 }
 
-/// What an object owns that owns pods, at any depth. Of a Deployment's ReplicaSets only the newest: the others are on their way
-/// out, and their pods' troubles are history.
-fn controllers_below(object: &Value, family: &Family) -> Vec<Arc<Value>> {
-    let owned: Vec<&Arc<Value>> = family.controllers.iter().filter(|it| is_owned_by(it, object)).collect();
+/// A long name of a pod by its ends: what it is called and what tells it from its like.
+fn short(name: &str) -> String {
+    const LONGEST: usize = 32;
+    let parts: Vec<&str> = name.split('-').collect();
+    match parts.as_slice() {
+        [first, second, .., last] if name.len() > LONGEST => format!("{first}-{second}-…-{last}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Explains why an object is not as wanted, given what it says itself.
+pub(super) fn explain(
+    object: &Arc<Value>,
+    why: &str,
+    family: &Family,
+    troubles: Vec<(Arc<Value>, Trouble)>,
+) -> Explained {
+    let mut above = format!("{}: {why}", describe(object));
+    let middle = family.controllers.iter().find_map(|it| unready(it).map(|why| (it, why)));
+    let waiting = family.pods.iter().find_map(|it| unready(it).map(|why| (it, why)));
+    for (child, why) in middle.into_iter().chain(waiting).filter(|(child, _)| uid_of(child) != uid_of(object)) {
+        above.push_str(&format!(" · {}: {why}", describe(child)));
+    }
+    if let Some(event) = telling_event(object, family).filter(|event| !says(&above, event)) {
+        above.push_str(&format!(" · {event}"));
+    }
+    let relatives: Vec<&Arc<Value>> = std::iter::once(object).chain(&family.controllers).chain(&family.pods).collect();
+    Explained { above, facts: facts(&relatives, family), troubles }
+}
+
+/// What an object owns that is no pod, at any depth, and the pods below. Of a Deployment's ReplicaSets only the newest: the others
+/// are on their way out, and their pods' troubles are history.
+pub(super) fn narrow(object: &Arc<Value>, all: Family) -> Family {
+    let controllers = controllers_below(object, &all.controllers);
+    let pods = pods_below(object, &controllers, &all.pods);
+    Family { controllers, pods, events: all.events }
+}
+
+fn controllers_below(object: &Value, all: &[Arc<Value>]) -> Vec<Arc<Value>> {
+    let owned: Vec<&Arc<Value>> = all.iter().filter(|it| is_owned_by(it, object)).collect();
     let newest = |it: &&Arc<Value>| {
         annotation(it, "deployment.kubernetes.io/revision").and_then(|text| text.parse::<u64>().ok())
     };
@@ -73,7 +117,7 @@ fn controllers_below(object: &Value, family: &Family) -> Vec<Arc<Value>> {
         "Deployment" => owned.into_iter().max_by_key(newest).into_iter().collect(),
         _ => owned,
     };
-    owned.into_iter().flat_map(|it| std::iter::once(Arc::clone(it)).chain(controllers_below(it, family))).collect()
+    owned.into_iter().flat_map(|it| std::iter::once(Arc::clone(it)).chain(controllers_below(it, all))).collect()
 }
 
 fn is_owned_by(object: &Value, owner: &Value) -> bool {
@@ -82,72 +126,56 @@ fn is_owned_by(object: &Value, owner: &Value) -> bool {
     !uid.is_empty() && owners.into_iter().any(|reference| text_at(reference, "/uid") == uid)
 }
 
-fn pods_below(object: &Arc<Value>, below: &[Arc<Value>], family: &Family) -> Vec<Arc<Value>> {
+fn pods_below(object: &Arc<Value>, below: &[Arc<Value>], all: &[Arc<Value>]) -> Vec<Arc<Value>> {
     if kind_of(object) == "Pod" {
         return vec![Arc::clone(object)];
     }
     let is_below = |pod: &Value| is_owned_by(pod, object) || below.iter().any(|it| is_owned_by(pod, it));
     let alive = |pod: &Value| text_at(pod, "/metadata/deletionTimestamp").is_empty();
-    family.pods.iter().filter(|pod| alive(pod) && is_below(pod)).cloned().collect()
+    all.iter().filter(|pod| alive(pod) && is_below(pod)).cloned().collect()
 }
 
 /// Troubles of pods, those without hope first, then those that died before.
-fn troubles(pods: &[Arc<Value>], family: &Family) -> Vec<(Arc<Value>, Trouble)> {
-    let of = |pod: &Arc<Value>| trouble_of(pod, &events_about(pod, family)).map(|trouble| (Arc::clone(pod), trouble));
-    let mut all: Vec<_> = pods.iter().filter_map(of).collect();
-    all.sort_by_key(|(_, it)| (it.hopeless_after.is_none(), it.log.is_none(), it.hopeless_after));
+pub(super) fn troubles(family: &Family) -> Vec<(Arc<Value>, Trouble)> {
+    let of = |pod: &Arc<Value>| trouble_of(pod, &events_about(pod, &family.events)).map(|it| (Arc::clone(pod), it));
+    let mut all: Vec<_> = family.pods.iter().filter_map(of).collect();
+    all.sort_by_key(|(_, it)| (it.hopeless_after.is_none(), it.restarts == 0, it.log.is_none(), it.hopeless_after));
     all
 }
 
-/// Why an owned controller is not ready, if it is not.
+/// Why an owned object is not ready, if it is not.
 fn unready(object: &Value) -> Option<String> {
-    match judge(object, Around { has_status: true }) {
+    match judge(object, &Around { has_status: true, ..Around::default() }) {
         Readiness::Progressing(why) | Readiness::Failed(why) => Some(why),
         Readiness::Ready | Readiness::Gone => None,
     }
 }
 
-/// The events about an object, newest first.
-fn events_about<'f>(object: &Value, family: &'f Family) -> Vec<&'f Value> {
-    let about = |event: &Value| {
-        let it = event.get("involvedObject").or_else(|| event.get("regarding")).unwrap_or(&Value::Null);
-        let uid = text_at(it, "/uid");
-        if uid.is_empty() || uid_of(object).is_empty() {
-            text_at(it, "/kind") == kind_of(object) && text_at(it, "/name") == name_of(object)
-        } else {
-            uid == uid_of(object)
-        }
-    };
-    let mut found: Vec<&Value> = family.events.iter().map(Arc::as_ref).filter(|event| about(event)).collect();
-    found.sort_by(|one, other| time_of(other).cmp(time_of(one)));
-    found
+/// The latest warning about the object or what it owns. A claim's events say why it waits even where that is normal.
+fn telling_event(object: &Arc<Value>, family: &Family) -> Option<String> {
+    let any = kind_of(object) == "PersistentVolumeClaim";
+    let all = std::iter::once(object).chain(&family.controllers);
+    let mut events = all.flat_map(|it| events_about(it, &family.events));
+    events.find(|event| any || text_at(event, "/type") == "Warning").map(line)
 }
 
-fn time_of(event: &Value) -> &str {
-    let places = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
-    places.iter().map(|place| text_at(event, place)).find(|time| !time.is_empty()).unwrap_or_default()
-}
-
-fn latest_warning(object: &Arc<Value>, below: &[Arc<Value>], family: &Family) -> Option<String> {
-    let mut warnings = std::iter::once(object).chain(below).flat_map(|it| events_about(it, family));
-    warnings.find(|event| text_at(event, "/type") == "Warning").map(line)
-}
-
-fn line(event: &Value) -> String {
-    format!("{}: {}", text_at(event, "/reason"), text_at(event, "/message").trim())
+/// Whether a text has an event's message already: controllers say the same in a condition.
+fn says(text: &str, event: &str) -> bool {
+    event.split_once(": ").is_some_and(|(_, message)| text.contains(message))
 }
 
 const MOST_EVENTS: usize = 20;
 
-fn facts(relatives: &[&Arc<Value>], family: &Family, pods: &[Arc<Value>]) -> Facts {
+fn facts(relatives: &[&Arc<Value>], family: &Family) -> Facts {
     let mut conditions: Vec<_> = relatives.iter().flat_map(|it| condition_facts(it)).collect();
     conditions.sort_by_key(is_as_wanted);
-    let mut events: Vec<&Value> = relatives.iter().flat_map(|it| events_about(it, family)).collect();
+    let mut events: Vec<&Value> = relatives.iter().flat_map(|it| events_about(it, &family.events)).collect();
     events.sort_by(|one, other| time_of(other).cmp(time_of(one)));
     let events = events.into_iter().take(MOST_EVENTS).map(line).collect();
-    let mut facts = Facts { conditions, events, ..Facts::default() };
-    if !pods.is_empty() {
-        facts.other.insert("restarts".to_owned(), pods.iter().map(|pod| restarts(pod)).sum::<u64>().into());
+    let objects = Objects(relatives.iter().map(|it| Arc::clone(it)).collect());
+    let mut facts = Facts { conditions, events, objects, ..Facts::default() };
+    if !family.pods.is_empty() {
+        facts.other.insert("restarts".to_owned(), family.pods.iter().map(|pod| restarts(pod)).sum::<u64>().into());
     }
     facts
 }
@@ -158,7 +186,7 @@ fn restarts(pod: &Value) -> u64 {
 }
 
 /// Every condition of an object, also of its listeners and by its parents.
-pub(super) fn condition_facts(object: &Value) -> Vec<ConditionFact> {
+pub(crate) fn condition_facts(object: &Value) -> Vec<ConditionFact> {
     let status = object.get("status").unwrap_or(&Value::Null);
     let parts = ["parents", "parent", "listeners"].iter().filter_map(|part| status.get(part)?.as_array()).flatten();
     let place = match namespace_of(object) {
@@ -198,88 +226,4 @@ fn is_as_wanted(condition: &ConditionFact) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::needless_pass_by_value, reason = "`json!` values are written in place")]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn owned(kind: &str, name: &str, uid: &str, owner: &str, rest: Value) -> Arc<Value> {
-        let mut object = json!({
-            "kind": kind, "apiVersion": "apps/v1",
-            "metadata": { "name": name, "namespace": "a", "uid": uid, "ownerReferences": [{ "uid": owner }] }
-        });
-        object.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
-        Arc::new(object)
-    }
-
-    fn revision(mut object: Arc<Value>, number: &str) -> Arc<Value> {
-        let it = Arc::get_mut(&mut object).expect("unshared");
-        it["metadata"]["annotations"] = json!({ "deployment.kubernetes.io/revision": number });
-        object
-    }
-
-    fn crashing(name: &str, owner: &str) -> Arc<Value> {
-        let status = json!({ "phase": "Running", "containerStatuses": [{
-            "name": "main", "restartCount": 3, "state": { "waiting": { "reason": "CrashLoopBackOff" } } }] });
-        owned("Pod", name, name, owner, json!({ "status": status }))
-    }
-
-    #[test]
-    fn the_reason_goes_down_to_the_container_of_the_newest_pod() {
-        let service = owned("LLMInferenceService", "m", "1", "", json!({}));
-        let family = Family {
-            controllers: vec![
-                owned("Deployment", "m-kserve", "2", "1", json!({ "status": {} })),
-                revision(owned("ReplicaSet", "m-kserve-a", "3", "2", json!({})), "9"),
-                revision(owned("ReplicaSet", "m-kserve-b", "4", "2", json!({})), "10"),
-            ],
-            pods: vec![crashing("old", "3"), crashing("new", "4"), crashing("other", "7")],
-            events: Vec::new(),
-        };
-        let explained = explain(&service, "MainWorkloadReady=False", &family);
-        assert_eq!(
-            explained.text,
-            "llminferenceservice/m: MainWorkloadReady=False · deployment/m-kserve: the controller has not seen it yet \
-             · pod/new: container main waiting CrashLoopBackOff after 3 restarts"
-        );
-        assert_eq!(explained.troubles.len(), 1);
-        assert_eq!(explained.facts.other["restarts"], 3);
-    }
-
-    #[test]
-    fn without_pods_the_latest_warning_tells() {
-        let deployment = owned("Deployment", "d", "1", "", json!({}));
-        let event = |time: &str, kind: &str, message: &str| {
-            Arc::new(json!({ "type": kind, "reason": "FailedCreate", "message": message, "lastTimestamp": time,
-                             "involvedObject": { "uid": "2" } }))
-        };
-        let family = Family {
-            controllers: vec![owned("ReplicaSet", "d-a", "2", "1", json!({}))],
-            pods: Vec::new(),
-            events: vec![
-                event("2026-01-01T00:00:01Z", "Warning", "older"),
-                event("2026-01-01T00:00:02Z", "Warning", "exceeded quota"),
-            ],
-        };
-        let explained = explain(&deployment, "0 of 1 replicas available", &family);
-        assert_eq!(explained.text, "deployment/d: 0 of 1 replicas available · FailedCreate: exceeded quota");
-        assert_eq!(explained.facts.events, ["FailedCreate: exceeded quota", "FailedCreate: older"]);
-    }
-
-    #[test]
-    fn conditions_that_are_not_as_wanted_come_first() {
-        let object = owned(
-            "Gateway",
-            "g",
-            "1",
-            "",
-            json!({ "status": { "conditions": [
-            { "type": "Accepted", "status": "True" }, { "type": "Conflicted", "status": "False" },
-            { "type": "Programmed", "status": "False", "message": "no proxy-only subnet" } ] } }),
-        );
-        let facts = explain(&object, "x", &Family::default()).facts;
-        assert_eq!(facts.conditions[0].r#type, "Programmed");
-        assert_eq!(facts.conditions[0].object, "gateway/a/g");
-        assert_eq!(facts.conditions.len(), 3);
-    }
-}
+mod tests;

@@ -26,8 +26,12 @@ pub(super) struct Sight<'c> {
     /// How long each trouble has been there, and in which look it was last seen.
     troubles: HashMap<String, (Timestamp, u64)>,
     looks: u64,
-    /// The last log lines of containers that died, by what tells their lives apart.
-    pub(super) logs: HashMap<String, String>,
+    /// When the first look was.
+    pub(super) began: Timestamp,
+    /// The last log lines of containers, by what tells their lives apart, and when they were read.
+    pub(super) logs: HashMap<String, (Timestamp, String)>,
+    /// Logs that were searched: when, while nothing was found.
+    pub(super) read: HashMap<String, Option<Timestamp>>,
     /// Why the watches cannot follow at the moment.
     pub(super) blind: Option<String>,
 }
@@ -50,7 +54,9 @@ impl<'c> Sight<'c> {
             unknown: HashMap::new(),
             troubles: HashMap::new(),
             looks: 0,
+            began: cx.clock().now(),
             logs: HashMap::new(),
+            read: HashMap::new(),
             blind: None,
         }
     }
@@ -65,11 +71,21 @@ impl<'c> Sight<'c> {
         self.feeds.is_some()
     }
 
+    /// Whether what the first look saw may be older than the wait: a watch that ran before lags behind a little.
+    pub(super) fn may_be_late(&self) -> bool {
+        self.looks == 1 && self.feeds.iter().flat_map(HashMap::values).any(Feed::has_joined_late)
+    }
+
     /// Starts another look.
     pub(super) fn begin(&mut self) {
         self.looks += 1;
         self.blind = None;
         self.feeds.iter_mut().flat_map(HashMap::values_mut).for_each(Feed::begin);
+    }
+
+    /// The namespace that a condition means: where it names none, that of the kubeconfig.
+    pub(super) fn namespace(&self, named: &str) -> String {
+        if named.is_empty() { self.cluster.default_namespace().to_owned() } else { named.to_owned() }
     }
 
     /// The kind that a word means; `None` while the server does not know it. Then its CRDs are watched.
@@ -126,6 +142,22 @@ impl<'c> Sight<'c> {
                 self.unless_in_trouble(resource, namespace, found)
             }
         }
+    }
+
+    /// Joins the watches of these kinds, and waits for their first lists. Who then looks holds no object while others wait, too.
+    pub(super) async fn warm(&mut self, kinds: &[&str], namespace: &str) {
+        for kind in kinds {
+            let Ok(Some(resource)) = self.cluster.resolve_known(kind).await else { continue };
+            let namespace = if resource.namespaced { namespace } else { "" };
+            if let Some(feed) = self.feed(&resource, namespace) {
+                feed.listed().await;
+            }
+        }
+    }
+
+    /// Whether this is the first look of one who keeps looking.
+    pub(super) fn is_first_look(&self) -> bool {
+        self.is_watching() && self.looks == 1
     }
 
     /// What these own, and the events about them (see [`Feed::related`]). Only for those who keep looking.

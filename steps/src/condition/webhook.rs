@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::sight::Sight;
 use super::verdict::Finding;
-use crate::cluster::{Resource, Selector, name_of, text_at};
+use crate::cluster::{Resource, label_of, name_of, text_at};
 use crate::failure::{Class, Failure};
 use crate::readiness::{Around, Readiness, judge};
 
@@ -26,7 +26,7 @@ pub(super) async fn answers(name: &str, sight: &mut Sight<'_>) -> Result<Finding
         return Ok(Finding::not(format!("webhook {name}: there is no webhook configuration of that name yet")));
     }
     for (configuration, _) in &hooks {
-        if let Readiness::Progressing(why) | Readiness::Failed(why) = judge(configuration, Around::default()) {
+        if let Readiness::Progressing(why) | Readiness::Failed(why) = judge(configuration, &Around::default()) {
             return Ok(Finding::not(format!("webhook {name}: {why}")));
         }
     }
@@ -62,11 +62,8 @@ async fn hooks(name: &str, sight: &mut Sight<'_>) -> Result<Vec<(Arc<Value>, Val
 async fn without_endpoints(hook: &Value, sight: &mut Sight<'_>) -> Result<Option<String>, Failure> {
     let Some(service) = hook.pointer("/clientConfig/service") else { return Ok(None) };
     let (namespace, name) = (text_at(service, "/namespace"), text_at(service, "/name"));
-    let Some(slices) = sight.resolve("endpointslices.discovery.k8s.io").await? else { return Ok(None) };
-    let selector = Selector::read(&format!("kubernetes.io/service-name={name}"))
-        .map_err(|message| Failure::invalid(format!("webhook service `{name}`: {message}")))?;
-    let found = sight.objects(&slices, namespace, Some(&selector)).await?;
-    let ready = found.iter().any(|slice| judge(slice, Around::default()) == Readiness::Ready);
+    let Some(found) = super::endpoints::slices(sight, namespace, name).await? else { return Ok(None) };
+    let ready = found.iter().any(|slice| judge(slice, &Around::default()) == Readiness::Ready);
     Ok((!ready).then(|| format!("service {namespace}/{name} has no ready endpoint yet")))
 }
 
@@ -74,7 +71,12 @@ async fn without_endpoints(hook: &Value, sight: &mut Sight<'_>) -> Result<Option
 /// the object is refused shows that somebody refused it.
 async fn refuses_dry_run(hook: &Value, sight: &mut Sight<'_>) -> Result<Option<String>, Failure> {
     let Some((resource, version)) = watched_kind(hook, sight).await? else { return Ok(None) };
-    let probe = probe(&resource, &version, sight).await?;
+    let mut probe = probe(&resource, &version, sight).await?;
+    probe["metadata"]["labels"] = asked_about(hook.get("objectSelector").unwrap_or(&Value::Null));
+    if resource.namespaced {
+        let Some(namespace) = watched_namespace(hook, sight).await? else { return Ok(None) };
+        probe["metadata"]["namespace"] = json!(namespace);
+    }
     match sight.cluster.create(&resource, &probe, true).await {
         Err(failure) if failure.class == Class::WebhookNotReady => Ok(Some(failure.what)),
         Err(failure) if matches!(failure.class, Class::Transient | Class::AuthExpired) => Err(failure),
@@ -107,15 +109,64 @@ fn texts<'v>(value: &'v Value, field: &str) -> impl Iterator<Item = &'v str> {
     value.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
+/// A namespace in which the webhook is asked: the kubeconfig's if it is one, else the first. `None` where there is none.
+async fn watched_namespace(hook: &Value, sight: &mut Sight<'_>) -> Result<Option<String>, Failure> {
+    let own = sight.cluster.default_namespace().to_owned();
+    let selector = hook.get("namespaceSelector").unwrap_or(&Value::Null);
+    if terms(selector).is_empty() {
+        return Ok(Some(own));
+    }
+    let Some(namespaces) = sight.resolve("namespaces").await? else { return Ok(Some(own)) };
+    let found = sight.objects(&namespaces, "", None).await?;
+    let alive = found.iter().filter(|it| text_at(it, "/status/phase") != "Terminating");
+    let mut names: Vec<&str> = alive.filter(|it| selects(selector, it)).map(|it| name_of(it)).collect();
+    names.sort_by_key(|name| *name != own);
+    Ok(names.first().map(|name| (*name).to_owned()))
+}
+
+/// A term of a selector of the API: label, operator, values.
+type Term = (String, String, Vec<String>);
+
+fn terms(selector: &Value) -> Vec<Term> {
+    let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let equal =
+        labels.map(|(key, value)| (key.clone(), "In".to_owned(), vec![value.as_str().unwrap_or_default().to_owned()]));
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+    let others = expressions.map(|it| {
+        let values = texts(it, "values").map(str::to_owned).collect();
+        (text_at(it, "/key").to_owned(), text_at(it, "/operator").to_owned(), values)
+    });
+    equal.chain(others).collect()
+}
+
+fn selects(selector: &Value, object: &Value) -> bool {
+    terms(selector).iter().all(|(key, operator, values)| {
+        let label = label_of(object, key);
+        let listed = label.is_some_and(|label| values.iter().any(|it| it == label));
+        match operator.as_str() {
+            "In" => listed,
+            "NotIn" => !listed,
+            "Exists" => label.is_some(),
+            _ => label.is_none(),
+        }
+    })
+}
+
+/// Labels that an object must have for a webhook to be asked about it.
+fn asked_about(selector: &Value) -> Value {
+    let wanted = terms(selector).into_iter().filter(|(_, operator, _)| matches!(operator.as_str(), "In" | "Exists"));
+    wanted
+        .map(|(key, _, values)| (key, json!(values.first().map_or("true", String::as_str))))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
 /// The least object that the kind's schema allows: validating webhooks are asked only about what the schema accepts.
 async fn probe(resource: &Resource, version: &str, sight: &mut Sight<'_>) -> Result<Value, Failure> {
     let mut object = json!({
         "apiVersion": resource.api_version(), "kind": resource.kind,
         "metadata": { "name": "runbook-probe" }
     });
-    if resource.namespaced {
-        object["metadata"]["namespace"] = json!(sight.cluster.default_namespace());
-    }
     let definitions = sight.cluster.resolve_known("customresourcedefinitions.apiextensions.k8s.io").await?;
     let definition = match definitions {
         Some(definitions) => sight.cluster.get(&definitions, "", &resource.qualified()).await?,
@@ -182,5 +233,20 @@ mod tests {
             }
         });
         assert_eq!(least(&schema), json!({ "name": "xx", "mode": "a", "items": [5], "inner": { "on": false } }));
+    }
+
+    #[test]
+    fn a_webhook_is_asked_about_what_its_selectors_select() {
+        let selector = json!({ "matchLabels": { "a": "1" }, "matchExpressions": [
+            { "key": "b", "operator": "In", "values": ["x", "y"] }, { "key": "c", "operator": "Exists" },
+            { "key": "d", "operator": "NotIn", "values": ["true"] }, { "key": "e", "operator": "DoesNotExist" }] });
+        let labels = asked_about(&selector);
+        assert_eq!(labels, json!({ "a": "1", "b": "x", "c": "true" }));
+        let with = |labels: Value| selects(&selector, &json!({ "metadata": { "labels": labels } }));
+        assert!(with(labels));
+        assert!(!with(json!({ "a": "1", "b": "z", "c": "" })));
+        assert!(!with(json!({ "a": "1", "b": "x", "c": "", "d": "true" })));
+        assert!(!with(json!({ "a": "1", "b": "x", "c": "", "e": "" })));
+        assert!(selects(&Value::Null, &json!({})) && terms(&json!({})).is_empty());
     }
 }

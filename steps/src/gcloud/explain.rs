@@ -4,11 +4,37 @@ use crate::failure::{Class, Failure};
 
 /// Adds the cause and the fix to a failure whose words are known.
 pub(crate) fn explain(failure: Failure) -> Failure {
+    let failure = in_words(failure);
     let said = failure.facts.stderr.to_lowercase();
-    match KNOWN.iter().find(|known| known.applies(&failure, &said)) {
+    let explained = match KNOWN.iter().find(|known| known.applies(&failure, &said)) {
         Some(known) => known.add(failure),
-        None => failure,
+        None => return failure,
+    };
+    match disabled_service(&said) {
+        Some(service) => {
+            explained.fix(format!("enable it with `gcloud services enable {service}`, wait a minute, and continue"))
+        }
+        None => explained,
     }
+}
+
+/// The API that is not enabled: `…/apis/api/SERVICE/overview`.
+fn disabled_service(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("/apis/api/")?;
+    rest.split(['/', '?', ' ']).next().filter(|service| service.ends_with(".googleapis.com"))
+}
+
+/// Some commands print an error as the API gave it, as JSON over several lines: its message is what matters.
+fn in_words(mut failure: Failure) -> Failure {
+    let Some(start) = failure.what.strip_suffix('{') else { return failure };
+    let lines = failure.facts.stderr.lines().map(str::trim);
+    let message = lines
+        .filter_map(|line| line.strip_prefix("\"message\": "))
+        .find_map(|text| serde_json::from_str::<String>(text.trim_end_matches(',')).ok());
+    if let Some(message) = message {
+        failure.what = format!("{start}{message}");
+    }
+    failure
 }
 
 /// What to say, and when.
@@ -45,6 +71,21 @@ const KNOWN: &[Known] = &[
         becomes: Some(Class::Invalid),
         cause: "an API that this needs is not enabled in the project",
         fix: "enable it with `gcloud services enable container.googleapis.com compute.googleapis.com`, wait a minute, and continue",
+    },
+    Known {
+        // Compute says so without a code.
+        words: &["missing required authentication credential", "had invalid authentication credential"],
+        class: None,
+        becomes: Some(Class::AuthExpired),
+        cause: "the credentials of gcloud are missing or too old",
+        fix: "sign in with `gcloud auth login`, then continue",
+    },
+    Known {
+        words: &["do not currently have this command group installed"],
+        class: None,
+        becomes: Some(Class::Invalid),
+        cause: "a part of the Google Cloud SDK is not installed",
+        fix: "install it with `gcloud components install beta`, or with the system's package of the same name",
     },
     Known {
         words: &["unsupported tpu configuration"],
@@ -103,8 +144,27 @@ mod tests {
     }
 
     #[test]
+    fn the_api_that_is_not_enabled_is_named() {
+        let said = "Cloud TPU API has not been used in project p before or it is disabled. Enable it by visiting \
+                    https://console.developers.google.com/apis/api/tpu.googleapis.com/overview?project=p then retry.";
+        let failure = explained(Class::Permanent, said);
+        assert_eq!(
+            failure.fix.as_deref(),
+            Some("enable it with `gcloud services enable tpu.googleapis.com`, wait a minute, and continue")
+        );
+    }
+
+    #[test]
     fn an_expired_token_says_how_to_sign_in() {
         assert!(explained(Class::AuthExpired, "code=401").fix.unwrap().contains("gcloud auth login"));
+    }
+
+    #[test]
+    fn an_error_in_json_is_told_in_its_words() {
+        let said = "ERROR: (gcloud.compute.tpus.tpu-vm.create) {\n  \"code\": 8,\n  \"message\": \"There is no more capacity in the zone \\\"a\\\"\"\n}";
+        let failure = Failure::new(Class::Stockout, "`gcloud` failed with exit code 1: {");
+        let failure = explain(failure.facts(Facts { stderr: said.to_owned(), ..Facts::default() }));
+        assert_eq!(failure.what, "`gcloud` failed with exit code 1: There is no more capacity in the zone \"a\"");
     }
 
     #[test]

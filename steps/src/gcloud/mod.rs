@@ -4,6 +4,7 @@
 //! answer. What a resource is, is not known here.
 
 mod explain;
+mod operations;
 mod pace;
 mod stock;
 
@@ -15,8 +16,9 @@ use crate::failure::{Class, Failure};
 use crate::tools::{Finished, Program, absolute};
 
 pub(crate) use explain::explain;
+pub(crate) use operations::Target;
 pub(crate) use pace::Pace;
-pub(crate) use stock::StockWatch;
+pub(crate) use stock::{StockWatch, groups};
 
 /// `gcloud`, for one project.
 pub(crate) struct Gcloud<'a> {
@@ -66,7 +68,8 @@ impl<'a> Gcloud<'a> {
         }
     }
 
-    async fn wait_for_operation(&self, location: &Location, name: &str) -> Result<(), Failure> {
+    /// Waits until an operation on a cluster is done, well or not.
+    pub(crate) async fn wait_for_operation(&self, location: &Location, name: &str) -> Result<(), Failure> {
         let mut pace = Pace::new(self.cx);
         let args = ["container", "operations", "describe", name, &location.flag()];
         loop {
@@ -175,10 +178,15 @@ impl Location {
     /// `europe-west4` of `europe-west4-a`.
     pub(crate) fn region(&self) -> &str {
         match self {
-            Location::Zone(zone) => zone.rsplit_once('-').map_or(zone.as_str(), |(region, _)| region),
+            Location::Zone(zone) => region_of(zone),
             Location::Region(region) => region,
         }
     }
+}
+
+/// The region that a zone is in.
+pub(crate) fn region_of(zone: &str) -> &str {
+    zone.rsplit_once('-').map_or(zone, |(region, _)| region)
 }
 
 /// The label that tells what a deployment has made.
@@ -220,7 +228,8 @@ pub(crate) fn already_exists(failure: &Failure) -> bool {
     said.contains("already exists") || said.contains("already_exists")
 }
 
-fn operation_in(failure: &Failure) -> Option<String> {
+/// The operation that a refusal says is in the way.
+pub(crate) fn operation_in(failure: &Failure) -> Option<String> {
     let pattern = Regex::new(r"operation-\d+-[0-9a-f-]*[0-9a-f]").expect("a constant pattern");
     pattern.find(&failure.facts.stderr).map(|found| found.as_str().to_owned())
 }

@@ -27,7 +27,7 @@ pub(crate) struct StockWatch {
 }
 
 /// An instance group: its name and its zone.
-type Group = (String, String);
+pub(crate) type Group = (String, String);
 
 impl StockWatch {
     pub(crate) fn new(cx: &Context) -> Self {
@@ -74,8 +74,8 @@ async fn shortage(gcloud: &Gcloud<'_>, pool: &Value) -> Result<Option<(String, S
     Ok(None)
 }
 
-/// `…/zones/ZONE/instanceGroupManagers/NAME`.
-fn groups(pool: &Value) -> Vec<Group> {
+/// The instance groups of a pool: `…/zones/ZONE/instanceGroupManagers/NAME`.
+pub(crate) fn groups(pool: &Value) -> Vec<Group> {
     let links = pool["instanceGroupUrls"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let group = |link: &str| {
         let parts: Vec<&str> = link.rsplit('/').collect();

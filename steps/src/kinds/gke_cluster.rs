@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -17,7 +17,7 @@ use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::classify;
 
-pub(super) use command::{bounds, line};
+pub(super) use command::{ADDONS, bounds, difference, gateway_api, is_at_least, line, unknown_addon};
 
 /// The kind `gke.cluster`.
 pub(super) static KIND: Kind = Kind {
@@ -126,9 +126,10 @@ struct Cluster {
     extra_args: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+/// What updates a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Channel {
+pub(super) enum Channel {
     Rapid,
     Regular,
     Stable,
@@ -136,9 +137,10 @@ enum Channel {
     None,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+/// Whether GKE installs the Gateway API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum GatewayApi {
+pub(super) enum GatewayApi {
     Standard,
     Disabled,
 }

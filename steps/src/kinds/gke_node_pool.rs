@@ -1,6 +1,7 @@
 //! `gke.node_pool`: a node pool of a GKE cluster.
 
 mod command;
+mod zones;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,9 @@ pub(super) static KIND: Kind = Kind {
         OutputDoc { name: "machine_type", about: "the machines that it has" },
         OutputDoc { name: "version", about: "the version that its nodes run" },
         OutputDoc { name: "instance_groups", about: "the links of its instance groups" },
+        OutputDoc { name: "zone", about: "the zone that its nodes are in; the first where there are several" },
+        OutputDoc { name: "zones", about: "all zones that its nodes are in" },
+        OutputDoc { name: "tried", about: "the zones that were out of machines before it was made" },
     ],
     open_outputs: false,
     schema: schema_of::<NodePool>,
@@ -50,6 +54,12 @@ Makes a node pool with `gcloud container node-pools create --async` and waits fo
 - **failures**: `stockout` – told early by the errors of the instance groups, where GKE alone would try for 35 minutes in silence;
   `quota`; `invalid` (a machine type that the zone lacks, a wrong flag).
 
+**alternates** are zones to try, in their order, where the zone before is out of machines (`stockout`), and only then. The first
+choice is the one zone in `node_locations`, or the cluster's. The pool that failed is deleted before the next zone is tried: GKE
+refuses that while it still tries itself (some 35 minutes), so give the step a `timeout` with room for it. A pool that is in one of
+the zones already is adopted there; after a crash the zones that were found empty are not asked again. Nodes are in the region of
+their cluster: for another region, it takes another cluster (see `gcloud.capacity`).
+
 On TPU machines (`ct…`) GKE sets the labels `cloud.google.com/gke-tpu-…` and the taint `google.com/tpu` itself; giving them is
 refused. Give exactly one of `zone` and `region`: that of the cluster.
 ";
@@ -61,7 +71,8 @@ tpu_pool:
     name: tpu-v6e-pool
     cluster: llm-d
     project: \"${{ inputs.project }}\"
-    zone: europe-west4-a
+    zone: us-east5-a
+    alternates: [us-east5-b]
     machine_type: ct6e-standard-4t
     nodes: 1
     min_nodes: 0
@@ -97,6 +108,9 @@ struct NodePool {
     /// The zones that its nodes are in, where these are not the cluster's.
     #[serde(default)]
     node_locations: Vec<String>,
+    /// Zones to try, one after the other, where the zone before is out of machines.
+    #[serde(default)]
+    alternates: Vec<String>,
     /// Cheaper machines that may be taken away at any time.
     #[serde(default)]
     spot: bool,
@@ -166,7 +180,10 @@ impl NodePool {
     async fn judge(&self, cx: &Context, found: &Value) -> Result<Standing, Failure> {
         match found["status"].as_str() {
             Some("RUNNING" | "RECONCILING") => self.adopt(found).map(Standing::Holds),
-            Some("PROVISIONING") => Ok(Standing::InProgress(self.under_way(cx).await?)),
+            Some("PROVISIONING") => Ok(Standing::InProgress(self.under_way(cx, found).await?)),
+            Some("STOPPING") if self.moves_on_from(cx, found) => {
+                Ok(Standing::InProgress(format!("{} is being deleted, for the next zone", self.title())))
+            }
             Some("STOPPING") => Err(Failure::new(Class::Conflict, format!("{} is being deleted", self.title()))),
             _ if self.is_ours(cx, found) => {
                 Ok(Standing::Lacks(format!("{}; it will be made anew", self.broken(found).what)))
@@ -175,14 +192,12 @@ impl NodePool {
         }
     }
 
-    async fn under_way(&self, cx: &Context) -> Result<String, Failure> {
+    async fn under_way(&self, cx: &Context, found: &Value) -> Result<String, Failure> {
         let target = format!("clusters/{}/nodePools/{}", self.cluster, self.name);
         let operation = self.gcloud(cx).operation_on(&self.location(), &target).await?;
         let name = operation.as_ref().and_then(|operation| operation["name"].as_str());
-        Ok(name.map_or_else(
-            || format!("{} is being made", self.title()),
-            |name| format!("{} is being made by {name}", self.title()),
-        ))
+        let by = name.map(|name| format!(" by {name}")).unwrap_or_default();
+        Ok(format!("{} is being made{}{by}", self.title(), self.place_of(found)))
     }
 
     fn adopt(&self, found: &Value) -> Result<Outputs, Failure> {
@@ -209,7 +224,8 @@ impl NodePool {
         explain(Failure::new(class, format!("{} is {status}{said}", self.title())).facts(facts))
     }
 
-    async fn make(&self, cx: &Context) -> Result<Outputs, Failure> {
+    /// Makes the pool in one zone, or where the plan leaves that to the cluster.
+    async fn make_in(&self, cx: &Context, zone: Option<&str>, title: &str) -> Result<Value, Failure> {
         let gcloud = self.gcloud(cx);
         let found = gcloud.find(self.describe()).await?;
         let failed = found.as_ref().is_some_and(|found| found["status"] == "ERROR" && self.is_ours(cx, found));
@@ -218,16 +234,16 @@ impl NodePool {
             self.delete_and_wait(cx).await?;
         }
         if failed || found.is_none() {
-            match gcloud.json_in_turn(&self.location(), &self.create(&owner(cx))).await {
+            match gcloud.json_in_turn(&self.location(), &self.create(&owner(cx), zone)).await {
                 Err(failure) if !already_exists(&failure) => return Err(failure),
                 _ => {}
             }
         }
-        let Some(found) = gcloud.settled(&self.describe(), &self.title(), Some(StockWatch::new(cx))).await? else {
+        let Some(found) = gcloud.settled(&self.describe(), title, Some(StockWatch::new(cx))).await? else {
             return Err(Failure::transient(format!("{} vanished while it was made", self.title())));
         };
         match self.judge(cx, &found).await? {
-            Standing::Holds(outputs) => Ok(outputs),
+            Standing::Holds(_) => Ok(found),
             _ => Err(self.broken(&found)),
         }
     }
@@ -259,6 +275,9 @@ impl NodePool {
             "machine_type": found["config"]["machineType"],
             "version": found["version"],
             "instance_groups": found["instanceGroupUrls"].as_array().cloned().unwrap_or_default(),
+            "zone": self.zones_of(found).first(),
+            "zones": self.zones_of(found),
+            "tried": [],
         });
         outputs.as_object().cloned().unwrap_or_default()
     }
@@ -266,7 +285,12 @@ impl NodePool {
 
 impl Step for NodePool {
     fn intent(&self) -> Vec<String> {
-        vec![format!("gcloud {} --project={}", line(&self.create("DEPLOYMENT")), self.project)]
+        let candidates = self.candidates();
+        let first = line(&self.create("DEPLOYMENT", candidates.first().map(String::as_str)));
+        let command = format!("gcloud {first} --project={}", self.project);
+        let others = candidates.iter().skip(1);
+        let other = |zone| format!("# where there are no machines: the same with --node-locations={zone}");
+        std::iter::once(command).chain(others.map(other)).collect()
     }
 
     fn observe<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {

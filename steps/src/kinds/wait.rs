@@ -15,11 +15,12 @@ pub(super) static KIND: Kind = Kind {
     summary: "Waits until conditions of the cluster hold",
     docs: "\
 Waits by watches, without polling, and says while it waits the deepest reason that is known: object, condition, pod, container,
-event, last log line. All conditions must hold.
+event, last log line. All conditions must hold: objects that are ready by the rules of their kind or by the plan's own expressions, have
+a condition, lead by a path to a value, have an age, are deleted; webhooks that answer, endpoints of a service, lines of a log, events.
 
 - **observe**: looks once; holds where all do.
 - **perform**: waits until the step's timeout. Ends early on what cannot heal: an image that cannot be pulled for three minutes,
-  three crashes of a container, a route that the gateway refuses.
+  three crashes of a container, a stock-out, a route that the gateway refuses, a `failed_when` that holds.
 - **undo**: nothing to take back.
 ",
     example: "\
@@ -29,6 +30,7 @@ webhook:
     for:
       - { object: deployment/cert-manager-webhook, namespace: cert-manager, for: ready }
       - { webhook: cert-manager-webhook, for: answers }
+      - { endpoints: cert-manager-webhook, namespace: cert-manager }
 ",
     version: 1,
     effect: Effect::Reads,

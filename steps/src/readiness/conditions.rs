@@ -18,6 +18,13 @@ pub(crate) struct Shown {
     pub(crate) stale: bool,
 }
 
+impl Shown {
+    /// Whether it is true of the object as it is now.
+    pub(super) fn is_true_now(&self) -> bool {
+        self.status == "True" && !self.stale
+    }
+}
+
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, status, reason, message, stale } = self;
@@ -50,7 +57,7 @@ impl Conditions {
 
     /// Whether a condition is true of the object as it is now.
     pub(crate) fn holds(&self, kind: &str) -> bool {
-        self.get(kind).is_some_and(|it| it.status == "True" && !it.stale)
+        self.get(kind).is_some_and(Shown::is_true_now)
     }
 
     /// A condition that is `False` of the object as it is now.
@@ -84,11 +91,7 @@ fn read(condition: &Value, generation: Option<i64>) -> Shown {
 
 /// Ready if the condition is true of the object as it is now, else what it says.
 pub(super) fn as_wanted(condition: &Shown) -> Readiness {
-    if condition.status == "True" && !condition.stale {
-        Readiness::Ready
-    } else {
-        Readiness::progressing(condition.to_string())
-    }
+    if condition.is_true_now() { Readiness::Ready } else { Readiness::progressing(condition.to_string()) }
 }
 
 /// Ready if the condition of that type is true, else what it says, or that it is missing.

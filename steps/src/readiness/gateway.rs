@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Readiness;
 use super::conditions::{Conditions, Shown, conditions_in, conditions_of, wants};
+use super::{Around, Readiness};
 use crate::cluster::{namespace_of, text_at};
 
 /// Reasons that say the object itself is wrong: no controller will come to another mind by itself.
@@ -41,13 +41,13 @@ fn wants_all(conditions: &Conditions, kinds: &[&str]) -> Readiness {
     verdicts.into_iter().find(|verdict| *verdict != Readiness::Ready).unwrap_or(Readiness::Ready)
 }
 
-pub(super) fn gateway_class(object: &Value) -> Readiness {
+pub(super) fn gateway_class(object: &Value, _: &Around<'_>) -> Readiness {
     let conditions = conditions_of(object);
     hopeless(&conditions).unwrap_or_else(|| wants(&conditions, "Accepted"))
 }
 
 /// Ready when programmed and reachable: accepted, programmed, every listener too, and with an address.
-pub(super) fn gateway(object: &Value) -> Readiness {
+pub(super) fn gateway(object: &Value, _: &Around<'_>) -> Readiness {
     let conditions = conditions_of(object);
     if let Some(failed) = hopeless(&conditions) {
         return failed;
@@ -56,7 +56,7 @@ pub(super) fn gateway(object: &Value) -> Readiness {
     if whole != Readiness::Ready {
         return whole;
     }
-    if let Some(listener) = listeners(object).find_map(|listener| listener_trouble(listener, object)) {
+    if let Some(listener) = listener_trouble(object) {
         return listener;
     }
     if text_at(object, "/status/addresses/0/value").is_empty() {
@@ -66,26 +66,114 @@ pub(super) fn gateway(object: &Value) -> Readiness {
 }
 
 fn listeners(object: &Value) -> impl Iterator<Item = &Value> {
-    object.pointer("/status/listeners").and_then(Value::as_array).into_iter().flatten()
+    items(object, "/status/listeners").iter()
 }
 
-fn listener_trouble(listener: &Value, object: &Value) -> Option<Readiness> {
-    let conditions = conditions_in(listener, object);
-    let denied = ["Accepted", "ResolvedRefs", "Programmed"].iter().find_map(|kind| conditions.denied(kind))?;
-    Some(Readiness::progressing(format!("listener {}: {denied}", text_at(listener, "/name"))))
+/// What keeps a listener from serving. A controller that reports listeners at all reports each.
+fn listener_trouble(object: &Value) -> Option<Readiness> {
+    let reported = |name: &str| listeners(object).any(|listener| text_at(listener, "/name") == name);
+    let mut wanted = items(object, "/spec/listeners").iter().map(|listener| text_at(listener, "/name"));
+    if listeners(object).next().is_some()
+        && let Some(missing) = wanted.find(|name| !reported(name))
+    {
+        return Some(Readiness::progressing(format!("listener {missing}: no status yet")));
+    }
+    listeners(object).find_map(|listener| {
+        let conditions = conditions_in(listener, object);
+        let clash = conditions.get("Conflicted").filter(|it| it.status == "True");
+        let unmet = || LISTENER.iter().filter_map(|kind| conditions.get(kind)).find(|it| !it.is_true_now());
+        let why = clash.or_else(unmet)?;
+        Some(Readiness::progressing(format!("listener {}: {why}", text_at(listener, "/name"))))
+    })
 }
+
+/// What a listener must be, the most telling first.
+const LISTENER: [&str; 3] = ["ResolvedRefs", "Accepted", "Programmed"];
 
 /// Ready when every parent that the route names has accepted it as it is now, and, where its controller says so, programmed it.
-pub(super) fn route(object: &Value) -> Readiness {
+pub(super) fn route(object: &Value, _: &Around<'_>) -> Readiness {
     let parents = items(object, "/spec/parentRefs");
     if parents.is_empty() {
         return Readiness::progressing("it names no gateway as its parent");
     }
-    let mut verdicts = parents.iter().map(|wanted| match entry_of(object, wanted) {
-        Some(entry) => route_parent(&conditions_in(entry, object)),
-        None => Readiness::progressing(format!("gateway {} has not looked at it yet", text_at(wanted, "/name"))),
-    });
-    verdicts.find(|verdict| *verdict != Readiness::Ready).unwrap_or(Readiness::Ready)
+    first_unready(parents.iter().map(|wanted| by_parent(object, &Parent::of(wanted, object), route_parent)))
+}
+
+/// What fails says more than what is still to come.
+fn first_unready(verdicts: impl Iterator<Item = Readiness>) -> Readiness {
+    let unready: Vec<Readiness> = verdicts.filter(|verdict| *verdict != Readiness::Ready).collect();
+    let failed = unready.iter().find(|verdict| matches!(verdict, Readiness::Failed(_)));
+    failed.or(unready.first()).cloned().unwrap_or(Readiness::Ready)
+}
+
+/// How an object stands with one parent. Several controllers may have an entry for the same one: it is enough for one of them.
+fn by_parent(object: &Value, wanted: &Parent<'_>, judge: fn(&Conditions) -> Readiness) -> Readiness {
+    let of = |entry: &&Value| wanted.is_meant_by(&Parent::of(entry.get("parentRef").unwrap_or(&Value::Null), object));
+    let verdicts: Vec<Readiness> =
+        entries(object).filter(of).map(|entry| judge(&conditions_in(entry, object))).collect();
+    best(verdicts).unwrap_or_else(|| Readiness::progressing(format!("{wanted} has not looked at it yet")))
+}
+
+fn best(verdicts: Vec<Readiness>) -> Option<Readiness> {
+    let rank = |verdict: &Readiness| match verdict {
+        Readiness::Ready => 0,
+        Readiness::Failed(_) => 1,
+        Readiness::Progressing(_) | Readiness::Gone => 2,
+    };
+    verdicts.into_iter().min_by_key(rank)
+}
+
+/// The entries of a status by parent. The old API of pools calls the list `parent`, and starts it with a placeholder.
+fn entries(object: &Value) -> impl Iterator<Item = &Value> {
+    let all = items(object, "/status/parents").iter().chain(items(object, "/status/parent"));
+    all.filter(|entry| text_at(entry, "/parentRef/kind") != "Status")
+}
+
+/// A parent, as a route names it or a status does.
+struct Parent<'o> {
+    group: &'o str,
+    kind: &'o str,
+    namespace: &'o str,
+    name: &'o str,
+    /// Only routes go to one listener of a gateway.
+    section: Option<&'o str>,
+    port: Option<i64>,
+}
+
+impl<'o> Parent<'o> {
+    fn of(reference: &'o Value, object: &'o Value) -> Self {
+        let or = |place: &str, other: &'o str| match text_at(reference, place) {
+            "" => other,
+            given => given,
+        };
+        Self {
+            group: reference.get("group").and_then(Value::as_str).unwrap_or("gateway.networking.k8s.io"),
+            kind: or("/kind", "Gateway"),
+            namespace: or("/namespace", namespace_of(object)),
+            name: text_at(reference, "/name"),
+            section: reference.get("sectionName").and_then(Value::as_str),
+            port: reference.get("port").and_then(Value::as_i64),
+        }
+    }
+
+    /// A gateway as a plan names it: `name` or `namespace/name`.
+    fn written(text: &'o str, object: &'o Value) -> Self {
+        let (namespace, name) = text.split_once('/').unwrap_or((namespace_of(object), text));
+        Self { group: "gateway.networking.k8s.io", kind: "Gateway", namespace, name, section: None, port: None }
+    }
+
+    fn is_meant_by(&self, told: &Parent<'_>) -> bool {
+        (self.group, self.kind, self.namespace, self.name) == (told.group, told.kind, told.namespace, told.name)
+            && self.section == told.section
+            && self.port == told.port
+    }
+}
+
+impl std::fmt::Display for Parent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.to_lowercase(), self.name)?;
+        self.section.map_or(Ok(()), |section| write!(f, " (listener {section})"))
+    }
 }
 
 fn route_parent(conditions: &Conditions) -> Readiness {
@@ -100,37 +188,19 @@ fn route_parent(conditions: &Conditions) -> Readiness {
     }
 }
 
-/// What the status says about one of the parents that the spec names.
-fn entry_of<'o>(object: &'o Value, wanted: &Value) -> Option<&'o Value> {
-    let home = namespace_of(object);
-    let place = |parent: &Value| -> (String, String) {
-        let namespace = text_at(parent, "/namespace");
-        let namespace = if namespace.is_empty() { home } else { namespace };
-        (namespace.to_owned(), text_at(parent, "/name").to_owned())
-    };
-    let section = text_at(wanted, "/sectionName");
-    items(object, "/status/parents").iter().find(|entry| {
-        let parent = entry.get("parentRef").unwrap_or(&Value::Null);
-        place(parent) == place(wanted) && text_at(parent, "/sectionName") == section
-    })
-}
-
 fn items<'o>(object: &'o Value, pointer: &str) -> &'o [Value] {
     object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Ready when at least one gateway has accepted the pool and found what it refers to. A pool names no parents itself: they
-/// come with the routes. The old API calls the list `parent` and starts it with a placeholder.
-pub(super) fn inference_pool(object: &Value) -> Readiness {
-    let entries = items(object, "/status/parents").iter().chain(items(object, "/status/parent"));
-    let real = entries.filter(|entry| text_at(entry, "/parentRef/kind") != "Status");
-    let verdicts: Vec<Readiness> = real.map(|entry| pool_parent(&conditions_in(entry, object))).collect();
-    let first_failed = verdicts.iter().find(|it| matches!(it, Readiness::Failed(_)));
-    if verdicts.contains(&Readiness::Ready) {
-        return Readiness::Ready;
+/// A pool names no parents itself, they come with the routes: ready when those that were expected have accepted it and found what it
+/// refers to, or at least one where none was named.
+pub(super) fn inference_pool(object: &Value, around: &Around<'_>) -> Readiness {
+    if !around.parents.is_empty() {
+        let wanted = around.parents.iter().map(|parent| Parent::written(parent, object));
+        return first_unready(wanted.map(|wanted| by_parent(object, &wanted, pool_parent)));
     }
-    let fallback = || Readiness::progressing("no gateway has looked at it yet");
-    first_failed.or(verdicts.first()).cloned().unwrap_or_else(fallback)
+    let verdicts = entries(object).map(|entry| pool_parent(&conditions_in(entry, object))).collect();
+    best(verdicts).unwrap_or_else(|| Readiness::progressing("no gateway has looked at it yet"))
 }
 
 fn pool_parent(conditions: &Conditions) -> Readiness {
@@ -141,6 +211,16 @@ fn pool_parent(conditions: &Conditions) -> Readiness {
 }
 
 /// A policy of GKE: ready when attached to what it is for.
-pub(super) fn attached_policy(object: &Value) -> Readiness {
+pub(super) fn attached_policy(object: &Value, _: &Around<'_>) -> Readiness {
     wants(&conditions_of(object), "Attached")
+}
+
+/// A policy that says itself, by ancestor, who has taken it: every one that is named must have.
+pub(super) fn ancestors(object: &Value) -> Option<Readiness> {
+    let named = items(object, "/status/ancestors");
+    let verdict = |entry: &Value| {
+        let conditions = conditions_in(entry, object);
+        hopeless(&conditions).unwrap_or_else(|| wants(&conditions, "Accepted"))
+    };
+    (!named.is_empty()).then(|| first_unready(named.iter().map(verdict)))
 }

@@ -139,14 +139,16 @@ async fn a_container_that_keeps_dying_ends_the_wait_with_its_last_words() {
     let progress = site.told.hears("unrecognized arguments").await;
     assert_eq!(
         progress.text,
-        "deployment/d: the controller has not seen it yet · pod/d-1-x: container main waiting CrashLoopBackOff after 2 \
-         restarts, last exit 2: error: unrecognized arguments: --x"
+        "pod d-1-x · main · waiting CrashLoopBackOff: error: unrecognized arguments: --x (2nd restart)"
     );
     let thrice = container(json!({ "waiting": { "reason": "CrashLoopBackOff" } }), 3);
     site.status("v1", "Pod", "d-1-x", json!({ "containerStatuses": thrice }));
     let failure = wait.await.unwrap().expect_err("no hope");
     assert_eq!(failure.class, Class::Permanent);
-    assert!(failure.what.starts_with("pod/d-1-x in `default`: container main waiting CrashLoopBackOff after 3"));
+    assert_eq!(
+        failure.what,
+        "pod/d-1-x in `default`: main · waiting CrashLoopBackOff: error: unrecognized arguments: --x (3rd restart)"
+    );
     assert!(failure.facts.log.contains("unrecognized arguments"));
 }
 
@@ -157,7 +159,7 @@ async fn an_image_that_cannot_be_pulled_ends_the_wait_after_a_while() {
     family(&site, container(waits, 0));
     let wait = waiting(&json!({ "object": "deployment/d", "for": "ready" }), site.context());
     let failure = wait.await.unwrap().expect_err("no hope");
-    assert!(failure.what.contains("container main waiting ErrImagePull: rpc error: not found"), "{}", failure.what);
+    assert!(failure.what.contains("main · waiting ErrImagePull: rpc error: not found"), "{}", failure.what);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::workshop::{Workshop, refusal, step};
 
 /// Gives the answers one after the other, each over a connection of its own, then what was asked.
-async fn answers(all: &[&str]) -> (String, JoinHandle<Vec<String>>) {
+pub(crate) async fn answers(all: &[&str]) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let all: Vec<String> = all.iter().map(|it| (*it).to_owned()).collect();
@@ -26,7 +26,7 @@ async fn answers(all: &[&str]) -> (String, JoinHandle<Vec<String>>) {
     (address, asked)
 }
 
-async fn request(socket: &mut TcpStream) -> String {
+pub(crate) async fn request(socket: &mut TcpStream) -> String {
     let (mut text, mut chunk) = (String::new(), [0; 4096]);
     loop {
         let read = socket.read(&mut chunk).await.unwrap();
@@ -39,15 +39,15 @@ async fn request(socket: &mut TcpStream) -> String {
     }
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
 }
 
-async fn probe(workshop: &Workshop, with: serde_json::Value) -> Result<Outputs, Failure> {
+pub(crate) async fn probe(workshop: &Workshop, with: serde_json::Value) -> Result<Outputs, Failure> {
     step("http.probe", &with.to_string()).perform(&workshop.context()).await
 }
 
-fn fast() -> Workshop {
+pub(crate) fn fast() -> Workshop {
     let mut workshop = Workshop::new();
     workshop.clock = runbook_steps::Clock::scaled(0, 1000.0);
     workshop

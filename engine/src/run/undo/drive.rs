@@ -12,11 +12,11 @@ use runbook_steps::{Class, Failure, Secrets, World};
 use super::super::cancel::{Interrupts, Signal};
 use super::super::course::{Course, Start};
 use super::super::drive::{Header, Watcher};
-use super::super::hint;
 use super::super::prepare::masked;
 use super::super::schedule::{self, Schedule};
 use super::attempt::Ended;
 use super::plan::{Deed, UndoPlan};
+use crate::hints;
 use crate::plan::model::{Retry, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::record::{Failed, Record, Verdict};
@@ -159,7 +159,7 @@ impl Driver {
 
     fn failed(&mut self, node: usize, mut failure: Failure) {
         if let Some(step) = self.plan.steps.get(node) {
-            hint::explain(&step.hints, &mut failure);
+            hints::explain(hints::of_step(&self.plan, step), &mut failure, hints::About::default());
         }
         let failure = masked(&self.course.common.redactor, failure);
         let usual = Retry::default();

@@ -8,7 +8,7 @@ use crate::kind::ReadError;
 use crate::tools::Program;
 
 /// The keys that `--addons` knows. One unknown key, and gcloud refuses the whole command.
-const ADDONS: &[&str] = &[
+pub(crate) const ADDONS: &[&str] = &[
     "BackupRestore",
     "CloudRun",
     "ConfigConnector",
@@ -36,7 +36,7 @@ const SWITCHES: &[(&str, &str)] = &[
 ];
 
 impl Channel {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Channel::Rapid => "rapid",
             Channel::Regular => "regular",
@@ -48,7 +48,7 @@ impl Channel {
 }
 
 impl GatewayApi {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             GatewayApi::Standard => "standard",
             GatewayApi::Disabled => "disabled",
@@ -164,12 +164,14 @@ impl Cluster {
     }
 }
 
-fn difference(name: &str, wanted: &str, is: &str) -> String {
+/// A difference, in a line.
+pub(crate) fn difference(name: &str, wanted: &str, is: &str) -> String {
     let is = if is.is_empty() { "not set".to_owned() } else { format!("`{is}`") };
     format!("{name}: the plan wants `{wanted}`, it is {is}")
 }
 
-fn gateway_api(channel: &str) -> &'static str {
+/// The word that plans have for a channel of the Gateway API.
+pub(crate) fn gateway_api(channel: &str) -> &'static str {
     if channel == "CHANNEL_STANDARD" { "standard" } else { "disabled" }
 }
 
@@ -179,7 +181,7 @@ fn last_part(link: &str) -> String {
 }
 
 /// Whether a version is the wanted one or newer: a release channel moves clusters on.
-fn is_at_least(version: &str, wanted: &str) -> bool {
+pub(crate) fn is_at_least(version: &str, wanted: &str) -> bool {
     let numbers = |text: &str| text.split(['.', '-']).filter_map(|part| part.parse::<u64>().ok()).collect::<Vec<_>>();
     let (version, wanted) = (numbers(version), numbers(wanted));
     version.iter().take(wanted.len()).ge(wanted.iter())
@@ -197,7 +199,8 @@ pub(crate) fn bounds(nodes: Option<u32>, least: Option<u32>, most: Option<u32>) 
     }
 }
 
-fn unknown_addon(name: &str) -> String {
+/// Why a name is no add-on.
+pub(crate) fn unknown_addon(name: &str) -> String {
     match nearest(name, ADDONS) {
         Some(meant) => format!("there is no add-on `{name}`; did you mean `{meant}`?"),
         None => format!("there is no add-on `{name}`; there are {}", ADDONS.join(", ")),

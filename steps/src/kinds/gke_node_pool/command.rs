@@ -36,6 +36,7 @@ impl NodePool {
         if [self.spot, self.flex_start, self.reservation.is_some()].iter().filter(|given| **given).count() > 1 {
             return wrong("spot", "give at most one of `spot`, `flex_start` and `reservation`");
         }
+        self.verify_zones()?;
         self.verify_tpu()
     }
 
@@ -76,8 +77,8 @@ impl NodePool {
         args
     }
 
-    /// `container node-pools create …`.
-    pub(super) fn create(&self, owner: &str) -> Vec<String> {
+    /// `container node-pools create …`, in a zone where it is not left to the cluster.
+    pub(super) fn create(&self, owner: &str, zone: Option<&str>) -> Vec<String> {
         let mut args = self.place("create");
         let mut flag = |name: &str, value: Option<String>| args.extend(value.map(|value| format!("--{name}={value}")));
         let list = |items: &[String]| Some(items.join(",")).filter(|items| !items.is_empty());
@@ -85,7 +86,7 @@ impl NodePool {
         flag("num-nodes", self.nodes.map(|nodes| nodes.to_string()));
         flag("min-nodes", self.min_nodes.map(|nodes| nodes.to_string()));
         flag("max-nodes", self.max_nodes.map(|nodes| nodes.to_string()));
-        flag("node-locations", list(&self.node_locations));
+        flag("node-locations", zone.map(str::to_owned).or_else(|| list(&self.node_locations)));
         flag("reservation", self.reservation.clone());
         flag("reservation-affinity", self.affinity().map(str::to_owned));
         flag("accelerator", self.accelerator.as_ref().map(Accelerator::flag));
@@ -130,6 +131,9 @@ impl NodePool {
             self.machine_type.clone(),
             at("/config/machineType").as_str().unwrap_or_default().to_owned(),
         );
+        if !self.alternates.is_empty() && !self.is_in_a_candidate(found) {
+            compare("zones", self.candidates().join("` or `"), self.zones_of(found).join(", "));
+        }
         compare("spot", self.spot.to_string(), at("/config/spot").as_bool().unwrap_or(false).to_string());
         if let Some(most) = self.max_nodes {
             let wanted = format!("{}..{most}", self.min_nodes.unwrap_or(0));
@@ -170,7 +174,7 @@ mod tests {
     }
 
     fn created(more: Value) -> String {
-        line(&pool(more).create("trial"))
+        line(&pool(more).create("trial", None))
             .replace("container node-pools create tpu --cluster=llm-d --zone=europe-west4-a ", "")
     }
 

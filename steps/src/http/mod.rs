@@ -1,12 +1,27 @@
-//! HTTP for probes and downloads: one client for each way out, TLS verified, bodies bounded.
+//! HTTP for probes, load and downloads: TLS verified, bodies bounded, times taken where bytes arrive.
 //!
-//! Knows the world's proxy; takes no proxy from the process's own environment. Does not retry.
+//! `connection` and `exchange` are one request as a probe and a load generator need it: driven by the task that waits, with the
+//! times of its parts. Downloads go through reqwest. Knows the world's proxy; takes no proxy from the process's own environment.
+//! Does not retry.
+
+mod certificate;
+pub(crate) mod connection;
+pub(crate) mod events;
+pub(crate) mod exchange;
+pub(crate) mod forward;
+pub(crate) mod judge;
+pub(crate) mod options;
+pub(crate) mod trouble;
+mod trust;
 
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use jiff::Timestamp;
 use reqwest::{Client, Response};
 
 use crate::cluster::install_crypto;
@@ -124,6 +139,10 @@ pub(crate) fn refused(status: u16, url: &str, body: &str, retry_after: Option<Du
     failure.retry_after = retry_after;
     match class {
         Class::AuthExpired => failure.fix("check the token or the credentials that the request carries"),
+        // What ApacheBench hid behind "failed requests: 0": Envoy answers nothing else to HTTP/1.0.
+        _ if status == 426 => failure
+            .cause("the server refuses this version of HTTP; Envoy, and so Istio's and GKE's gateways, refuse HTTP/1.0")
+            .fix("ask with HTTP/1.1"),
         _ => failure,
     }
 }
@@ -135,6 +154,16 @@ fn class_of(status: u16) -> Class {
         408 | 425 | 500.. if status != 501 => Class::Transient,
         _ => Class::Invalid,
     }
+}
+
+/// How long an answer asks to be left alone: seconds, or a date.
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 /// An error with everything below it; the outer ones only say that something failed. The address is told apart.
@@ -152,6 +181,19 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_wait_is_seconds_or_a_date() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let read = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers, now).map(|span| span.as_secs())
+        };
+        assert_eq!(read("7"), Some(7));
+        assert_eq!(read("Thu, 01 Jan 2026 00:01:30 GMT"), Some(90));
+        assert_eq!(read("Wed, 31 Dec 2025 00:00:00 GMT"), Some(0));
+        assert_eq!(read("soon"), None);
+    }
 
     #[test]
     fn statuses_have_their_classes() {

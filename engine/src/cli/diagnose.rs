@@ -1,0 +1,234 @@
+//! `runbook diagnose`: look around, change nothing, and say what is known of what is seen. Takes no lock.
+
+mod bundle;
+mod told;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use runbook_steps::survey::{Sighting, Survey};
+use runbook_steps::{Cancel, Class, Facts, Secrets};
+
+use super::check::Output;
+use super::deployment::{Deployment, absolute, state_fatal};
+use super::exit::{Exit, Fatal};
+use super::{Inputs, Session, apply, resume, secrets, status};
+use crate::hints::findings::{Look, findings, unexplained};
+use crate::hints::{self, Hint};
+use crate::plan::error::did_you_mean;
+use crate::plan::{Plan, StepId};
+use crate::run::survey::{Surroundings, step_that_waits};
+use crate::run::{Interrupts, Signal};
+use crate::state::{Home, RunState, Status, journal};
+use told::Told;
+
+/// Look around, change nothing, and say why something does not work
+///
+/// Reads the journal, the logs, the cluster and the cloud as far as they can be reached, and holds what it sees against the hints
+/// of the plan and those that come with the program. Works after a run, and while one is under way.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  runbook diagnose\n  runbook diagnose gateway\n  runbook diagnose --bundle support.tar.gz"
+)]
+pub(super) struct Diagnose {
+    #[command(flatten)]
+    how: HowToDiagnose,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+/// What to diagnose, and how to tell.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct HowToDiagnose {
+    /// The step that is of interest; by default those that failed or run
+    #[arg(value_name = "STEP")]
+    pub(super) step: Option<String>,
+    /// Also write all that was seen to an archive (tar.gz, for your eyes only), without secret values
+    #[arg(long, value_name = "FILE")]
+    pub(super) bundle: Option<PathBuf>,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+impl Diagnose {
+    pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        let home = status::choose(session, self.inputs.name.as_deref())?;
+        let last = resume::last_run(&home)?;
+        if last.opened.simulated.is_some() {
+            let why = format!("`{}` is a rehearsal, and `diagnose` is for real", home.deployment());
+            let hint = format!(
+                "{} rehearse {} --diagnose, with what else you gave it then",
+                session.program(),
+                last.opened.file
+            );
+            return Err(Fatal::new(Exit::Usage, why).hint(hint));
+        }
+        let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
+        let name = home.deployment().to_owned();
+        apply::for_real(plan, name, "diagnose", session).diagnose(&self.how, session)
+    }
+}
+
+/// Of a step's log, so many lines are looked at.
+const LOG_LINES: usize = 80;
+
+impl Deployment {
+    /// Looks around and says what is known of what is seen.
+    pub(super) fn diagnose(self, how: &HowToDiagnose, session: &Session) -> Result<Exit, Fatal> {
+        let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
+        let state = journal::read(&home).map_err(state_fatal)?.state;
+        let concern = concern(&self.plan, &state, how.step.as_deref())?;
+        let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
+        let secrets = Arc::new(secrets::resolve(&self.plan, &std::collections::BTreeSet::new(), &places)?);
+        let world = Arc::new(self.world(&home));
+        let survey = look(&Surroundings {
+            plan: &self.plan,
+            known: state.known(),
+            world,
+            secrets: Arc::clone(&secrets),
+            home: &home,
+            cancel: Cancel::default(),
+        })?;
+        let looks = looks(&self.plan, &state, &home, &survey, &secrets);
+        let all: Vec<&Hint> = every_hint(&self.plan);
+        let mut found = findings(&looks, &all, &concern);
+        if how.step.is_some() {
+            found.retain(|finding| finding.look.step.as_ref().is_none_or(|step| concern.contains(step)));
+        }
+        let rest = unexplained(&looks, &found);
+        let told = Told {
+            name: &self.name,
+            next: &self.next,
+            plan: &self.plan,
+            concern: &concern,
+            found: &found,
+            rest: &rest,
+            unseen: &survey.unseen,
+        };
+        if let Some(file) = &how.bundle {
+            bundle::write(file, &home, &survey, &told.json(), &secrets.redactor())?;
+            session
+                .ui
+                .say(&format!("written: {} (no secret values; look into it before you give it away)", file.display()));
+        }
+        session.ui.data(&match how.output {
+            Output::Json => told.json(),
+            Output::Text => told.text(session),
+        });
+        Ok(Exit::Holds)
+    }
+}
+
+fn every_hint(plan: &Plan) -> Vec<&Hint> {
+    let of_steps = plan.steps.iter().flat_map(|step| &step.hints);
+    let kinds = plan.steps.iter().filter_map(|step| step.work.as_ref()).map(|work| work.kind.name);
+    let kinds: std::collections::BTreeSet<&str> = kinds.collect();
+    let of_kinds =
+        kinds.into_iter().flat_map(|kind| hints::beside(plan, Some(kind)).filter(|hint| hint.kind.is_some()));
+    of_steps.chain(hints::beside(plan, None)).chain(of_kinds).collect()
+}
+
+/// The steps that somebody wants to know about: the one that was named, or those that did not end well or have not ended.
+fn concern(plan: &Plan, state: &RunState, named: Option<&str>) -> Result<Vec<StepId>, Fatal> {
+    if let Some(name) = named {
+        let Some(index) = plan.step(name) else {
+            let fatal = Fatal::new(Exit::Usage, format!("`{}` has no step `{name}`", plan.name));
+            let near = did_you_mean(name, plan.steps.iter().map(|step| step.id.as_str()));
+            return Err(near.into_iter().fold(fatal, Fatal::hint));
+        };
+        return Ok(vec![plan.steps[index].id.clone()]);
+    }
+    let bad = |status: &Status| {
+        matches!(
+            status,
+            Status::Failed
+                | Status::Retrying { .. }
+                | Status::Running { .. }
+                | Status::Unknown { .. }
+                | Status::Cancelled
+        )
+    };
+    Ok(plan.steps.iter().map(|step| step.id.clone()).filter(|id| bad(state.status(id))).collect())
+}
+
+fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
+    let runtime = super::runtime()?;
+    let found = runtime.block_on(async {
+        let mut interrupts = Interrupts::from_system()?;
+        tokio::select! {
+            survey = surroundings.survey() => Ok(survey),
+            signal = interrupts.next() => {
+                let exit = if signal == Signal::Terminate { Exit::Terminated } else { Exit::Interrupted };
+                Err(Fatal::new(exit, "interrupted; nothing was changed"))
+            }
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    found
+}
+
+/// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.
+fn looks(plan: &Plan, state: &RunState, home: &Home, survey: &Survey, secrets: &Secrets) -> Vec<Look> {
+    let mut looks: Vec<Look> = plan.steps.iter().filter_map(|step| failure(plan, state, &step.id)).collect();
+    looks.extend(plan.steps.iter().filter_map(|step| log(plan, state, home, &step.id, secrets)));
+    looks.extend(survey.sightings.iter().map(|sighting| of_world(plan, state, sighting)));
+    looks
+}
+
+fn kind_of(plan: &Plan, id: &StepId) -> &'static str {
+    plan.step(id.as_str()).and_then(|index| plan.steps[index].work.as_ref()).map_or("", |work| work.kind.name)
+}
+
+/// Why a step failed, by the journal.
+fn failure(plan: &Plan, state: &RunState, id: &StepId) -> Option<Look> {
+    let failure = state.step(id)?.failure()?;
+    let sighting = Sighting {
+        command: format!("runbook status, step {id}"),
+        subject: format!("step {id}"),
+        text: format!("{}\n{}", failure.what, failure.detail).trim_end().to_owned(),
+        facts: (*failure.facts).clone(),
+        ..Sighting::default()
+    };
+    Some(Look { sighting, class: Some(failure.class), step: Some(id.clone()), kind: kind_of(plan, id), failed: true })
+}
+
+/// What a step that has not ended well printed last.
+fn log(plan: &Plan, state: &RunState, home: &Home, id: &StepId, secrets: &Secrets) -> Option<Look> {
+    if !matches!(
+        state.status(id),
+        Status::Failed | Status::Running { .. } | Status::Retrying { .. } | Status::Cancelled
+    ) {
+        return None;
+    }
+    let file = home.latest_log(id).ok()??;
+    let text = String::from_utf8_lossy(&std::fs::read(file.path).ok()?).into_owned();
+    // How it ended is told by the journal.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("failed: ")).collect();
+    let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+    let facts = Facts { stderr: secrets.redactor().mask(&tail).into_owned(), ..Facts::default() };
+    let sighting = Sighting {
+        command: format!("runbook log {id}"),
+        subject: format!("log of {id}"),
+        facts,
+        ..Sighting::default()
+    };
+    Some(Look { sighting, class: None, step: Some(id.clone()), kind: kind_of(plan, id), failed: false })
+}
+
+fn of_world(plan: &Plan, state: &RunState, sighting: &Sighting) -> Look {
+    let named = sighting.facts.other.get("class").and_then(|class| class.as_str());
+    let class = named.and_then(|name| Class::ALL.into_iter().find(|class| class.name() == name));
+    let step = step_that_waits(plan, state.known(), &sighting.subject);
+    let kind = step.as_ref().map_or("", |step| kind_of(plan, step));
+    Look { sighting: sighting.clone(), class, step, kind, failed: false }
+}
+
+/// What a bundle says of versions.
+fn versions(survey: &Survey) -> BTreeMap<&'static str, String> {
+    let own = env!("CARGO_PKG_VERSION").to_owned();
+    BTreeMap::from([("runbook", own), ("seen", survey.versions.join("; "))])
+}

@@ -1,0 +1,117 @@
+//! Whether containers have logged something.
+//!
+//! A log cannot be watched as objects can: it is read again every few seconds, each time what is new since the last time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::explain::explained;
+use super::sight::Sight;
+use super::verdict::Finding;
+use super::{Amount, Target, Which};
+use crate::cluster::{LogPart, annotation, name_of, namespace_of, text_at, uid_of};
+use crate::failure::Failure;
+use crate::readiness::Around;
+
+/// The line that is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Logged {
+    /// Pods.
+    pub(super) target: Target,
+    /// Empty: the pod's first or default one.
+    pub(super) container: String,
+    pub(super) pattern: Regex,
+    pub(super) amount: Amount,
+}
+
+impl fmt::Display for Logged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the log of {}", self.target)?;
+        if !self.container.is_empty() {
+            write!(f, " (container {})", self.container)?;
+        }
+        write!(f, " matches `{}`", self.pattern)
+    }
+}
+
+/// How often a log is read.
+const READ_EVERY: Duration = Duration::from_secs(5);
+/// How much of a log that is already there is looked through.
+const LINES: u32 = 10_000;
+/// What is read twice, so that nothing falls between two reads.
+const OVERLAP: Duration = Duration::from_secs(5);
+
+/// Looks whether it was logged.
+pub(super) async fn logged(wanted: &Logged, sight: &mut Sight<'_>) -> Result<Finding, Failure> {
+    let Some(resource) = sight.resolve("pods").await? else {
+        return Ok(Finding::not("the cluster has no pods"));
+    };
+    let namespace = sight.namespace(&wanted.target.namespace);
+    let pods: Vec<Arc<Value>> = match &wanted.target.which {
+        Which::Named(name) => sight.object(&resource, &namespace, name).await?.into_iter().collect(),
+        Which::Selected(selector) => sight.objects(&resource, &namespace, Some(selector)).await?,
+    };
+    let alive: Vec<_> = pods.into_iter().filter(|pod| text_at(pod, "/metadata/deletionTimestamp").is_empty()).collect();
+    let mut without = Vec::new();
+    for pod in &alive {
+        if !has_logged(wanted, sight, pod).await? {
+            without.push(Arc::clone(pod));
+        }
+    }
+    let good = alive.len() - without.len();
+    if wanted.amount.is_met(good, alive.len()) {
+        return Ok(Finding::holds());
+    }
+    let Some(first) = without.first() else {
+        return Ok(Finding::not(format!("{}: there is no pod yet", wanted.target)));
+    };
+    let why = format!("{good} of {} pods have logged `{}`", alive.len(), wanted.pattern);
+    let around = Around { has_status: true, ..Around::default() };
+    let finding = explained(sight, first, &why, None, around).await?;
+    // A pod that runs well has no trouble to tell of.
+    let text = if finding.text.contains(&why) { finding.text.clone() } else { format!("{why} · {}", finding.text) };
+    Ok(Finding { text, ..finding }.again_in(READ_EVERY))
+}
+
+async fn has_logged(wanted: &Logged, sight: &mut Sight<'_>, pod: &Value) -> Result<bool, Failure> {
+    let container = container_of(wanted, pod);
+    let life = format!("{} {container} {} {}", uid_of(pod), lives(pod, &container), wanted.pattern);
+    let now = sight.cx.clock().now();
+    let read_at = match sight.read.get(&life) {
+        Some(None) => return Ok(true),
+        Some(Some(at)) => Some(*at),
+        None => None,
+    };
+    let since = read_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    if since.is_some_and(|since| since < READ_EVERY) {
+        return Ok(false);
+    }
+    let part = match since {
+        Some(since) => LogPart { since: Some(since + OVERLAP), ..LogPart::default() },
+        None => LogPart { lines: Some(LINES), ..LogPart::default() },
+    };
+    let place = (namespace_of(pod), name_of(pod), container.as_str());
+    // A container that has not started has no log.
+    let Ok(text) = sight.cluster.log(place, part).await else { return Ok(false) };
+    let found = text.lines().any(|line| wanted.pattern.is_match(line));
+    sight.read.insert(life, (!found).then_some(now));
+    Ok(found)
+}
+
+fn container_of(wanted: &Logged, pod: &Value) -> String {
+    let first = || text_at(pod, "/spec/containers/0/name");
+    let default = || annotation(pod, "kubectl.kubernetes.io/default-container").unwrap_or_else(first);
+    if wanted.container.is_empty() { default().to_owned() } else { wanted.container.clone() }
+}
+
+/// How often the container was started again.
+fn lives(pod: &Value, container: &str) -> u64 {
+    let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"];
+    let all = statuses.iter().filter_map(|place| pod.pointer(place)?.as_array()).flatten();
+    let own = all.into_iter().find(|status| text_at(status, "/name") == container);
+    own.and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or(0)
+}

@@ -1,0 +1,262 @@
+//! One request and its whole answer, over a connection of its own, redirects followed.
+//!
+//! Knows nothing of what the answer should be.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::Value;
+use url::Url;
+
+use super::connection::{Line, Route, Unsent, in_words};
+use super::events::Streamed;
+use super::trouble::{Broken, Trouble};
+
+/// What this program calls itself.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("runbook/", env!("CARGO_PKG_VERSION")));
+
+/// A request that can be sent any number of times.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) version: Version,
+    path: Uri,
+    whole: Uri,
+}
+
+impl Ask {
+    /// Puts a request together; the headers that every request has are added.
+    pub(crate) fn new(
+        method: Method,
+        url: Url,
+        mut headers: HeaderMap,
+        body: Bytes,
+        version: Version,
+    ) -> Result<Self, Broken> {
+        let wrong = |what: &str| Broken::new(Trouble::Unreachable, format!("`{url}` {what}"));
+        let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host = HeaderValue::from_str(&host).map_err(|_| wrong("has a host that cannot be asked for"))?;
+        headers.entry(HOST).or_insert(host);
+        headers.entry(USER_AGENT).or_insert(AGENT);
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let (path, whole) = forms(&url).ok_or_else(|| wrong("cannot be asked for"))?;
+        Ok(Self { method, url, headers, body, version, path, whole })
+    }
+
+    /// The request as it goes out; a proxy is told the whole address.
+    pub(crate) fn request(&self, absolute: bool, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = if absolute { self.whole.clone() } else { self.path.clone() };
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// What is asked next, after an answer that sends elsewhere.
+    fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> Option<Result<Self, Broken>> {
+        if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let url = self.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+        let mut next = self.headers.clone();
+        next.remove(HOST);
+        if url.origin() != self.url.origin() {
+            for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+                next.remove(secret);
+            }
+        }
+        let becomes_get = status == StatusCode::SEE_OTHER || (self.method == Method::POST && status.as_u16() < 303);
+        if becomes_get && self.method != Method::HEAD {
+            next.remove(CONTENT_TYPE);
+            next.remove(CONTENT_LENGTH);
+            return Some(Self::new(Method::GET, url, next, Bytes::new(), self.version));
+        }
+        Some(Self::new(self.method.clone(), url, next, self.body.clone(), self.version))
+    }
+}
+
+/// The address without and with its host. User, password and fragment are never sent.
+fn forms(url: &Url) -> Option<(Uri, Uri)> {
+    let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let path: PathAndQuery = path.parse().ok()?;
+    let authority = url
+        .port()
+        .map_or_else(|| url.host_str().map(ToOwned::to_owned), |port| Some(format!("{}:{port}", url.host_str()?)))?;
+    let whole = Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(path.clone()).build().ok()?;
+    Some((Uri::from(path), whole))
+}
+
+/// How far to go for an answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// How many redirects are followed.
+    pub(crate) redirects: u8,
+    /// How long all of it may take, on the machine's clock.
+    pub(crate) patience: Duration,
+    /// How many bytes of a body are kept.
+    pub(crate) body: usize,
+}
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) url: Url,
+    pub(crate) status: u16,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    /// Whether there was more of the body than is kept.
+    pub(crate) truncated: bool,
+    pub(crate) tls: Value,
+    pub(crate) times: Times,
+    /// What came event by event.
+    pub(crate) streamed: Option<Streamed>,
+}
+
+/// When things happened.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// When the first connection was begun.
+    pub(crate) began: Instant,
+    /// When the last one was open.
+    pub(crate) connected: Instant,
+    /// When the head of the answer was here.
+    pub(crate) head: Instant,
+    /// When all of it was here.
+    pub(crate) end: Instant,
+}
+
+/// Asks, and follows where the answer sends.
+pub(crate) async fn exchange(route: &Route, ask: &Ask, limits: Limits) -> Result<Answer, Broken> {
+    let late = || Broken::new(Trouble::Timeout, format!("nothing within {}", in_words(limits.patience)));
+    let asked = tokio::time::timeout(limits.patience, followed(route, ask, limits)).await;
+    let asked = asked.unwrap_or_else(|_| Err(late()));
+    match (asked, &route.forward) {
+        (Err(broken), Some(forward)) => Err(forward.explain(broken).await),
+        (asked, _) => asked,
+    }
+}
+
+async fn followed(route: &Route, ask: &Ask, limits: Limits) -> Result<Answer, Broken> {
+    let began = Instant::now();
+    let mut ask = ask.clone();
+    let mut left = limits.redirects;
+    loop {
+        let mut line = route.open(&ask.url).await?;
+        let connected = Instant::now();
+        let response = match line.send(ask.request(line.absolute, ask.body.clone())).await {
+            Ok(response) => response,
+            Err(Unsent::Broken(broken)) => return Err(broken),
+            Err(Unsent::Idle(_)) => return Err(Broken::new(Trouble::Reset, "the connection ended at once")),
+        };
+        let head = Instant::now();
+        let (parts, body) = response.into_parts();
+        if let Some(next) = ask.redirected(parts.status, &parts.headers).filter(|_| left > 0) {
+            (ask, left) = (next?, left - 1);
+            continue;
+        }
+        let streams = is_stream(&parts.headers);
+        let read = read(&mut line, body, limits.body, streams.then(Streamed::keeping)).await?;
+        return Ok(Answer {
+            url: ask.url,
+            status: parts.status.as_u16(),
+            version: parts.version,
+            headers: parts.headers,
+            body: read.bytes,
+            truncated: read.more,
+            tls: line.tls,
+            times: Times { began, connected, head, end: Instant::now() },
+            streamed: read.streamed,
+        });
+    }
+}
+
+/// Whether an answer comes event by event.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+struct Read {
+    bytes: Vec<u8>,
+    more: bool,
+    streamed: Option<Streamed>,
+}
+
+async fn read(
+    line: &mut Line,
+    mut body: Incoming,
+    limit: usize,
+    mut streamed: Option<Streamed>,
+) -> Result<Read, Broken> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = line.piece(&mut body).await? {
+        if let Some(streamed) = &mut streamed {
+            streamed.feed(&piece, Instant::now());
+        }
+        bytes.extend_from_slice(&piece[..piece.len().min(limit.saturating_add(1).saturating_sub(bytes.len()))]);
+        if bytes.len() > limit && streamed.is_none() {
+            break;
+        }
+    }
+    let more = bytes.len() > limit;
+    bytes.truncate(limit);
+    Ok(Read { bytes, more, streamed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: Method, url: &str) -> Ask {
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, HeaderValue::from_static("Bearer x")),
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        ]);
+        Ask::new(method, url.parse().unwrap(), headers, Bytes::from_static(b"{}"), Version::HTTP_11)
+            .unwrap_or_else(|broken| panic!("{broken}"))
+    }
+
+    fn redirected(ask: &Ask, status: u16, to: &'static str) -> Ask {
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(to))]);
+        let next = ask.redirected(StatusCode::from_u16(status).unwrap(), &headers).expect("a redirect");
+        next.unwrap_or_else(|broken| panic!("{broken}"))
+    }
+
+    #[test]
+    fn a_proxy_is_told_the_whole_address() {
+        let ask = ask(Method::GET, "http://user:word@[::1]:8080/a/b?c=d#e");
+        assert_eq!(ask.request(false, Bytes::new()).uri(), "/a/b?c=d");
+        assert_eq!(ask.request(true, Bytes::new()).uri(), "http://[::1]:8080/a/b?c=d");
+        assert_eq!(ask.headers[HOST], "[::1]:8080");
+    }
+
+    #[test]
+    fn a_redirect_keeps_what_may_be_kept() {
+        let post = ask(Method::POST, "http://a/x/y");
+        let seen = redirected(&post, 303, "/z");
+        assert_eq!((seen.method, seen.url.as_str(), seen.body.len()), (Method::GET, "http://a/z", 0));
+        let moved = redirected(&post, 308, "w");
+        assert_eq!((moved.method, moved.url.as_str(), moved.body.len()), (Method::POST, "http://a/x/w", 2));
+        assert_eq!(moved.headers[AUTHORIZATION], "Bearer x");
+        let away = redirected(&post, 307, "http://b/");
+        assert_eq!((away.headers.get(AUTHORIZATION), &away.headers[HOST]), (None, &HeaderValue::from_static("b")));
+    }
+
+    #[test]
+    fn other_answers_send_nowhere() {
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("/z"))]);
+        assert!(ask(Method::GET, "http://a/").redirected(StatusCode::CREATED, &headers).is_none());
+        assert!(ask(Method::GET, "http://a/").redirected(StatusCode::FOUND, &HeaderMap::new()).is_none());
+    }
+}

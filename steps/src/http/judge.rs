@@ -1,0 +1,162 @@
+//! Expressions over what came back: whether they hold, and what they saw where they do not; and texts with `{{ }}` in them.
+//!
+//! Pure, and bounded: an expression that never ends is an error.
+
+use minijinja::value::{Serde, Value as Item};
+use minijinja::{Environment, UndefinedBehavior};
+use regex::Regex;
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+use crate::failure::Failure;
+use crate::secret::mentions_secret;
+
+/// How much work one expression may be.
+const FUEL: u64 = 1_000_000;
+
+/// A path such as `response.json.data[0].id`.
+static PATHS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\b(?:response|bench)(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d+\]|\['[^']*'\])+").expect("a good pattern")
+});
+
+fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(undefined);
+    environment.set_fuel(Some(FUEL));
+    environment
+}
+
+/// What is wrong with an expression's form.
+pub(crate) fn expression_problem(expression: &str) -> Option<String> {
+    let environment = environment(UndefinedBehavior::Chainable);
+    let error = environment.compile_expression(expression).err()?;
+    Some(format!("`{expression}` is no expression: {error}"))
+}
+
+/// The value of an expression over one name.
+pub(crate) fn value(expression: &str, name: &str, seen: &Value) -> Result<Value, Failure> {
+    let found = evaluated(expression, name, seen)?;
+    if found.is_undefined() {
+        return Ok(Value::Null);
+    }
+    serde_json::to_value(&found).map_err(|error| Failure::invalid(format!("cannot keep `{expression}`: {error}")))
+}
+
+/// Whether an expression over one name holds.
+pub(crate) fn holds(expression: &str, name: &str, seen: &Value) -> Result<bool, Failure> {
+    Ok(evaluated(expression, name, seen)?.is_true())
+}
+
+fn evaluated(expression: &str, name: &str, seen: &Value) -> Result<Item, Failure> {
+    let environment = environment(UndefinedBehavior::Chainable);
+    let wrong = |error: minijinja::Error| Failure::invalid(format!("cannot evaluate `{expression}`: {error}"));
+    let compiled = environment.compile_expression(expression).map_err(wrong)?;
+    compiled.eval(Item::from_pairs([(name, Item::from(Serde(seen)))])).map_err(wrong)
+}
+
+/// The assertions that do not hold, each with what it saw.
+pub(crate) fn unmet(assertions: &[String], name: &str, seen: &Value) -> Result<Vec<String>, Failure> {
+    let mut unmet = Vec::new();
+    for assertion in assertions {
+        if !holds(assertion, name, seen)? {
+            unmet.push(format!("`{assertion}` does not hold{}", saw(assertion, name, seen)));
+        }
+    }
+    Ok(unmet)
+}
+
+/// The failure of assertions that do not hold.
+pub(crate) fn assertion_failure(unmet: &[String]) -> Option<Failure> {
+    let (first, rest) = unmet.split_first()?;
+    Some(Failure::permanent(format!("assertion does not hold: {first}")).detail(rest.join("\n")))
+}
+
+fn saw(assertion: &str, name: &str, seen: &Value) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for path in PATHS.find_iter(assertion) {
+        let Ok(value) = value(path.as_str(), name, seen) else { continue };
+        let part = format!("{} is {}", path.as_str(), clipped(&value.to_string()));
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
+}
+
+/// The start of a long text.
+pub(crate) fn clipped(text: &str) -> String {
+    match text.char_indices().nth(160) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What is wrong with the form of a text with `{{ }}`.
+pub(crate) fn template_problem(text: &str) -> Option<String> {
+    let environment = environment(UndefinedBehavior::Strict);
+    let error = environment.template_from_str(text).err()?;
+    Some(format!("`{}` cannot be filled in: {error}", clipped(text)))
+}
+
+/// Whether a text has something to fill in.
+pub(crate) fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+/// A text with `{{ name }}` filled in.
+pub(crate) fn filled(text: &str, names: &Map<String, Value>) -> Result<String, Failure> {
+    if !is_template(text) {
+        return Ok(text.to_owned());
+    }
+    environment(UndefinedBehavior::Strict).render_str(text, Serde(names)).map_err(|error| {
+        let known: Vec<&str> = names.keys().map(String::as_str).collect();
+        let known =
+            if known.is_empty() { "nothing is known here".to_owned() } else { format!("known: {}", known.join(", ")) };
+        Failure::invalid(format!("cannot fill in `{}`: {error} ({known})", clipped(text)))
+    })
+}
+
+/// Whether a value from outside holds what would be taken for a secret's marker.
+pub(crate) fn forges_secret(value: &Value) -> bool {
+    mentions_secret(&value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_assertion_says_what_it_saw() {
+        let seen = json!({ "status": 404, "json": { "data": [{ "id": "a" }] } });
+        let assertions = ["response.status == 200".to_owned(), "response.json.data[0].id == 'b'".to_owned()];
+        let unmet = unmet(&assertions, "response", &seen).expect("evaluated");
+        assert_eq!(unmet[0], "`response.status == 200` does not hold: response.status is 404");
+        assert_eq!(unmet[1], "`response.json.data[0].id == 'b'` does not hold: response.json.data[0].id is \"a\"");
+        let failure = assertion_failure(&unmet).expect("unmet");
+        assert_eq!(failure.detail, unmet[1]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_null_and_not_true() {
+        let seen = json!({ "json": null });
+        assert_eq!(value("response.json.data[0].id", "response", &seen), Ok(Value::Null));
+        assert_eq!(holds("response.json.data[0].id == 'x'", "response", &seen), Ok(false));
+    }
+
+    #[test]
+    fn texts_are_filled_in_or_say_what_is_missing() {
+        let names = Map::from_iter([("model".to_owned(), json!("m"))]);
+        assert_eq!(filled("use {{ model }}", &names).as_deref(), Ok("use m"));
+        let failure = filled("use {{ other }}", &names).expect_err("unknown");
+        assert!(failure.what.contains("known: model"), "{}", failure.what);
+    }
+
+    #[test]
+    fn bad_forms_are_found_before_anything_runs() {
+        assert!(expression_problem("response.status ==").is_some());
+        assert!(template_problem("{{ model").is_some());
+        assert_eq!((expression_problem("1 < 2"), template_problem("{{ a }}")), (None, None));
+    }
+}
