@@ -3,7 +3,7 @@
 mod ask;
 mod login;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::future::{BoxFuture, join_all};
 use schemars::JsonSchema;
@@ -42,7 +42,8 @@ Asks for manifests (`HEAD /v2/…/manifests/…` with the registry's token flow)
 at once, and reports everything that is wrong in one failure. Nothing is pulled, no login is shown.
 
 - **observe**: cannot look; every run asks.
-- **perform**: asks for each of `images` with the login that `auth_file` (or `auth`) has for it, or as anybody where it has none;
+- **perform**: asks for each of `images` with the login that `auth_file` (or `auth`) has for it, or as anybody where it has none,
+  and again with that of each of `auth_files`;
   for `hugging_face.token` whose it is; and for each of `hugging_face.models` whether it can be read.
 - **undo**: nothing to take back.
 - **failures**: `auth-expired` (refused, or no login), `needs-person` (403: no subscription; a licence that was not accepted),
@@ -70,6 +71,9 @@ struct With {
     images: Vec<String>,
     /// A login file of docker or podman, relative to the plan.
     auth_file: Option<PathBuf>,
+    /// More such files: every image must be to be had with each of them.
+    #[serde(default)]
+    auth_files: Vec<PathBuf>,
     /// The login file's content, as `${{ secrets.NAME }}`.
     auth: Option<String>,
     /// A token and models of Hugging Face.
@@ -99,8 +103,8 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
             None => return wrong("images", format!("`{name}` is not the name of an image")),
         }
     }
-    if with.auth_file.is_some() && with.auth.is_some() {
-        return wrong("auth", "give either `auth_file` or `auth`".to_owned());
+    if (with.auth_file.is_some() || !with.auth_files.is_empty()) && with.auth.is_some() {
+        return wrong("auth", "give either `auth` or login files".to_owned());
     }
     let hub = with.hugging_face.iter();
     if let Some(model) =
@@ -126,8 +130,10 @@ impl Check {
         let token = self.token(cx)?;
         let asker = Asker::new(cx, self.authorities(cx)?)?;
         let (asker, logins, token) = (&asker, &logins, token.as_deref());
-        let images = self.images.iter().map(|image| -> Question {
-            Box::pin(async move { asker.image(image, &login_for(logins, image)).await.map(|()| image.name.clone()) })
+        let pairs =
+            self.images.iter().flat_map(|image| logins.iter().map(move |login| (image, login_for(login, image))));
+        let images = pairs.map(|(image, login)| -> Question {
+            Box::pin(async move { asker.image(image, &login).await.map(|()| image.name.clone()) })
         });
         let models = self.with.hugging_face.iter().flat_map(|it| &it.models);
         let models = models.map(|model| -> Question {
@@ -143,25 +149,21 @@ impl Check {
         conclude(answers, whose)
     }
 
-    /// What the login file holds; nothing where there is none.
-    fn logins(&self, cx: &Context) -> Result<Value, Failure> {
-        let (text, origin) = match (&self.with.auth_file, &self.with.auth) {
-            (Some(file), _) => {
-                let shown = format!("`{}`", file.display());
-                let text = std::fs::read_to_string(cx.plan_path(file)).map_err(|error| {
-                    Failure::new(Class::NotFound, format!("cannot read the login file {shown}: {error}"))
-                        .cause(
-                            "a rootless `podman login` writes elsewhere unless it is given this file with --authfile",
-                        )
-                        .fix(format!("run `podman login HOST --authfile {}`", file.display()))
-                })?;
-                (text, shown)
-            }
-            (None, Some(auth)) => (reveal(auth, cx)?, "the given login".to_owned()),
-            (None, None) => return Ok(Value::Null),
-        };
-        let login = login_in(&text).map(Value::Object);
-        login.ok_or_else(|| Failure::invalid(format!("{origin} is not a login of docker or podman: it has no `auths`")))
+    /// What each login file holds; one that holds nothing where there is none.
+    fn logins(&self, cx: &Context) -> Result<Vec<Value>, Failure> {
+        if let Some(auth) = &self.with.auth {
+            return Ok(vec![login_of(&reveal(auth, cx)?, "the given login")?]);
+        }
+        let mut files: Vec<&PathBuf> = self.files().collect();
+        files.dedup();
+        match files.is_empty() {
+            true => Ok(vec![Value::Null]),
+            false => files.into_iter().map(|file| login_in_file(file, cx)).collect(),
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.with.auth_file.iter().chain(&self.with.auth_files)
     }
 
     fn token(&self, cx: &Context) -> Result<Option<String>, Failure> {
@@ -184,6 +186,20 @@ impl Check {
     }
 }
 
+fn login_in_file(file: &Path, cx: &Context) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(cx.plan_path(file)).map_err(|error| {
+        Failure::new(Class::NotFound, format!("cannot read the login file `{}`: {error}", file.display()))
+            .cause("a rootless `podman login` writes elsewhere unless it is given this file with --authfile")
+            .fix(format!("run `podman login HOST --authfile {}`", file.display()))
+    })?;
+    login_of(&text, &format!("`{}`", file.display()))
+}
+
+fn login_of(text: &str, origin: &str) -> Result<Value, Failure> {
+    let login = login_in(text).map(Value::Object);
+    login.ok_or_else(|| Failure::invalid(format!("{origin} is not a login of docker or podman: it has no `auths`")))
+}
+
 fn reveal(text: &str, cx: &Context) -> Result<String, Failure> {
     let secret = cx.secrets.reveal(text).map_err(|why| Failure::new(Class::NeedsPerson, why))?;
     Ok(secret.expose().to_owned())
@@ -199,6 +215,7 @@ fn conclude(answers: Vec<Result<String, Finding>>, whose: Result<String, Finding
     let mut checked = Vec::new();
     for answer in answers {
         match answer {
+            Ok(name) if checked.contains(&name) => {}
             Ok(name) => checked.push(name),
             Err(finding) => findings.push(finding),
         }
@@ -228,7 +245,7 @@ fn report(findings: &[Finding]) -> Failure {
 
 impl Step for Check {
     fn intent(&self) -> Vec<String> {
-        let file = self.with.auth_file.iter().map(|file| format!(" --authfile {}", file.display())).collect::<String>();
+        let file = self.files().take(1).map(|file| format!(" --authfile {}", file.display())).collect::<String>();
         let images = self.images.iter().map(|image| format!("skopeo inspect{file} docker://{}", image.name));
         let models = self.with.hugging_face.iter().flat_map(|it| &it.models);
         let models = models.map(|model| format!("curl -fI https://huggingface.co/{model}/resolve/main/config.json"));

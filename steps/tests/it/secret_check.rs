@@ -93,6 +93,13 @@ async fn refusals_are_told_apart() {
     outside.login("registry.redhat.io", "me:sesame");
     assert_eq!(outside.check(&private("rhaiis/not-subscribed:1")).await.unwrap_err().class, Class::NeedsPerson);
     assert_eq!(outside.check(&private("rhaiis/vllm-tpu-rhel9:9.9")).await.unwrap_err().class, Class::NotFound);
+    outside.shop.write("plan/other.json", r#"{ "auths": { "quay.io": { "auth": "eDp5" } } }"#);
+    let both = "{ images: ['registry.redhat.io/rhaiis/vllm-tpu-rhel9:3.2.5'], auth_file: auth.json, auth_files: [other.json] }";
+    let failure = outside.check(both).await.unwrap_err();
+    assert!(
+        failure.what.starts_with("there is no login for `registry.redhat.io`"),
+        "one of two does not do: {failure}"
+    );
     outside.shop.write("plan/auth.json", "{ \"auths\": {}, \"credsStore\": \"desktop\" }");
     let failure = outside.check(&private("rhaiis/vllm-tpu-rhel9:3.2.5")).await.unwrap_err();
     assert!(failure.cause.unwrap().contains("the helper `desktop`"));
