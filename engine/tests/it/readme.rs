@@ -72,6 +72,7 @@ fn here(command: &str) -> Here {
         // Without gcloud it ends before anything is touched; with it, it would reach for a cloud.
         apply if apply.starts_with("runbook apply") => Here::Elsewhere,
         failing if failing.contains("--scenario") && !failing.contains("--lift") => Here::Ends(4),
+        failing if failing.contains("/server.") && !failing.contains("--diagnose") => Here::Ends(4),
         _ => Here::Ends(0),
     }
 }
