@@ -9,7 +9,7 @@ use runbook_fixtures::ledger::Ledger;
 use runbook_fixtures::stage::{Info, process_started};
 use serde_json::{Value, json};
 
-use crate::plain::{Plain, difference};
+use crate::plain::{Plain, difference, is_volatile};
 use crate::rehearsal::Cut;
 use crate::told::{Told, journal};
 
@@ -156,7 +156,7 @@ fn outputs(result: &Value, records: &[(String, Value)], plain: &Plain) -> BTreeM
     for (_, record) in records.iter().filter(|(name, _)| name == "succeeded") {
         let step = record["step"].as_str().unwrap_or_default();
         for (name, value) in record["outputs"].as_object().into_iter().flatten() {
-            if name != "time_ms" {
+            if !is_volatile(name) {
                 all.insert(format!("{step}.{name}"), plain.value(value));
             }
         }

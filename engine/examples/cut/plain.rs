@@ -19,13 +19,17 @@ const VOLATILE: &[&str] = &[
     "generation",
     "observedGeneration",
     "creationTimestamp",
-    "time_ms",
     "date",
     "created",
     "content-length",
     "containerID",
     "clusterCaCertificate",
 ];
+
+/// Whether it says what two runs need not have in common. What ends with `_ms` says how long something took.
+pub(crate) fn is_volatile(name: &str) -> bool {
+    VOLATILE.contains(&name) || name.ends_with("_ms")
+}
 
 impl Plain {
     pub(crate) fn new(place: &Path) -> Self {
@@ -67,7 +71,7 @@ impl Plain {
                 // right: what the release makes is compared, not what helm thinks of it.
                 let helms = map.get("owner").is_some_and(|owner| owner == "helm");
                 let beside = |key: &str| secret && key == "data" || helms && key == "status";
-                let kept = map.iter().filter(|(key, _)| !(VOLATILE.contains(&key.as_str()) || beside(key)));
+                let kept = map.iter().filter(|(key, _)| !(is_volatile(key) || beside(key)));
                 kept.map(|(key, value)| (self.text(key), self.value(value))).collect()
             }
             other => other.clone(),
