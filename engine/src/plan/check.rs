@@ -181,7 +181,9 @@ impl<'c, 't> Checker<'c, 't> {
                 ),
                 None => (
                     format!("the remedy `{name}` of step `{}` does not exist", step.id),
-                    did_you_mean(name, self.units[step.scope.unit].sorted_names()).unwrap_or_default(),
+                    did_you_mean(name, self.units[step.scope.unit].sorted_names()).unwrap_or_else(|| {
+                        "a remedy is the id of a step of this plan with `on_demand: true`".to_owned()
+                    }),
                 ),
             };
             self.problems.push(Problem::at("plan::remedy", &step.place, message, "has a hint with it").help(help));

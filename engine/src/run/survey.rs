@@ -1,14 +1,13 @@
 //! Looking around for a diagnosis: the surroundings that the look needs, and the places in the cloud that a plan uses.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use runbook_steps::survey::{Places, Survey, survey};
-use runbook_steps::{Cancel, Context, Secrets, World};
+use runbook_steps::{Cancel, Secrets, World};
 use serde_json::Value;
 
-use super::verify::{Last, Nowhere};
+use super::verify::onlooker;
 use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::Home;
@@ -32,25 +31,8 @@ pub struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// Looks at the cluster and the cloud.
     pub async fn survey(&self) -> Survey {
-        survey(&self.context(), &self.places()).await
-    }
-
-    fn context(&self) -> Context {
-        let dir = |path: &Path| -> Arc<Path> { path.into() };
-        Context {
-            world: Arc::clone(&self.world),
-            cancel: self.cancel.child(),
-            log: Arc::new(Nowhere),
-            observer: Arc::new(Last::default()),
-            secrets: Arc::clone(&self.secrets),
-            redactor: Arc::new(self.secrets.redactor()),
-            step: "diagnose".into(),
-            attempt: 1,
-            deployment: self.home.deployment().into(),
-            plan_dir: dir(&self.plan.dir),
-            state_dir: dir(self.home.path()),
-            after_crash: false,
-        }
+        let Self { plan, world, secrets, home, cancel, .. } = self;
+        survey(&onlooker(plan, world, secrets, home, cancel, "diagnose"), &self.places()).await
     }
 
     /// The clusters that the plan makes or uses, with the pools that it makes in them.

@@ -4,7 +4,6 @@
 //! written down. Knows nothing of locks and records; how it is told is `cli/verify`'s business.
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,7 +77,7 @@ impl Verification {
         let Some(done) = self.state.step(&step.id).and_then(|state| state.done()) else {
             return Found::NotDone("by the journal it does not hold");
         };
-        let cx = self.context(step);
+        let cx = self.context(step.id.as_str());
         let ready = match prepare::prepare(&self.plan, step, self.state.known(), &cx.redactor) {
             Prepared::Ready(ready) => ready,
             Prepared::Unwanted(_) => return Found::NotDone("its `when` is false"),
@@ -98,22 +97,35 @@ impl Verification {
         }
     }
 
-    fn context(&self, step: &Step) -> Context {
-        let dir = |path: &Path| -> Arc<Path> { path.into() };
-        Context {
-            world: Arc::clone(&self.world),
-            cancel: self.cancel.child(),
-            log: Arc::new(Nowhere),
-            observer: Arc::new(Last::default()),
-            secrets: Arc::clone(&self.secrets),
-            redactor: Arc::new(self.secrets.redactor()),
-            step: step.id.as_str().into(),
-            attempt: 1,
-            deployment: self.home.deployment().into(),
-            plan_dir: dir(&self.plan.dir),
-            state_dir: dir(self.home.path()),
-            after_crash: false,
-        }
+    /// What surrounds a look.
+    fn context(&self, step: &str) -> Context {
+        let Self { plan, world, secrets, home, cancel, .. } = self;
+        onlooker(plan, world, secrets, home, cancel, step)
+    }
+}
+
+/// What surrounds who only looks, in the name of a step: nothing is logged, and nobody listens.
+pub(super) fn onlooker(
+    plan: &Plan,
+    world: &Arc<World>,
+    secrets: &Arc<Secrets>,
+    home: &Home,
+    cancel: &Cancel,
+    step: &str,
+) -> Context {
+    Context {
+        world: Arc::clone(world),
+        cancel: cancel.child(),
+        log: Arc::new(Nowhere),
+        observer: Arc::new(Last::default()),
+        secrets: Arc::clone(secrets),
+        redactor: Arc::new(secrets.redactor()),
+        step: step.into(),
+        attempt: 1,
+        deployment: home.deployment().into(),
+        plan_dir: plan.dir.as_path().into(),
+        state_dir: home.path().into(),
+        after_crash: false,
     }
 }
 
@@ -262,7 +274,7 @@ fn changed(name: &str, before: Option<&Value>, now: &Value) -> Option<String> {
 }
 
 /// A log that nobody reads: nothing is written down.
-pub(super) struct Nowhere;
+struct Nowhere;
 
 impl Log for Nowhere {
     fn write(&self, _: Stream, _: &[u8]) {}
@@ -270,7 +282,7 @@ impl Log for Nowhere {
 
 /// Keeps the last that was said, for when it takes too long.
 #[derive(Default)]
-pub(super) struct Last(Mutex<String>);
+struct Last(Mutex<String>);
 
 impl Last {
     fn text(&self) -> String {
