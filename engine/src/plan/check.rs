@@ -45,6 +45,10 @@ struct Whole {
     place: Place,
 }
 
+/// The keys of a step, or of `defaults`, whose values must be known before anything runs.
+const FIXED: [&str; 10] =
+    ["name", "timeout", "deadline", "expected", "normal", "retry", "hints", "stages", "undo", "known_issue"];
+
 /// A check under way.
 pub(crate) struct Checker<'c, 't> {
     texts: &'c Texts,
@@ -115,8 +119,22 @@ impl<'c, 't> Checker<'c, 't> {
                 self.foreach(unit, &entry.value, &source);
             }
         }
+        self.fixed(unit, file, &source);
         for entry in file.outputs {
             self.template(&template::from_node(&entry.value, &source), unit, &Allowed::steps("an output of the plan"));
+        }
+    }
+
+    /// What was evaluated and judged when the steps were built: here it only counts as a use.
+    fn fixed(&mut self, unit: usize, file: &File<'_>, source: &Arc<Source>) {
+        if file.inputs.is_empty() {
+            return;
+        }
+        let fields = file.steps.iter().map(|step| &step.fields).chain(&file.defaults);
+        for node in fields.flat_map(|fields| FIXED.iter().filter_map(|key| fields.get(key))) {
+            for reference in template::references(&template::from_node(node, source)) {
+                self.references.mention(&reference, unit);
+            }
         }
     }
 

@@ -132,6 +132,13 @@ impl<'c, 't> References<'c, 't> {
         problem.map(|fault| fault.at(reference.spans[0].start..last.end))
     }
 
+    /// Takes note of a reference that was judged elsewhere.
+    pub(crate) fn mention(&mut self, reference: &Reference, unit: usize) {
+        if reference.path[0] == "inputs" {
+            let _ = self.check_input(unit, reference.path.get(1).map(String::as_str));
+        }
+    }
+
     fn check_input(&mut self, unit: usize, name: Option<&str>) -> Option<Fault> {
         let text = self.frames[unit].text;
         let Some(name) = name else {

@@ -53,6 +53,18 @@ fn same_as_expected(name: &str, text: &str) {
 }
 
 #[test]
+fn what_is_needed_before_anything_runs_counts_as_a_use() {
+    let text = "runbook: 1\nname: uses\ninputs:\n  bound: {type: duration, default: 5m}\n  tries: {type: int, default: 2}\n  \
+                title: {type: string, default: a name}\n  idle: {type: string, default: nobody}\ndefaults:\n  \
+                timeout: ${{ inputs.bound }}\nsteps:\n  one:\n    name: ${{ inputs.title }}\n    command: [/bin/true]\n    \
+                retry: {backoff: {initial: '${{ inputs.bound }}', max: 10m}}\n    hints:\n      - match: {error: refused}\n        \
+                cause: refused ${{ inputs.tries }} times\n        fix: wait\n";
+    let loaded = from_text(text, &given(&[])).unwrap_or_else(|problems| panic!("{}", report(&problems, false, 100)));
+    let unused: Vec<_> = loaded.warnings.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(unused, ["input `idle` is never used"]);
+}
+
+#[test]
 fn reports_are_exact() {
     let names = [
         "many",
