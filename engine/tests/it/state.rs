@@ -266,6 +266,8 @@ proptest! {
         let mut bytes = written(&bench, &records);
         let at = at.index(bytes.len());
         let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        // Without the end between them the last two lines are one, and that one is the end.
+        let lost = if bytes[at] == b'\n' { 2 } else { 1 };
         bytes[at] ^= 1 << bit;
         put(&bench, &bytes);
         match journal::read(&bench.home()) {
@@ -273,7 +275,7 @@ proptest! {
             Err(other) => prop_assert!(false, "{}", other),
             Ok(reading) => {
                 let kept = usize::try_from(reading.state.seq()).expect("small");
-                prop_assert!(kept + 1 >= records.len(), "{} of {}", kept, records.len());
+                prop_assert!(kept + lost >= records.len(), "{} of {}", kept, records.len());
                 prop_assert_eq!(shape(&reading.state), shape(&fold(records[..kept].to_vec()).expect("a prefix")));
             }
         }
