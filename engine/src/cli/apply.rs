@@ -6,10 +6,11 @@ use clap::Args;
 use runbook_steps::Clock;
 
 use super::deployment::{Deployment, HowToRun};
+use super::early::Reading;
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, check, remedy};
 use crate::plan::Plan;
-use crate::plan::load::Given;
+use crate::plan::load::{self, Given};
 
 /// Run a plan, or continue it
 #[derive(Args, Debug)]
@@ -27,11 +28,17 @@ impl Apply {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let given = Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home() };
         remedy::run(&self.how, session, || {
+            let reading = self.begin_to_read_journal(session);
             let plan = check::load_plan(session, &self.plan, &given)?;
             let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
-            Ok(for_real(plan, name, "apply", session))
+            Ok(Deployment { early: reading.and_then(Reading::end), ..for_real(plan, name, "apply", session) })
         })
         .map(|outcome| outcome.exit)
+    }
+
+    fn begin_to_read_journal(&self, session: &Session) -> Option<Reading> {
+        let name = self.inputs.name.clone().or_else(|| load::likely_name(&self.plan))?;
+        Reading::begin(&session.state, &name)
     }
 }
 
@@ -49,5 +56,6 @@ pub(super) fn for_real(plan: Plan, name: String, command: &'static str, session:
         clock: Clock::real(),
         simulated: None,
         secrets: None,
+        early: None,
     }
 }

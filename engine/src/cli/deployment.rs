@@ -27,7 +27,7 @@ use crate::state::fold::RunSummary;
 use crate::state::journal::Cut;
 use crate::state::lock::{Holder, Lock};
 use crate::state::record::Verdict;
-use crate::state::{Home, Journal, RunState, StateError};
+use crate::state::{Early, Home, Journal, RunState, StateError};
 
 /// How a plan is run.
 #[derive(Args, Clone, Debug)]
@@ -85,6 +85,8 @@ pub(super) struct Deployment {
     pub(super) next: String,
     /// How a user shows a step's log.
     pub(super) log_command: String,
+    /// What was read of its journal while the plan was read.
+    pub(super) early: Option<Early>,
 }
 
 /// What becomes of each step.
@@ -107,8 +109,9 @@ pub(super) struct Outcome {
 
 impl Deployment {
     /// Runs the plan, or continues it, and says how it went.
-    pub(super) fn run(self, how: &HowToRun, session: &Session) -> Result<Outcome, Fatal> {
-        self.run_with(how, session, Journal::open)
+    pub(super) fn run(mut self, how: &HowToRun, session: &Session) -> Result<Outcome, Fatal> {
+        let early = self.early.take();
+        self.run_with(how, session, |lock, clock| Journal::open_early(lock, clock, early))
     }
 
     /// The same with a journal that is opened in another way.

@@ -6,6 +6,7 @@ mod completions;
 mod deployment;
 mod destroy;
 mod diagnose;
+mod early;
 pub mod exit;
 mod follow;
 mod graph;

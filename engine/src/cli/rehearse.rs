@@ -265,6 +265,7 @@ impl Rehearse {
             secrets: Some(rehearsal.scenario.secrets.clone()),
             next: self.again(session),
             log_command: format!("runbook --state {} log", rehearsal.root.display()),
+            early: None,
         }
     }
 

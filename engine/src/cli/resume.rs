@@ -1,19 +1,20 @@
 //! `runbook resume`: continue a deployment with the plan and inputs of its last run.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
 
-use super::deployment::{HowToRun, absolute, state_fatal};
+use super::deployment::{Deployment, HowToRun, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, check, remedy, status};
 use crate::plan::Plan;
 use crate::plan::load::Given;
 use crate::state::fold::RunSummary;
 use crate::state::record::Opened;
-use crate::state::{Home, journal};
+use crate::state::{Early, Home, journal};
 
 /// Continue a deployment with the plan and inputs of its last run
 #[derive(Args, Debug)]
@@ -31,7 +32,9 @@ impl Resume {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let named = self.deployment.as_deref().or(self.inputs.name.as_deref());
         let home = status::choose(session, named)?;
-        let last = last_run(&home)?;
+        let early = Early::read(&home);
+        let last = early.as_ref().and_then(Early::last_run).cloned().map_or_else(|| last_run(&home), Ok)?;
+        let early = Cell::new(early);
         if last.opened.simulated.is_some() {
             let why = format!("the last run of `{}` was a rehearsal, and `resume` is for real", home.deployment());
             return Err(
@@ -40,7 +43,8 @@ impl Resume {
         }
         remedy::run(&self.how, session, || {
             let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
-            Ok(apply::for_real(plan, home.deployment().to_owned(), "resume", session))
+            let name = home.deployment().to_owned();
+            Ok(Deployment { early: early.take(), ..apply::for_real(plan, name, "resume", session) })
         })
         .map(|outcome| outcome.exit)
     }

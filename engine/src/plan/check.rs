@@ -58,7 +58,7 @@ pub(crate) struct Checker<'c, 't> {
     built: &'c [Built],
     problems: &'c mut Vec<Problem>,
     references: References<'c, 't>,
-    index: HashMap<&'c StepId, usize>,
+    index: &'c HashMap<StepId, usize>,
     links: Vec<Vec<Link>>,
     wholes: Vec<Whole>,
 }
@@ -69,12 +69,11 @@ impl<'c, 't> Checker<'c, 't> {
         files: &'c [Option<File<'t>>],
         frames: &'c [Frame<'t>],
         units: &'c Arc<Vec<Unit>>,
-        built: &'c [Built],
+        (built, index): (&'c [Built], &'c HashMap<StepId, usize>),
         secrets: &'c IndexMap<String, SecretSpec>,
         problems: &'c mut Vec<Problem>,
     ) -> Self {
-        let index: HashMap<_, _> = built.iter().enumerate().map(|(index, built)| (&built.step.id, index)).collect();
-        let references = References::new(files, frames, units, built, secrets);
+        let references = References::new(files, frames, units, (built, index), secrets);
         let links = vec![Vec::new(); built.len()];
         Self { texts, files, frames, units, built, problems, references, index, links, wholes: Vec::new() }
     }
@@ -182,6 +181,8 @@ impl<'c, 't> Checker<'c, 't> {
         for (reference, place) in found {
             self.follow(index, &reference, &place);
         }
+        // Of very many steps most have one link or two, and room for four.
+        self.links[index].shrink_to_fit();
     }
 
     /// What a hint of a step offers to run must be there, and wait to be asked for.
@@ -223,9 +224,9 @@ impl<'c, 't> Checker<'c, 't> {
     }
 
     fn template(&mut self, template: &Template, unit: usize, allowed: &Allowed<'_>) -> Vec<(Reference, Place)> {
-        let mut texts = Vec::new();
-        template::texts(template, &mut |text, place| texts.push((text, place)));
-        texts.into_iter().flat_map(|(text, place)| self.text(text, place, unit, allowed)).collect()
+        let mut found = Vec::new();
+        template::texts(template, &mut |text, place| found.extend(self.text(text, place, unit, allowed)));
+        found
     }
 
     fn text(&mut self, text: &str, place: &Place, unit: usize, allowed: &Allowed<'_>) -> Vec<(Reference, Place)> {

@@ -1,6 +1,8 @@
 //! Loading a plan: files in, a checked plan or everything that is wrong with it out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +41,19 @@ pub struct Loaded {
     pub plan: Plan,
     /// What is odd about it, but does not stop it.
     pub warnings: Vec<Problem>,
+}
+
+/// So much of a plan is looked at for its name.
+const HEAD: u64 = 4096;
+
+/// The name that a plan seems to have, by its first lines. A guess, for what may be begun before the plan is read: YAML has more ways to
+/// write a name than this knows.
+pub fn likely_name(file: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    fs::File::open(file).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let named = head.lines().find_map(|line| line.strip_prefix("name:"));
+    Some(named.map_or_else(|| stem(file), |name| name.trim().trim_matches(['"', '\'']).to_owned()))
 }
 
 /// Loads a plan with the kinds of this program.
@@ -81,9 +96,10 @@ fn assemble(
     let secrets = secrets(texts, &files, problems);
     let dir = folder_of(file);
     let hints = hints::folder::beside(&dir, problems);
-    let graph = Checker::new(texts, &files, &frames, &units, &built, &secrets, problems).check();
+    let index = built.iter().enumerate().map(|(index, built)| (built.step.id.clone(), index)).collect();
+    let graph = Checker::new(texts, &files, &frames, &units, (&built, &index), &secrets, problems).check();
     let top = files.first()?.as_ref()?;
-    let steps: Vec<_> = built.into_iter().map(|built| built.step).collect();
+    let steps = built.into_iter().map(|built| built.step).collect();
     Some(Plan {
         name: top.name.map_or_else(|| stem(file), str::to_owned),
         description: top.description.unwrap_or_default().to_owned(),
@@ -92,7 +108,7 @@ fn assemble(
         digest: digest(texts),
         inputs: units[0].inputs.clone(),
         secrets,
-        index: steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect(),
+        index,
         steps,
         graph: graph?,
         outputs: units[0].outputs.clone(),
@@ -119,10 +135,12 @@ fn build(
     kinds: &'static [&'static Kind],
     problems: &mut Vec<Problem>,
 ) -> Vec<Built> {
-    let some = |pending: &[Pending<'_>], problems: &mut Vec<Problem>| {
+    // Each step has its place from the start, because a list of this size that grows is copied over and over.
+    let mut built: Vec<Option<Built>> = pending.iter().map(|_| None).collect();
+    let some = |pending: &[Pending<'_>], built: &mut [Option<Built>], problems: &mut Vec<Problem>| {
         let mut schemas = HashMap::new();
         let mut defaults: HashMap<usize, Defaults> = HashMap::new();
-        let one = |step: &Pending<'_>| {
+        for (step, built) in pending.iter().zip(built) {
             let text = frames[step.unit].text;
             let source = &texts.list[text].source;
             let mut builder = Builder { source, units, kinds, schemas: &mut schemas, problems, unit: step.unit };
@@ -130,25 +148,23 @@ fn build(
                 let fields = files[text].as_ref().and_then(|file| file.defaults.as_ref());
                 builder.defaults(fields)
             });
-            builder.step(step, defaults)
-        };
-        pending.iter().map(one).collect::<Vec<_>>()
+            *built = Some(builder.step(step, defaults));
+        }
     };
     if pending.len() < MANY {
-        return some(pending, problems);
-    }
-    // What both halves report, such as problems of `defaults`, is made one by `tidy`.
-    let (first, rest) = pending.split_at(pending.len() / 2);
-    let (mut built, (more, found)) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
-            let mut found = Vec::new();
-            (some(rest, &mut found), found)
+        some(pending, &mut built, problems);
+    } else {
+        // What both halves report, such as problems of `defaults`, is made one by `tidy`.
+        let (first, rest) = pending.split_at(pending.len() / 2);
+        let (built, more) = built.split_at_mut(first.len());
+        let mut found = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| some(rest, more, &mut found));
+            some(first, built, problems);
         });
-        (some(first, problems), other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    built.extend(more);
-    problems.extend(found);
-    built
+        problems.extend(found);
+    }
+    built.into_iter().map(|built| built.expect("both halves are built")).collect()
 }
 
 /// The secrets of all files; what an outer file says of one wins.
@@ -206,14 +222,14 @@ fn secret_source(node: &Node, reader: &mut Reader<'_>) -> Option<SecretSource> {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| reason(&error))?;
+    let size = fs::metadata(path).map_err(|error| reason(&error))?;
     if size.is_dir() {
         return Err("it is a folder".to_owned());
     }
     if size.len() > 4 * LARGEST as u64 {
         return Err(format!("it has {} MiB; a plan may have 10 MiB", size.len() / 1_048_576));
     }
-    let bytes = std::fs::read(path).map_err(|error| reason(&error))?;
+    let bytes = fs::read(path).map_err(|error| reason(&error))?;
     String::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))
 }

@@ -90,7 +90,7 @@ pub(crate) struct References<'c, 't> {
     units: &'c [Unit],
     built: &'c [Built],
     pub(crate) secrets: &'c IndexMap<String, SecretSpec>,
-    index: HashMap<&'c StepId, usize>,
+    index: &'c HashMap<StepId, usize>,
     pub(crate) used: Used,
 }
 
@@ -99,10 +99,9 @@ impl<'c, 't> References<'c, 't> {
         files: &'c [Option<File<'t>>],
         frames: &'c [Frame<'t>],
         units: &'c [Unit],
-        built: &'c [Built],
+        (built, index): (&'c [Built], &'c HashMap<StepId, usize>),
         secrets: &'c IndexMap<String, SecretSpec>,
     ) -> Self {
-        let index = built.iter().enumerate().map(|(index, built)| (&built.step.id, index)).collect();
         Self { files, frames, units, built, secrets, index, used: Used::default() }
     }
 

@@ -126,7 +126,8 @@ pub struct InFlight {
     pub in_doubt: bool,
 }
 
-/// One step's state. As JSON it is a part of snapshots: fields may be added, and what a snapshot lacks is the default.
+/// One step's state. As JSON it is a part of snapshots: fields may be added, and what a snapshot lacks is the default. What few steps
+/// have for long stands in a box: a deployment may have very many steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StepState {
@@ -135,11 +136,11 @@ pub struct StepState {
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<Done>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    in_flight: Option<InFlight>,
+    in_flight: Option<Box<InFlight>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    before: Option<Done>,
+    before: Option<Box<Done>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,17 +172,17 @@ impl StepState {
 
     /// The attempt whose end nobody saw. While a step runs, that attempt.
     pub fn in_flight(&self) -> Option<&InFlight> {
-        self.in_flight.as_ref()
+        self.in_flight.as_deref()
     }
 
     /// How it held before it was started again to do the same: what looking at it again confirms or not.
     pub fn before(&self) -> Option<&Done> {
-        self.before.as_ref()
+        self.before.as_deref()
     }
 
     /// The last failure, until it succeeds.
     pub fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
+        self.failure.as_deref()
     }
 
     /// What is to be said about a known issue.
@@ -400,7 +401,7 @@ impl RunState {
         }
         let old = std::mem::replace(&mut self.home, home.to_owned());
         for step in self.steps.values_mut() {
-            for done in [&mut step.done, &mut step.before].into_iter().flatten() {
+            for done in step.done.iter_mut().chain(step.before.as_deref_mut()) {
                 relocate(&mut done.outputs, &old, home);
                 done.fingerprint.relocate(&old, home);
             }
@@ -433,10 +434,10 @@ impl RunState {
         step.status = Status::Running { attempt: started.attempt, since: at };
         step.attempts = started.attempt;
         step.started.get_or_insert(at);
-        let before = step.done.take().or(step.before.take());
+        let before = step.done.take().map(Box::new).or(step.before.take());
         step.before = before.filter(|done| done.fingerprint == started.fingerprint);
         let earlier = step.leave_flight();
-        step.in_flight = Some(InFlight {
+        step.in_flight = Some(Box::new(InFlight {
             run: step.run,
             attempt: started.attempt,
             recoverable: started.recoverable,
@@ -445,7 +446,7 @@ impl RunState {
             in_doubt: earlier.is_some(),
             // Those that could not be ended may run still.
             children: earlier.map(|flight| flight.children).unwrap_or_default(),
-        });
+        }));
     }
 
     fn spawned(&mut self, id: &StepId, child: Child) {
@@ -487,7 +488,7 @@ impl RunState {
             (true, false) => step.in_flight = None,
             (false, _) => drop(step.leave_flight()),
         }
-        step.failure = Some(record.failure);
+        step.failure = Some(Box::new(record.failure));
         step.took_ms = record.took_ms;
         step.ended = Some(at);
     }

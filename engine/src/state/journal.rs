@@ -13,6 +13,7 @@ use runbook_steps::Clock;
 
 use super::compact::{self, Compacted};
 use super::dir::Home;
+use super::early::Early;
 use super::error::StateError;
 use super::fold::RunState;
 use super::lines::{self, Replayed};
@@ -105,22 +106,34 @@ impl Journal {
     /// Opens or makes the journal of a locked deployment. Returns the torn tail that it had to cut off, to be said once.
     /// Records get their time from the clock.
     pub fn open(lock: Lock, clock: Clock) -> Result<(Self, Option<Cut>), StateError> {
+        Self::open_early(lock, clock, None)
+    }
+
+    /// The same, with what was read of it early.
+    pub fn open_early(lock: Lock, clock: Clock, early: Option<Early>) -> Result<(Self, Option<Cut>), StateError> {
         let path = lock.home().journal_path();
         let storage = FileStorage::open(&path).map_err(StateError::io("open", &path))?;
-        Self::open_with(lock, clock, Arc::new(storage))
+        Self::open_storage(lock, clock, Arc::new(storage), early)
     }
 
     /// The same with another storage.
     pub fn open_with(lock: Lock, clock: Clock, storage: Arc<dyn Storage>) -> Result<(Self, Option<Cut>), StateError> {
+        Self::open_storage(lock, clock, storage, None)
+    }
+
+    fn open_storage(
+        lock: Lock,
+        clock: Clock,
+        storage: Arc<dyn Storage>,
+        early: Option<Early>,
+    ) -> Result<(Self, Option<Cut>), StateError> {
         let path = lock.home().journal_path();
-        let bytes = storage.read().map_err(StateError::io("read", &path))?;
-        let mut replayed = lines::replay(&bytes, &path)?;
+        let (read, mut replayed) = contents(&*storage, &path, early)?;
         replayed.state.relocate(&now_at(lock.home()));
         if let Some(found) = replayed.later {
             return Err(StateError::Newer { path, found });
         }
-        let cut =
-            replayed.torn.map(|why| Cut { line: replayed.lines + 1, bytes: bytes.len() as u64 - replayed.whole, why });
+        let cut = replayed.torn.map(|why| Cut { line: replayed.lines + 1, bytes: read - replayed.whole, why });
         if cut.is_some() {
             storage.truncate(replayed.whole).map_err(StateError::io("cut the torn end of", &path))?;
             storage.sync().map_err(StateError::io("sync", &path))?;
@@ -221,6 +234,18 @@ impl Journal {
     pub fn tail(&self) -> Arc<Tail> {
         Arc::clone(&self.tail)
     }
+}
+
+/// How many bytes a storage holds, and what follows from them.
+fn contents(storage: &dyn Storage, path: &Path, early: Option<Early>) -> Result<(u64, Replayed), StateError> {
+    let known = early.map(|early| early.go_on(storage, path)).transpose()?.flatten();
+    known.map_or_else(
+        || {
+            let bytes = storage.read().map_err(StateError::io("read", path))?;
+            Ok((bytes.len() as u64, lines::replay(&bytes, path)?))
+        },
+        Ok,
+    )
 }
 
 impl Drop for Journal {

@@ -34,6 +34,7 @@
 
 pub mod compact;
 pub mod dir;
+pub mod early;
 pub mod error;
 pub mod fingerprint;
 pub mod fold;
@@ -49,6 +50,7 @@ pub mod storage;
 mod torn;
 
 pub use dir::Home;
+pub use early::Early;
 pub use error::{IllegalTransition, StateError};
 pub use fold::{RunState, Status, StepState};
 pub use journal::{Cut, Journal, Sync};

@@ -3,7 +3,7 @@
 //! It is a seam: tests put storages here that fail, forget or lose their power.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -12,6 +12,10 @@ use std::sync::{PoisonError, RwLock};
 pub trait Storage: Send + Sync {
     /// All that is in it.
     fn read(&self) -> io::Result<Vec<u8>>;
+    /// What comes after these bytes, if it begins with them.
+    fn read_after(&self, known: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.read()?.strip_prefix(known).map(<[u8]>::to_vec))
+    }
     /// Appends bytes, all of them or an error. What an error left of them is taken back by [`Storage::truncate`], or is a torn tail.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
     /// Makes what was written before the call safe from a power cut.
@@ -27,6 +31,9 @@ pub trait Storage: Send + Sync {
         Err(io::Error::new(io::ErrorKind::Unsupported, format!("nowhere to put `{name}`")))
     }
 }
+
+/// A file is compared in pieces of this size, because memory for all of it costs more time than reading it.
+const PIECE: usize = 64 * 1024;
 
 /// A file on a disk.
 #[derive(Debug)]
@@ -55,6 +62,24 @@ impl FileStorage {
 impl Storage for FileStorage {
     fn read(&self) -> io::Result<Vec<u8>> {
         fs::read(&self.path)
+    }
+
+    fn read_after(&self, known: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let mut file = File::open(&self.path)?;
+        let mut piece = vec![0; PIECE];
+        for expected in known.chunks(PIECE) {
+            let found = &mut piece[..expected.len()];
+            match file.read_exact(found) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                read => read?,
+            }
+            if found != expected {
+                return Ok(None);
+            }
+        }
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest)?;
+        Ok(Some(rest))
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {

@@ -9,7 +9,7 @@ use crate::state::record::{Failed, Recipe, Touches};
 impl StepState {
     /// Whether this deployment made something by it that is still to be taken back.
     pub fn made(&self) -> Made {
-        let doubtful = self.in_flight.as_ref().is_some_and(may_have_changed);
+        let doubtful = self.in_flight.as_deref().is_some_and(may_have_changed);
         match (self.changed, self.perhaps || doubtful || matches!(self.status, Status::Unknown { .. })) {
             (true, _) => Made::Surely,
             (false, true) => Made::Perhaps,
@@ -24,7 +24,7 @@ impl StepState {
 
     /// The attempt in flight has ended, or another begins; what it may have left is not forgotten.
     pub(super) fn leave_flight(&mut self) -> Option<InFlight> {
-        let flight = self.in_flight.take()?;
+        let flight = *self.in_flight.take()?;
         self.perhaps |= may_have_changed(&flight);
         Some(flight)
     }
@@ -90,7 +90,7 @@ impl RunState {
         step.status = Status::Undoing { attempt, since: at };
         step.attempts = attempt;
         step.started.get_or_insert(at);
-        step.in_flight = Some(InFlight {
+        step.in_flight = Some(Box::new(InFlight {
             run: step.run,
             attempt,
             recoverable,
@@ -98,7 +98,7 @@ impl RunState {
             children: Vec::new(),
             touches: Touches::AtOnce,
             in_doubt: false,
-        });
+        }));
     }
 
     /// Nothing is left of it, as if it had never run.
@@ -121,7 +121,7 @@ impl RunState {
         if let Some(flight) = &mut step.in_flight {
             flight.children.clear();
         }
-        step.failure = Some(record.failure);
+        step.failure = Some(Box::new(record.failure));
         step.took_ms = record.took_ms;
         step.ended = Some(at);
     }
