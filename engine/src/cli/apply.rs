@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use runbook_steps::Clock;
 
-use super::deployment::{Deployment, HowToRun};
+use super::deployment::{Deployment, HowToRun, Outcome};
 use super::early::Reading;
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, check, remedy};
@@ -33,7 +33,7 @@ impl Apply {
             let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
             Ok(Deployment { early: reading.and_then(Reading::end), ..for_real(plan, name, "apply", session) })
         })
-        .map(|outcome| outcome.exit)
+        .map(Outcome::leave)
     }
 
     fn begin_to_read_journal(&self, session: &Session) -> Option<Reading> {

@@ -105,6 +105,17 @@ pub(super) struct Outcome {
     pub(super) outputs: serde_json::Map<String, serde_json::Value>,
     /// What was said: the summary, and the hints while steps waited.
     pub(super) text: String,
+    /// What was run.
+    plan: Arc<Plan>,
+}
+
+impl Outcome {
+    /// The code to leave with, where nothing else comes: the journal is closed. What is known of very many steps is left in memory, because
+    /// the end of the program gives all of it back at once, which takes longer piece by piece.
+    pub(super) fn leave(self) -> Exit {
+        std::mem::forget((self.plan, self.journal.into_state()));
+        self.exit
+    }
 }
 
 impl Deployment {
@@ -195,7 +206,8 @@ impl Deployment {
             session.ui.data(&as_json(&ended, &summary));
         }
         let told = advice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n");
-        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text: format!("{text}\n{told}") })
+        let text = format!("{text}\n{told}");
+        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text, plan })
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::deployment::{Deployment, HowToRun, absolute, state_fatal};
+use super::deployment::{Deployment, HowToRun, Outcome, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, check, remedy, status};
 use crate::plan::Plan;
@@ -46,7 +46,7 @@ impl Resume {
             let name = home.deployment().to_owned();
             Ok(Deployment { early: early.take(), ..apply::for_real(plan, name, "resume", session) })
         })
-        .map(|outcome| outcome.exit)
+        .map(Outcome::leave)
     }
 }
 

@@ -20,8 +20,8 @@ use super::texts::Texts;
 use super::tree::{LARGEST, Node};
 use crate::hints;
 
-/// So many steps are built in two threads.
-const MANY: usize = 4096;
+/// Work on so many steps is worth threads.
+pub(crate) const MANY: usize = 4096;
 
 /// What the command line says about the inputs.
 #[derive(Clone, Debug, Default)]

@@ -4,11 +4,14 @@
 //! changed. Pure but for the files that fingerprints cover.
 
 use std::borrow::Cow;
+use std::num::NonZero;
+use std::thread;
 
 use runbook_steps::Redactor;
 
 use super::drive::Options;
 use super::prepare::{Prepared, only_reads, prepare};
+use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::differences;
@@ -67,6 +70,26 @@ pub fn verdicts(plan: &Plan, state: &RunState, options: &Options, redactor: &Red
     verdicts
 }
 
+/// What a step comes to with what is known of others, as far as its fate depends on that.
+enum Prospect {
+    /// Its `when` is false.
+    Unwanted,
+    /// It cannot be evaluated.
+    Refused,
+    /// It can run. What differs from when it last held; nothing, too, if it does not hold.
+    Ready(Vec<String>),
+}
+
+fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor: &Redactor) -> Prospect {
+    let ready = match prepare(plan, step, known, redactor) {
+        Prepared::Unwanted(_) => return Prospect::Unwanted,
+        Prepared::Refused(_) => return Prospect::Refused,
+        Prepared::Ready(ready) => ready,
+    };
+    let done = state.step(&step.id).and_then(StepState::done);
+    Prospect::Ready(done.map(|done| differences(&done.fingerprint, &ready.fingerprint)).unwrap_or_default())
+}
+
 /// Goes through a plan in its order, and remembers what will run.
 struct Outlook<'a> {
     plan: &'a Plan,
@@ -75,6 +98,8 @@ struct Outlook<'a> {
     redactor: &'a Redactor,
     /// The outputs of the steps that stay as they are.
     sure: Cow<'a, Known>,
+    /// What the steps of a large plan come to if all stay as they are, as long as nobody has asked.
+    early: Vec<Option<Prospect>>,
     runs: Vec<bool>,
     ripple: Ripple,
 }
@@ -83,7 +108,43 @@ impl<'a> Outlook<'a> {
     fn new(plan: &'a Plan, state: &'a RunState, options: &'a Options, redactor: &'a Redactor) -> Self {
         let count = plan.steps.len();
         let sure = Cow::Borrowed(state.known());
-        Self { plan, state, options, redactor, sure, runs: vec![false; count], ripple: Ripple::new(count) }
+        let (runs, ripple) = (vec![false; count], Ripple::new(count));
+        let mut outlook = Self { plan, state, options, redactor, sure, early: Vec::new(), runs, ripple };
+        if count >= MANY {
+            outlook.early = outlook.look_ahead();
+        }
+        outlook
+    }
+
+    /// The prospects of all steps, if all stay as they are: then none depends on the fate of another, and every processor can help.
+    fn look_ahead(&self) -> Vec<Option<Prospect>> {
+        let steps = &self.plan.steps;
+        let share = steps.len().div_ceil(thread::available_parallelism().map_or(1, NonZero::get));
+        let mut early: Vec<Option<Prospect>> = steps.iter().map(|_| None).collect();
+        thread::scope(|scope| {
+            for (steps, early) in steps.chunks(share).zip(early.chunks_mut(share)) {
+                scope.spawn(move || {
+                    for (step, early) in steps.iter().zip(early).filter(|(step, _)| self.asks(step)) {
+                        *early = Some(prospect(self.plan, step, self.state, self.state.known(), self.redactor));
+                    }
+                });
+            }
+        });
+        early
+    }
+
+    /// Whether a step's fate depends on its prospect.
+    fn asks(&self, step: &Step) -> bool {
+        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id)
+    }
+
+    /// What a step comes to.
+    fn prospect(&mut self, index: usize) -> Prospect {
+        let early = self.early.get_mut(index).and_then(Option::take);
+        match (&self.sure, early) {
+            (Cow::Borrowed(_), Some(prospect)) => prospect,
+            (sure, _) => prospect(self.plan, &self.plan.steps[index], self.state, sure, self.redactor),
+        }
     }
 
     fn judge(&mut self, index: usize) -> Fate {
@@ -100,9 +161,8 @@ impl<'a> Outlook<'a> {
         fate
     }
 
-    fn fate(&self, index: usize) -> Fate {
-        let step = &self.plan.steps[index];
-        let skip = &self.options.skip;
+    fn fate(&mut self, index: usize) -> Fate {
+        let (step, skip) = (&self.plan.steps[index], &self.options.skip);
         if self.options.leaves_alone(step) {
             return Fate::Left;
         }
@@ -111,23 +171,21 @@ impl<'a> Outlook<'a> {
             let holds = state.is_some_and(|state| state.done().is_some());
             return if holds { Fate::Left } else { Fate::Skip };
         }
-        match prepare(self.plan, step, &self.sure, self.redactor) {
-            Prepared::Unwanted(_) => Fate::Skip,
+        match self.prospect(index) {
+            Prospect::Unwanted => Fate::Skip,
             _ if self.options.redo.contains(&step.id) => Fate::Redo,
-            prepared => state.map_or(Fate::New, |state| self.of_known(index, state, prepared)),
+            prospect => state.map_or(Fate::New, |state| self.of_known(index, state, prospect)),
         }
     }
 
     /// The fate of a step that the journal speaks of.
-    fn of_known(&self, index: usize, state: &StepState, prepared: Prepared) -> Fate {
-        match (state.status(), state.done(), prepared) {
+    fn of_known(&self, index: usize, state: &StepState, prospect: Prospect) -> Fate {
+        match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
             _ if state.in_flight().is_some() => Fate::InFlight,
             (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
-            (_, Some(done), Prepared::Ready(ready)) => match differences(&done.fingerprint, &ready.fingerprint) {
-                none if none.is_empty() => self.unless_shaken(index),
-                changes => Fate::Stale(changes),
-            },
+            (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
+            (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),
             (_, Some(done), _) => Fate::Stale(self.cascade(index, done)),
             (Status::Failed | Status::Retrying { .. }, ..) => Fate::Again("failed"),
             (Status::Cancelled, ..) => Fate::Again("cancelled"),

@@ -149,6 +149,11 @@ impl Journal {
         &self.state
     }
 
+    /// The same, for whoever wants nothing more of the journal: it is synced, and its lock given back.
+    pub fn into_state(mut self) -> RunState {
+        std::mem::take(&mut self.state)
+    }
+
     /// The deployment's folder.
     pub fn home(&self) -> &Home {
         self.lock.home()
