@@ -1,31 +1,51 @@
 //! A long journal that is read before its lock is taken, while there is other work to do.
 //!
-//! Nothing is believed of it before the lock is held. Then the file is compared with what was read, byte by byte: what another process
-//! has appended meanwhile is folded in, and a file that was changed in any other way is read as if nobody had read it before.
+//! Nothing is believed of it before the lock is held. If the file is then still what was read, down to the last byte, what follows from
+//! it stands; if not, it is read as if nobody had read it before. So is one with anything wrong in it, by whoever can say what.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use super::dir::Home;
 use super::error::StateError;
 use super::fold::RunSummary;
-use super::lines::{self, Replayed};
-use super::storage::Storage;
+use super::lines::{Folding, LONG, Replayed};
+use super::storage::{PIECE, Storage, Sum};
 
 /// What was read of a journal early, for [`Journal::open_early`](super::Journal::open_early).
 pub struct Early {
-    bytes: Vec<u8>,
+    sum: Sum,
     replayed: Replayed,
 }
 
 impl Early {
-    /// Reads a journal if it is there, and long enough to be worth it. What is wrong with it is left to whoever opens it.
+    /// Reads a journal if it is whole, and long enough to be worth it.
     pub fn read(home: &Home) -> Option<Self> {
         let path = home.journal_path();
-        let long = fs::metadata(&path).is_ok_and(|file| file.len() >= lines::LONG as u64);
-        let bytes = long.then(|| fs::read(&path).ok()).flatten()?;
-        let replayed = lines::replay(&bytes, &path).ok()?;
-        Some(Self { bytes, replayed })
+        let file = File::open(&path).ok()?;
+        let long = file.metadata().is_ok_and(|file| file.len() >= LONG as u64);
+        long.then(|| Self::fold(file, &path)).flatten()
+    }
+
+    /// Piece by piece: what was folded is not wanted any more, and there is much of it.
+    fn fold(mut file: File, path: &Path) -> Option<Self> {
+        let (mut folding, mut sum) = (Folding::default(), Sum::default());
+        let mut open = Vec::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let count = file.read(&mut piece).ok()?;
+            if count == 0 {
+                break;
+            }
+            sum.add(&piece[..count]);
+            open.extend_from_slice(&piece[..count]);
+            // A snapshot is a line of very many pieces, and nothing to look through with each of them.
+            if piece[..count].contains(&b'\n') {
+                open.drain(..folding.take(&open, path)?);
+            }
+        }
+        Some(Self { sum, replayed: folding.end() }).filter(|_| open.is_empty())
     }
 
     /// The newest run when it was read.
@@ -33,11 +53,9 @@ impl Early {
         self.replayed.state.current()
     }
 
-    /// How many bytes the storage of a journal holds now, and what follows from them; nothing if they do not go on from what was read.
-    pub(super) fn go_on(self, storage: &dyn Storage, path: &Path) -> Result<Option<(u64, Replayed)>, StateError> {
-        let Self { mut bytes, replayed } = self;
-        let Some(more) = storage.read_after(&bytes).map_err(StateError::io("read", path))? else { return Ok(None) };
-        bytes.extend(more);
-        Ok(Some((bytes.len() as u64, lines::replay_on(replayed, &bytes, path)?)))
+    /// How long a journal is and what follows from it, if it is the one that was read.
+    pub(super) fn believed(self, storage: &dyn Storage, path: &Path) -> Result<Option<(u64, Replayed)>, StateError> {
+        let now = storage.sum().map_err(StateError::io("read", path))?;
+        Ok(Some((self.sum.length(), self.replayed)).filter(|_| self.sum == now))
     }
 }

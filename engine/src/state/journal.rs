@@ -243,7 +243,7 @@ impl Journal {
 
 /// How many bytes a storage holds, and what follows from them.
 fn contents(storage: &dyn Storage, path: &Path, early: Option<Early>) -> Result<(u64, Replayed), StateError> {
-    let known = early.map(|early| early.go_on(storage, path)).transpose()?.flatten();
+    let known = early.map(|early| early.believed(storage, path)).transpose()?.flatten();
     known.map_or_else(
         || {
             let bytes = storage.read().map_err(StateError::io("read", path))?;

@@ -163,13 +163,6 @@ pub(super) struct Replayed {
     pub(super) later: Option<Format>,
 }
 
-impl Replayed {
-    /// What of a journal's bytes comes after the whole lines.
-    fn rest<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
-        &bytes[usize::try_from(self.whole).expect("a length in memory")..]
-    }
-}
-
 /// Whether bytes may be the beginning of a line: with nothing whole before them, anything else is a file that is not ours. What a
 /// power cut left unwritten at the end of a file reads as zeros.
 fn begins_like_a_line(bytes: &[u8]) -> bool {
@@ -180,30 +173,49 @@ fn begins_like_a_line(bytes: &[u8]) -> bool {
         && b" {".iter().zip(&bytes[crc..]).all(|(wanted, found)| wanted == found)
 }
 
-/// Longer journals are read in one thread and folded in another, and are worth reading before they are wanted.
+/// Longer journals are read in one thread and folded in another.
 pub(super) const LONG: usize = 1024 * 1024;
 
 /// So many records go from thread to thread at once, and so many such groups may wait.
 const GROUP: usize = 256;
 const GROUPS: usize = 16;
 
-/// Folds the lines of a journal up to a torn tail. Damage that whole lines follow is an error.
-pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
-    replay_on(Replayed::default(), bytes, path)
+/// Folds lines as they come, for as long as nothing is wrong with any.
+#[derive(Default)]
+pub(super) struct Folding {
+    decoder: Decoder,
+    replayed: Replayed,
 }
 
-/// The same where an earlier reading has folded the whole lines that the bytes begin with.
-pub(super) fn replay_on(earlier: Replayed, bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
-    let rest = earlier.rest(bytes);
-    if rest.len() < LONG {
+impl Folding {
+    /// Folds the whole lines that some bytes begin with, and says how long they are. Nothing if something is wrong with one.
+    pub(super) fn take(&mut self, bytes: &[u8], path: &Path) -> Option<usize> {
+        let before = self.replayed.whole;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
+            fold(&mut self.replayed, self.decoder.decode(line).ok()?, path).ok()?;
+            self.replayed.lines += 1;
+            self.replayed.whole += line.len() as u64 + 1;
+        }
+        usize::try_from(self.replayed.whole - before).ok()
+    }
+
+    /// What follows from all that was taken.
+    pub(super) fn end(self) -> Replayed {
+        self.replayed
+    }
+}
+
+/// Folds the lines of a journal up to a torn tail. Damage that whole lines follow is an error.
+pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
+    if bytes.len() < LONG {
         let mut decoder = Decoder::default();
-        return fold_lines(earlier, bytes, path, |line| decoder.decode(line));
+        return fold_lines(bytes, path, |line| decoder.decode(line));
     }
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel(GROUPS);
-        scope.spawn(move || read_ahead(rest, &sender));
+        scope.spawn(move || read_ahead(bytes, &sender));
         let mut decoded = receiver.into_iter().flatten();
-        fold_lines(earlier, bytes, path, move |line| decoded.next().unwrap_or_else(|| decode(line)))
+        fold_lines(bytes, path, move |line| decoded.next().unwrap_or_else(|| decode(line)))
     })
 }
 
@@ -225,13 +237,12 @@ fn read_ahead(bytes: &[u8], sender: &mpsc::SyncSender<Vec<Result<Entry, Fault>>>
 }
 
 fn fold_lines(
-    earlier: Replayed,
     bytes: &[u8],
     path: &Path,
     mut decode: impl FnMut(&[u8]) -> Result<Entry, Fault>,
 ) -> Result<Replayed, StateError> {
-    let mut rest = earlier.rest(bytes);
-    let mut replayed = Replayed { torn: None, ..earlier };
+    let mut replayed = Replayed::default();
+    let mut rest = bytes;
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let (line, after) = (&rest[..end], &rest[end + 1..]);
         let entry = match decode(line) {

@@ -12,9 +12,9 @@ use std::sync::{PoisonError, RwLock};
 pub trait Storage: Send + Sync {
     /// All that is in it.
     fn read(&self) -> io::Result<Vec<u8>>;
-    /// What comes after these bytes, if it begins with them.
-    fn read_after(&self, known: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.read()?.strip_prefix(known).map(<[u8]>::to_vec))
+    /// How long it is, and its checksum.
+    fn sum(&self) -> io::Result<Sum> {
+        Ok(Sum::of(&self.read()?))
     }
     /// Appends bytes, all of them or an error. What an error left of them is taken back by [`Storage::truncate`], or is a torn tail.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
@@ -32,8 +32,37 @@ pub trait Storage: Send + Sync {
     }
 }
 
-/// A file is compared in pieces of this size, because memory for all of it costs more time than reading it.
-const PIECE: usize = 64 * 1024;
+/// Room for all of a large file costs more time than reading it does: where a piece is enough, it is of this size.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// The length and the checksum of some bytes: two journals with one sum hold the same, as surely as each of their lines is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    length: u64,
+    crc: u32,
+}
+
+impl Sum {
+    /// The sum of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut sum = Self::default();
+        sum.add(bytes);
+        sum
+    }
+
+    /// More bytes come behind.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.crc);
+        hasher.update(bytes);
+        self.crc = hasher.finalize();
+        self.length += bytes.len() as u64;
+    }
+
+    /// How many bytes it is of.
+    pub(super) fn length(self) -> u64 {
+        self.length
+    }
+}
 
 /// A file on a disk.
 #[derive(Debug)]
@@ -64,22 +93,16 @@ impl Storage for FileStorage {
         fs::read(&self.path)
     }
 
-    fn read_after(&self, known: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    fn sum(&self) -> io::Result<Sum> {
+        let mut sum = Sum::default();
         let mut file = File::open(&self.path)?;
         let mut piece = vec![0; PIECE];
-        for expected in known.chunks(PIECE) {
-            let found = &mut piece[..expected.len()];
-            match file.read_exact(found) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                read => read?,
-            }
-            if found != expected {
-                return Ok(None);
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(sum),
+                count => sum.add(&piece[..count]),
             }
         }
-        let mut rest = Vec::new();
-        file.read_to_end(&mut rest)?;
-        Ok(Some(rest))
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
