@@ -271,7 +271,7 @@ impl Line {
             stages: Vec::new(),
             on_demand: false,
             known_issue: self.known_issue.then(|| KnownIssue { reason: "simulated".to_owned() }),
-            answers: serde_json::Map::new(),
+            answers: None,
             scope: Scope::default(),
             place: place(),
         }

@@ -380,7 +380,7 @@ fn give_answers(plan: &mut Plan, answers: &[(String, String)]) -> Result<(), Fat
             let what = format!("`--answer {name}=…` answers nothing: write STEP.NAME, where STEP is a `manual` step");
             return Err(Fatal::new(Exit::Usage, what));
         };
-        plan.steps[index].answers.insert(question.to_owned(), value.clone().into());
+        plan.steps[index].answers.get_or_insert_default().insert(question.to_owned(), value.clone().into());
     }
     Ok(())
 }

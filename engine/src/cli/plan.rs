@@ -1,5 +1,6 @@
 //! `runbook plan`: what would run, in which order, what is reused and why.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -87,12 +88,14 @@ fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &
     }
     out.push_str("\n\n");
     let names = plan.steps.iter().map(|step| step.id.as_str().chars().count()).max().unwrap_or(0);
+    let critical: HashSet<usize> = path.into_iter().collect();
+    let fated: HashMap<&StepId, &Fate> = verdicts.iter().map(|(id, fate)| (id, fate)).collect();
     for (number, wave) in waves.iter().enumerate() {
         for &index in wave {
             let step = &plan.steps[index];
-            let fate = verdicts.iter().find(|(id, _)| *id == step.id).map_or("run", |(_, fate)| word(fate));
+            let fate = fated.get(&step.id).map_or("run", |fate| word(fate));
             let kind = step.work.as_ref().map_or("wait", |work| work.kind.name);
-            let mark = if path.contains(&index) { "◆" } else { " " };
+            let mark = if critical.contains(&index) { "◆" } else { " " };
             let expected = step.expected.map(|expected| span(expected.typical())).unwrap_or_default();
             let line = format!(
                 "  {:>2} {mark} {}  {}  {}  {}  {}",

@@ -36,7 +36,7 @@ pub(crate) struct Pending<'t> {
     pub(crate) unit: usize,
     pub(crate) step: StepFile<'t>,
     pub(crate) id: StepId,
-    pub(crate) each: Map<String, Value>,
+    pub(crate) each: Arc<Map<String, Value>>,
 }
 
 /// Binds units.
@@ -279,13 +279,14 @@ impl<'t, 'p> Binder<'t, 'p> {
             }
         }
         let prefix = self.units[unit].prefix.clone();
+        let no_item = Arc::default();
         for step in steps {
             let name = &step.entry.key;
             let target = match step.fields.get("foreach") {
                 Some(node) => self.items(unit, step, node, &prefix),
                 None => {
                     let id = StepId::from(format!("{prefix}{name}").as_str());
-                    self.pending.push(Pending { unit, step, id: id.clone(), each: Map::new() });
+                    self.pending.push(Pending { unit, step, id: id.clone(), each: Arc::clone(&no_item) });
                     Target::Step(id)
                 }
             };
@@ -341,7 +342,7 @@ impl<'t, 'p> Binder<'t, 'p> {
         let mut named = Vec::new();
         for (item, each) in combinations {
             let id = StepId::from(format!("{prefix}{}[{item}]", step.entry.key).as_str());
-            self.pending.push(Pending { unit, step, id: id.clone(), each });
+            self.pending.push(Pending { unit, step, id: id.clone(), each: each.into() });
             named.push((item, id));
         }
         Target::Items(named)
@@ -364,7 +365,7 @@ impl<'t, 'p> Binder<'t, 'p> {
         let before = Before { units: &self.units, unit, each: &none };
         let value = match &node.data {
             Data::Text(text) if !scan::has_expression(text) => {
-                let expression = Expression { text: text.clone(), place: Place { source, span: node.span.clone() } };
+                let expression = Expression { text: text.to_string(), place: Place { source, span: node.span.clone() } };
                 let reach = before.reach(&scan::mentions(text).references);
                 (reach, before.with_known(|sight| (reach == Reach::Now).then(|| sight.expression(&expression))))
             }

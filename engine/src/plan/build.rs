@@ -119,14 +119,14 @@ impl Builder<'_> {
             hints: fields.get("hints").map(|node| self.hints(node, each)).unwrap_or_default(),
             stages: fields.get("stages").map(|node| self.stages(node, each)).unwrap_or_default(),
             on_demand: self.flag(&fields, "on_demand"),
-            undo: fields.get("undo").and_then(|node| self.undo(node, each)),
+            undo: fields.get("undo").and_then(|node| self.undo(node, each)).map(Box::new),
             protect: self.flag(&fields, "protect"),
             read_only: self.flag(&fields, "read_only"),
             idempotent: self.flag(&fields, "idempotent"),
             cost: fields.get("cost").and_then(|node| self.cost(node)),
             known_issue: fields.get("known_issue").and_then(|node| self.known_issue(node, each)),
-            answers: Map::new(),
-            scope: Scope { units: self.units.clone(), unit: self.unit, each: each.clone() },
+            answers: None,
+            scope: Scope { units: self.units.clone(), unit: self.unit, each: Arc::clone(each) },
             place: self.place(&entry.key_span),
         };
         self.does_something(&step, &fields);

@@ -313,7 +313,7 @@ pub struct Stage {
     pub normal: Option<String>,
 }
 
-/// One step of a checked plan.
+/// One step of a checked plan. What is large and few steps have stands in a box: a plan may have very many steps.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// Its name.
@@ -355,7 +355,7 @@ pub struct Step {
     /// Not part of a run unless it is asked for by name: a remedy.
     pub on_demand: bool,
     /// How it is taken back.
-    pub undo: Option<Undo>,
+    pub undo: Option<Box<Undo>>,
     /// Never taken back without a word more.
     pub protect: bool,
     /// Changes nothing, so its outcome is `ok`.
@@ -367,7 +367,7 @@ pub struct Step {
     /// Expected to fail.
     pub known_issue: Option<KnownIssue>,
     /// What a person answered to a `manual` step, from outside the plan; no part of what the step is.
-    pub answers: Map<String, Value>,
+    pub answers: Option<Box<Map<String, Value>>>,
     /// The names that its expressions see.
     pub scope: Scope,
     /// The step's key in the file.
@@ -382,7 +382,7 @@ pub struct Scope {
     /// Which of them the step stands in.
     pub unit: usize,
     /// `each`, within a `foreach`.
-    pub each: Map<String, Value>,
+    pub each: Arc<Map<String, Value>>,
 }
 
 /// One use of a plan file: the plan itself, or one `include` of it, with the names that its expressions see.

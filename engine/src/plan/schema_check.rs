@@ -331,7 +331,7 @@ fn node_of(value: &Value, span: &Range<usize>) -> Node {
         Value::Null => Data::Null,
         Value::Bool(flag) => Data::Bool(*flag),
         Value::Number(number) => Data::Number(number.clone()),
-        Value::String(text) => Data::Text(text.clone()),
+        Value::String(text) => Data::Text(text.as_str().into()),
         Value::Array(items) => Data::List(items.iter().map(|item| node_of(item, span)).collect()),
         Value::Object(map) => Data::Map(
             map.iter()

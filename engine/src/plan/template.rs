@@ -14,7 +14,7 @@ use super::tree::{Data, Node};
 pub(crate) fn from_node(node: &Node, source: &Arc<Source>) -> Template {
     match &node.data {
         Data::Text(text) if scan::has_expression(text) => {
-            Template::Text { text: text.clone(), place: Place { source: source.clone(), span: node.span.clone() } }
+            Template::Text { text: text.to_string(), place: Place { source: source.clone(), span: node.span.clone() } }
         }
         Data::List(items) => list(items.iter().map(|item| from_node(item, source)).collect()),
         Data::Map(entries) => {

@@ -33,9 +33,9 @@ pub(crate) enum Data {
     Null,
     Bool(bool),
     Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    Text(Box<str>),
+    List(Box<[Node]>),
+    Map(Box<[Entry]>),
 }
 
 /// A key with its value.
@@ -94,7 +94,7 @@ impl Node {
             Data::Null => Value::Null,
             Data::Bool(flag) => Value::Bool(*flag),
             Data::Number(number) => Value::Number(number.clone()),
-            Data::Text(text) => Value::String(text.clone()),
+            Data::Text(text) => Value::String(text.to_string()),
             Data::List(items) => items.iter().map(Node::to_value).collect(),
             Data::Map(entries) => Value::Object(
                 entries.iter().map(|entry| (entry.key.clone(), entry.value.to_value())).collect::<Map<_, _>>(),
@@ -263,7 +263,7 @@ impl<'p> Builder<'p> {
         if self.awaits_key() {
             return self.key(text, plain, range);
         }
-        let data = if plain { self.plain(text, &range)? } else { Data::Text(text.to_owned()) };
+        let data = if plain { self.plain(text, &range)? } else { Data::Text(text.into()) };
         let end = if plain { range.end } else { trim_end(&self.source.text, &range) };
         self.put(Node { span: range.start..end, data }, anchor)
     }
@@ -301,7 +301,7 @@ impl<'p> Builder<'p> {
                 .help("write the values out, or share them through `vars` or `defaults`"),
             ));
         }
-        if plain && !matches!(resolve(text), Some(Data::Text(_))) {
+        if plain && !is_text(text) {
             let shown = if text.is_empty() { "an empty key".to_owned() } else { format!("the key `{text}`") };
             let problem = Problem::at("yaml::key", &self.place(range), format!("{shown} is not text"), "keys are text");
             return Err(Box::new(problem.help(format!("put it in quotes: `\"{text}\":`"))));
@@ -351,11 +351,11 @@ impl<'p> Builder<'p> {
         let (data, last) = match open.held {
             Held::List(items) => {
                 let last = items.last().map(|item| item.span.end);
-                (Data::List(items), last)
+                (Data::List(items.into()), last)
             }
             Held::Map { entries, .. } => {
                 let last = entries.last().map(|entry| entry.value.span.end.max(entry.key_span.end));
-                (Data::Map(entries), last)
+                (Data::Map(entries.into()), last)
             }
         };
         // The end event of a block collection lies after blank lines and comments that are not part of it.
@@ -413,18 +413,30 @@ fn trim_end(text: &str, range: &Range<usize>) -> usize {
 /// The value of a plain scalar by the core schema of YAML 1.2, where `0777` and `1_000` are text. None for a number that JSON
 /// cannot hold.
 fn resolve(text: &str) -> Option<Data> {
+    match word(text) {
+        None if is_no_number(text) => Some(Data::Text(text.into())),
+        None => number(text),
+        known => known,
+    }
+}
+
+/// Whether a plain scalar is text: what [`resolve`] says, without making a copy of it.
+fn is_text(text: &str) -> bool {
+    word(text).is_none() && (is_no_number(text) || matches!(number(text), Some(Data::Text(_))))
+}
+
+fn word(text: &str) -> Option<Data> {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Some(Data::Null),
-        "true" | "True" | "TRUE" => return Some(Data::Bool(true)),
-        "false" | "False" | "FALSE" => return Some(Data::Bool(false)),
-        _ => {}
+        "" | "~" | "null" | "Null" | "NULL" => Some(Data::Null),
+        "true" | "True" | "TRUE" => Some(Data::Bool(true)),
+        "false" | "False" | "FALSE" => Some(Data::Bool(false)),
+        _ => None,
     }
-    if !text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first))
+}
+
+fn is_no_number(text: &str) -> bool {
+    !text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first))
         || is_digits_with_leading_zero(text)
-    {
-        return Some(Data::Text(text.to_owned()));
-    }
-    number(text)
 }
 
 fn number(text: &str) -> Option<Data> {
@@ -437,7 +449,7 @@ fn number(text: &str) -> Option<Data> {
         return None;
     }
     if !looks_like_float(unsigned) {
-        return Some(Data::Text(text.to_owned()));
+        return Some(Data::Text(text.into()));
     }
     let float: f64 = unsigned.parse().ok()?;
     Number::from_f64(if negative { -float } else { float }).map(Data::Number)

@@ -125,7 +125,7 @@ impl Worker<'_> {
             self.beside(entry, kind, &mut entries);
         }
         let span = with.map_or(way.value.span.clone(), |node| node.span.clone());
-        Some(Cow::Owned(Node { span, data: Data::Map(entries) }))
+        Some(Cow::Owned(Node { span, data: Data::Map(entries.into()) }))
     }
 
     fn beside(&mut self, entry: &Entry, kind: &'static Kind, entries: &mut Vec<Entry>) {

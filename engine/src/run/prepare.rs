@@ -1,7 +1,7 @@
 //! A step made ready: whether it is wanted, what exactly it does, and the value that does it. Runs nothing.
 
 use runbook_steps::{Class, Effect, Failure, Redactor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::plan::Plan;
 use crate::plan::eval::{EvalError, Rendered};
@@ -62,8 +62,8 @@ fn ready(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Result
 /// A step's `with` and what a person answered to it. The answers are no part of the fingerprint: they are given once.
 fn with_answers(step: &Step, with: &Value) -> Value {
     let mut with = with.clone();
-    if let (false, Some(map)) = (step.answers.is_empty(), with.as_object_mut()) {
-        map.insert("answers".to_owned(), Value::Object(step.answers.clone()));
+    if let (Some(answers), Some(map)) = (&step.answers, with.as_object_mut()) {
+        map.insert("answers".to_owned(), Value::Object(Map::clone(answers)));
     }
     with
 }

@@ -260,3 +260,104 @@ pub(crate) fn has_changed(state: &RunState, id: &StepId, run: u32) -> bool {
     let changed = |step: &StepState| *step.status() == Status::Succeeded { outcome: Outcome::Changed };
     state.step(id).is_some_and(|step| step.run() == run && changed(step))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use jiff::Timestamp;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::plan::load::{self, Given};
+    use crate::state::record::{Entry, FORMAT, Fingerprint, Opened, Record, Started, Succeeded, Touches};
+
+    const PLAN: &str = r#"
+runbook: 1
+steps:
+  a: { command: [/bin/true], idempotent: true }
+  b: { command: [/bin/echo, "${{ steps.a.outputs.stdout }}"], idempotent: true }
+  c: { when: "steps.b.outputs.stdout == 'x'", command: [/bin/true], idempotent: true }
+  d: { needs: [c], command: [/bin/true], idempotent: true }
+  e: { when: "1 > 2", command: [/bin/true], idempotent: true }
+finally:
+  z: { command: [/bin/true], idempotent: true }
+"#;
+
+    fn plan() -> Plan {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("plan.yaml");
+        fs::write(&file, PLAN).expect("written");
+        load::load(&file, &Given::default()).expect("a good plan").plan
+    }
+
+    fn opened() -> Record {
+        Record::Opened(Opened {
+            format: FORMAT,
+            run: 1,
+            command: "apply".into(),
+            plan: "p".into(),
+            file: String::new(),
+            digest: String::new(),
+            inputs: Map::new(),
+            version: String::new(),
+            who: String::new(),
+            pid: 1,
+            mark: String::new(),
+            simulated: None,
+            selection: String::new(),
+            home: String::new(),
+        })
+    }
+
+    /// A state in which all steps that are wanted hold; some did something else.
+    fn held(plan: &Plan, otherwise: &[&str]) -> RunState {
+        let mut state = RunState::default();
+        let tell = |state: &mut RunState, record: Record| {
+            let entry = Entry { seq: state.seq() + 1, time: Timestamp::UNIX_EPOCH, record };
+            state.apply(&entry).expect("legal");
+        };
+        tell(&mut state, opened());
+        for step in plan.graph.order.iter().map(|&index| &plan.steps[index]) {
+            let Prepared::Ready(ready) = prepare(plan, step, state.known(), &Redactor::default()) else { continue };
+            let same = !otherwise.contains(&step.id.as_str());
+            let fingerprint = if same { ready.fingerprint } else { Fingerprint::default() };
+            let (step, attempt, touches) = (step.id.clone(), 1, Touches::AtOnce);
+            let started = Started { step: step.clone(), attempt, fingerprint, recoverable: true, touches };
+            tell(&mut state, Record::Started(started));
+            let outputs = json!({ "stdout": "x" }).as_object().expect("a map").clone();
+            let (outcome, took_ms, note) = (Outcome::Changed, 1, None);
+            tell(&mut state, Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note }));
+        }
+        state
+    }
+
+    fn fates(plan: &Plan, state: &RunState, options: &Options, ahead: bool) -> Vec<Fate> {
+        let redactor = Redactor::default();
+        let mut outlook = Outlook::new(plan, state, options, &redactor);
+        if ahead {
+            outlook.early = outlook.look_ahead();
+        }
+        plan.graph.order.iter().map(|&index| outlook.judge(index)).collect()
+    }
+
+    #[test]
+    fn looking_ahead_changes_no_fate() {
+        let plan = plan();
+        let named = |names: &[&str]| names.iter().copied().map(StepId::from).collect::<BTreeSet<_>>();
+        for otherwise in [&[][..], &["a"], &["b"], &["d"], &["z"], &["a", "c"]] {
+            let state = held(&plan, otherwise);
+            let redo = Options { redo: named(&["b"]), ..Options::default() };
+            let only = Options { only: named(&["b", "d"]), ..Options::default() };
+            let skip = Options { skip: named(&["a"]), ..Options::default() };
+            for options in [Options::default(), redo, only, skip] {
+                let fates = |ahead| fates(&plan, &state, &options, ahead);
+                assert_eq!(fates(true), fates(false), "{otherwise:?} {options:?}");
+            }
+        }
+        let fates = fates(&plan, &held(&plan, &["a"]), &Options::default(), true);
+        assert!(matches!(fates[0], Fate::Stale(_)), "{fates:?}");
+        assert!(fates.iter().filter(|fate| matches!(fate, Fate::Stale(_))).count() > 1, "what uses `a` as well: {fates:?}");
+    }
+}

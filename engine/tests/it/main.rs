@@ -20,6 +20,7 @@ mod secrets;
 mod select;
 mod settle;
 mod state;
+mod state_early;
 mod state_faults;
 mod state_history;
 mod state_lock;

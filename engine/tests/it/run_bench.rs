@@ -349,7 +349,7 @@ pub(crate) fn bare(id: &str, work: Option<Work>) -> Step {
         stages: Vec::new(),
         on_demand: false,
         known_issue: None,
-        answers: serde_json::Map::new(),
+        answers: None,
         scope: Scope::default(),
         place: place(),
     }

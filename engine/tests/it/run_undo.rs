@@ -58,7 +58,7 @@ async fn what_was_made_goes_in_reverse_and_what_was_there_stays() {
 async fn what_is_undone_is_made_afresh_and_what_stood_in_it_is_looked_at_again() {
     let world = Place::new();
     let mut kept = world.thing("kept", &json!({}));
-    kept.undo = Some(Undo { keep: true, ..Undo::default() });
+    kept.undo = Some(Undo { keep: true, ..Undo::default() }.into());
     let plan =
         plan(vec![world.thing("base", &json!({})), kept, bare("gate", None)], &[("base", "kept"), ("kept", "gate")]);
     world.apply(&plan).await;
@@ -176,7 +176,7 @@ async fn an_undo_of_the_plans_own_is_performed() {
     let world = Place::new();
     let mut blind = world.bench.step("script", &BLIND, json!({}));
     let with = Template::Plain(json!({ "folder": world.folder(), "name": "tombstone" }));
-    blind.undo = Some(Undo { work: Some(Work { kind: &THING, with }), ..Undo::default() });
+    blind.undo = Some(Undo { work: Some(Work { kind: &THING, with }), ..Undo::default() }.into());
     let plan = plan(vec![blind], &[]);
     world.apply(&plan).await;
     assert_eq!(world.destroy(&plan, &Choice::default()).await, Verdict::Holds);
@@ -348,7 +348,7 @@ async fn a_step_that_nobody_can_tell_about_is_undone_too() {
     let world = Place::new();
     let mut blind = world.bench.step("script", &BLIND, json!({}));
     let with = Template::Plain(json!({ "folder": world.folder(), "name": "tombstone" }));
-    blind.undo = Some(Undo { work: Some(Work { kind: &THING, with }), ..Undo::default() });
+    blind.undo = Some(Undo { work: Some(Work { kind: &THING, with }), ..Undo::default() }.into());
     let plan = plan(vec![blind], &[]);
     world.apply(&plan).await;
     cut_after(&world, |record| matches!(record, Record::Performing { .. }));
@@ -401,7 +401,7 @@ proptest! {
         let mut steps: Vec<Step> = (0..count).map(|step| world.thing(&name(step), &json!({}))).collect();
         for (step, (protect, keep)) in steps.iter_mut().zip(case.protect.iter().zip(&case.keep)) {
             step.protect = *protect;
-            step.undo = Some(Undo { keep: *keep, ..Undo::default() });
+            step.undo = Some(Undo { keep: *keep, ..Undo::default() }.into());
         }
         let edges: Vec<(String, String)> =
             (0..count).flat_map(|step| case.needs[step].iter().map(move |need| (*need, step))).map(|(need, step)| (name(need), name(step))).collect();
