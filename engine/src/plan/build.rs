@@ -303,10 +303,11 @@ impl Builder<'_> {
             Data::Map(_) => std::slice::from_ref(node),
             _ => self.reader().list(node, &format!("`{key}`")).unwrap_or(&[]),
         };
-        for item in items {
-            self.worker(each).condition(item);
+        let templates: Vec<Template> = items.iter().map(|item| template::from_node(item, self.source)).collect();
+        for (item, template) in items.iter().zip(&templates) {
+            self.worker(each).condition(item, template);
         }
-        items.iter().map(|item| template::from_node(item, self.source)).collect()
+        templates
     }
 
     fn assertions(&mut self, node: &Node) -> Vec<Expression> {
@@ -325,7 +326,7 @@ impl Builder<'_> {
             let template = template::from_node(&entry.value, self.source);
             let looks_up = entry.value.get("object").is_some();
             if looks_up {
-                self.worker(each).lookup(&entry.value);
+                self.worker(each).lookup(&entry.value, &template);
             }
             outputs.insert(
                 entry.key.clone(),

@@ -52,7 +52,7 @@ impl SchemaCheck<'_> {
         Self: 's,
     {
         for _ in 0..DEEPEST {
-            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return Some(schema) };
+            let Some(reference) = keyword(schema, "$ref").and_then(Value::as_str) else { return Some(schema) };
             // The root outlives the check, but the borrow checker only sees that through the field.
             let root: &'s Value = self.root;
             schema = root.pointer(reference.strip_prefix('#')?)?;
@@ -72,11 +72,11 @@ impl SchemaCheck<'_> {
 
     fn plain(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
         for key in ["anyOf", "oneOf"] {
-            if let Some(branches) = schema.get(key).and_then(Value::as_array) {
+            if let Some(branches) = keyword(schema, key).and_then(Value::as_array) {
                 self.one_of(node, branches, path, depth);
             }
         }
-        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        for part in keyword(schema, "allOf").and_then(Value::as_array).into_iter().flatten() {
             self.at_depth(node, part, path, depth + 1);
         }
         if self.of_type(node, schema, path) && self.of_value(node, schema, path) {
@@ -146,10 +146,10 @@ impl SchemaCheck<'_> {
     /// Whether a branch is meant for values such as this: its type fits, and so do the constants that tell branches apart.
     fn is_for(&self, node: &Node, branch: &Value) -> bool {
         let Some(branch) = self.resolve(branch) else { return false };
-        let tags = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let tags = keyword(branch, "properties").and_then(Value::as_object).into_iter().flatten();
         let differs = |(key, schema): (&String, &Value)| {
-            let tag = schema.get("const").is_some();
-            tag && node.get(key).is_some_and(|value| schema.get("const") != Some(&value.to_value()))
+            let tag = keyword(schema, "const").is_some();
+            tag && node.get(key).is_some_and(|value| keyword(schema, "const") != Some(&value.to_value()))
         };
         fits_type(node, branch) && !tags.into_iter().any(differs)
     }
@@ -181,13 +181,13 @@ impl SchemaCheck<'_> {
     }
 
     fn of_value(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
-        if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+        if let Some(choices) = keyword(schema, "enum").and_then(Value::as_array)
             && !choices.contains(&node.to_value())
         {
             self.not_a_choice(node, choices, path);
             return false;
         }
-        if let Some(constant) = schema.get("const")
+        if let Some(constant) = keyword(schema, "const")
             && *constant != node.to_value()
         {
             self.not_a_choice(node, std::slice::from_ref(constant), path);
@@ -197,7 +197,7 @@ impl SchemaCheck<'_> {
     }
 
     fn bounds(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
-        let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
+        let bound = |key: &str| keyword(schema, key).and_then(Value::as_f64);
         let (size, low, high, unit) = match &node.data {
             Data::Number(number) => (number.as_f64().unwrap_or(0.0), bound("minimum"), bound("maximum"), ""),
             Data::Text(text) => (text.chars().count() as f64, bound("minLength"), bound("maxLength"), " characters"),
@@ -215,7 +215,7 @@ impl SchemaCheck<'_> {
     }
 
     fn matches_pattern(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
-        let (Some(pattern), Some(text)) = (schema.get("pattern").and_then(Value::as_str), node.text()) else {
+        let (Some(pattern), Some(text)) = (keyword(schema, "pattern").and_then(Value::as_str), node.text()) else {
             return true;
         };
         let Ok(compiled) = regex::Regex::new(pattern) else { return true };
@@ -244,7 +244,7 @@ impl SchemaCheck<'_> {
     fn within(&mut self, node: &Node, schema: &Value, path: &str, depth: usize) {
         match &node.data {
             Data::List(items) => {
-                let Some(schema) = schema.get("items") else { return };
+                let Some(schema) = keyword(schema, "items") else { return };
                 for (index, item) in items.iter().enumerate() {
                     self.at_depth(item, schema, &format!("{path}[{index}]"), depth + 1);
                 }
@@ -255,8 +255,8 @@ impl SchemaCheck<'_> {
     }
 
     fn map(&mut self, node: &Node, entries: &[Entry], schema: &Value, path: &str, depth: usize) {
-        let properties = schema.get("properties").and_then(Value::as_object);
-        let rest = schema.get("additionalProperties").or_else(|| schema.get("unevaluatedProperties"));
+        let properties = keyword(schema, "properties").and_then(Value::as_object);
+        let rest = keyword(schema, "additionalProperties").or_else(|| keyword(schema, "unevaluatedProperties"));
         for entry in entries {
             let inner = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
             match (properties.and_then(|properties| properties.get(&entry.key)), rest) {
@@ -266,7 +266,7 @@ impl SchemaCheck<'_> {
                 (None, None) => {}
             }
         }
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let required = keyword(schema, "required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let mut missing: Vec<&str> = required.filter(|name| !entries.iter().any(|entry| entry.key == **name)).collect();
         // A misspelt key is one problem, not two.
         let known = |entry: &&Entry| properties.is_some_and(|properties| properties.contains_key(&entry.key));
@@ -319,6 +319,11 @@ impl SchemaCheck<'_> {
     }
 }
 
+/// What a schema says by a keyword. A schema has few, which are looked through faster than one is hashed.
+fn keyword<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
+    schema.as_object()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
 /// A map over many lines is marked by its first.
 fn first_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let slice = text.get(span.clone()).unwrap_or("");
@@ -344,7 +349,7 @@ fn node_of(value: &Value, span: &Range<usize>) -> Node {
 
 /// The values of branches that are constants or enumerations, if all are.
 fn constants(branches: &[Value]) -> Option<Vec<Value>> {
-    let of = |branch: &Value| match (branch.get("const"), branch.get("enum")) {
+    let of = |branch: &Value| match (keyword(branch, "const"), keyword(branch, "enum")) {
         (Some(constant), _) => Some(vec![constant.clone()]),
         (_, Some(Value::Array(choices))) => Some(choices.clone()),
         _ => None,
@@ -353,7 +358,7 @@ fn constants(branches: &[Value]) -> Option<Vec<Value>> {
 }
 
 fn type_names(schema: &Value) -> Vec<&str> {
-    match schema.get("type") {
+    match keyword(schema, "type") {
         Some(Value::String(name)) => vec![name],
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error::{Problem, did_you_mean};
 use super::file::{Fields, Reader};
-use super::model::{Source, Work};
+use super::model::{Source, Template, Work};
 use super::scan;
 use super::schema_check::SchemaCheck;
 use super::template::{self, Before};
@@ -62,8 +62,9 @@ impl Worker<'_> {
             );
         }
         let with = self.with(way, kind, fields)?;
-        self.check(kind, &with, &way.value.span);
-        Some(Work { kind, with: template::from_node(&with, self.source) })
+        let template = template::from_node(&with, self.source);
+        self.check(kind, (&with, &template), &way.value.span);
+        Some(Work { kind, with: template })
     }
 
     fn without_work(&mut self, fields: &Fields<'_>, what: &str) {
@@ -190,26 +191,26 @@ impl Worker<'_> {
     }
 
     /// Checks a `with` by the kind's schema, and where all of it is known by the kind itself.
-    fn check(&mut self, kind: &'static Kind, with: &Node, uses: &Range<usize>) {
+    fn check(&mut self, kind: &'static Kind, with: (&Node, &Template), uses: &Range<usize>) {
         let schema = self.schema(kind);
         self.check_value(with, &schema, uses, &format!("`{}`", kind.name), |value| (kind.read)(value).map(drop));
     }
 
     /// Checks one condition of `check` or `wait`.
-    pub(crate) fn condition(&mut self, node: &Node) {
+    pub(crate) fn condition(&mut self, node: &Node, template: &Template) {
         let schema = self.schemas.entry("(condition)").or_insert_with(|| Arc::new(Condition::schema())).clone();
-        self.check_value(node, &schema, &node.span, "a condition", |value| Condition::read(&value).map(drop));
+        self.check_value((node, template), &schema, &node.span, "a condition", |value| Condition::read(&value).map(drop));
     }
 
     /// Checks a look-up of `outputs`.
-    pub(crate) fn lookup(&mut self, node: &Node) {
+    pub(crate) fn lookup(&mut self, node: &Node, template: &Template) {
         let schema = self.schemas.entry("(lookup)").or_insert_with(|| Arc::new(Lookup::schema())).clone();
-        self.check_value(node, &schema, &node.span, "a look-up", |value| Lookup::read(&value).map(drop));
+        self.check_value((node, template), &schema, &node.span, "a look-up", |value| Lookup::read(&value).map(drop));
     }
 
     fn check_value(
         &mut self,
-        node: &Node,
+        (node, template): (&Node, &Template),
         schema: &Value,
         fallback: &Range<usize>,
         what: &str,
@@ -223,7 +224,7 @@ impl Worker<'_> {
             self.problems.extend(found);
             return;
         }
-        let Some(Ok(value)) = self.before.value(&template::from_node(node, self.source)) else { return };
+        let Some(Ok(value)) = self.before.value(template) else { return };
         if let Err(error) = read(value) {
             let at = at_path(node, &error.path);
             let span = if at.span.is_empty() { fallback.clone() } else { at.span.clone() };
