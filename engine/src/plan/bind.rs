@@ -365,7 +365,8 @@ impl<'t, 'p> Binder<'t, 'p> {
         let before = Before { units: &self.units, unit, each: &none };
         let value = match &node.data {
             Data::Text(text) if !scan::has_expression(text) => {
-                let expression = Expression { text: text.to_string(), place: Place { source, span: node.span.clone() } };
+                let expression =
+                    Expression { text: text.to_string(), place: Place { source, span: node.span.clone() } };
                 let reach = before.reach(&scan::mentions(text).references);
                 (reach, before.with_known(|sight| (reach == Reach::Now).then(|| sight.expression(&expression))))
             }

@@ -14,6 +14,7 @@ mod inputs;
 pub mod load;
 pub mod model;
 mod references;
+mod scalar;
 mod scan;
 pub mod schema;
 mod schema_check;

@@ -266,7 +266,8 @@ impl SchemaCheck<'_> {
                 (None, None) => {}
             }
         }
-        let required = keyword(schema, "required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let required =
+            keyword(schema, "required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let mut missing: Vec<&str> = required.filter(|name| !entries.iter().any(|entry| entry.key == **name)).collect();
         // A misspelt key is one problem, not two.
         let known = |entry: &&Entry| properties.is_some_and(|properties| properties.contains_key(&entry.key));

@@ -199,7 +199,9 @@ impl Worker<'_> {
     /// Checks one condition of `check` or `wait`.
     pub(crate) fn condition(&mut self, node: &Node, template: &Template) {
         let schema = self.schemas.entry("(condition)").or_insert_with(|| Arc::new(Condition::schema())).clone();
-        self.check_value((node, template), &schema, &node.span, "a condition", |value| Condition::read(&value).map(drop));
+        self.check_value((node, template), &schema, &node.span, "a condition", |value| {
+            Condition::read(&value).map(drop)
+        });
     }
 
     /// Checks a look-up of `outputs`.

@@ -358,6 +358,9 @@ finally:
         }
         let fates = fates(&plan, &held(&plan, &["a"]), &Options::default(), true);
         assert!(matches!(fates[0], Fate::Stale(_)), "{fates:?}");
-        assert!(fates.iter().filter(|fate| matches!(fate, Fate::Stale(_))).count() > 1, "what uses `a` as well: {fates:?}");
+        assert!(
+            fates.iter().filter(|fate| matches!(fate, Fate::Stale(_))).count() > 1,
+            "what uses `a` as well: {fates:?}"
+        );
     }
 }
