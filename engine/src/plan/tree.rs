@@ -1,7 +1,7 @@
 //! A YAML text as a tree in which every key and value knows its place.
 //!
-//! Owns what YAML a plan may use: the scalars of [`scalar`](super::scalar), no duplicate or odd keys, no tags, no merge keys, one document, bounded
-//! depth, size and alias expansion. Does not know what a plan is.
+//! Owns what YAML a plan may use: no duplicate or odd keys, no tags, no merge keys, one document, bounded depth, size and alias
+//! expansion. Does not know what a plan is, nor what a plain scalar stands for ([`scalar`](super::scalar)).
 
 use std::collections::HashMap;
 use std::ops::Range;
