@@ -1,16 +1,20 @@
 //! `runbook __world`: the process that a rehearsal's world lives in, so that killing the engine leaves it standing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use runbook_fixtures::stage::{self, Options};
+use runbook_steps::Clock;
 
 use super::Session;
 use super::exit::{Exit, Fatal};
 
 /// A world that nobody ended, because its engine was killed and never continued, ends by itself.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// How often it is looked whether a world's folder is still there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The simulated world of a rehearsal
 #[derive(Args, Debug)]
@@ -41,9 +45,21 @@ impl World {
             project: None,
         };
         let runtime = super::runtime()?;
-        match runtime.block_on(async { tokio::time::timeout(LONGEST, stage::serve(options)).await }) {
-            Ok(Err(error)) => Err(Fatal::new(Exit::Unexpected, error.to_string())),
-            Ok(Ok(())) | Err(_) => Ok(Exit::Holds),
-        }
+        let clock = Clock::real();
+        let served = runtime.block_on(async {
+            tokio::select! {
+                served = stage::serve(options) => served,
+                () = clock.sleep(LONGEST) => Ok(()),
+                () = gone(&self.dir, clock) => Ok(()),
+            }
+        });
+        served.map(|()| Exit::Holds).map_err(|error| Fatal::new(Exit::Unexpected, error.to_string()))
+    }
+}
+
+/// Until nobody can come back to a world, because its folder was removed.
+async fn gone(dir: &Path, clock: Clock) {
+    while dir.exists() {
+        clock.sleep(LOOK).await;
     }
 }

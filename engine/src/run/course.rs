@@ -23,7 +23,7 @@ use super::scribe::Scribe;
 use crate::plan::Plan;
 use crate::plan::model::Retry;
 use crate::state::record::{self, FORMAT, Record, Verdict};
-use crate::state::{Journal, RunState, StateError};
+use crate::state::{Journal, StateError};
 
 /// What a course starts from.
 pub(super) struct Start<'a> {
@@ -105,8 +105,8 @@ impl Course {
     /// Ends what an earlier run left running, before anything is made or taken back, and says so. Those that cannot be ended are in the
     /// answer, too.
     pub(super) async fn end_orphans(&mut self) -> Vec<Orphan> {
-        let state = self.scribe.with_state(RunState::clone);
-        let orphans = orphans::end(&state, self.common.world.clock).await;
+        let marks = self.scribe.with_state(orphans::marks);
+        let orphans = orphans::end(&marks, self.common.world.clock).await;
         for orphan in &orphans {
             let Orphan { pid, program, step, .. } = orphan;
             self.scribe.notice(&format!("`{step}` had left `{program}` (pid {pid}) running; {}", orphan.fate()));

@@ -15,7 +15,7 @@ pub(super) fn carry(mut world: Arc<World>, mark: &str) -> Arc<World> {
 }
 
 /// How the programs of the steps that are in flight are recognised.
-fn marks(state: &RunState) -> Vec<Mark> {
+pub(super) fn marks(state: &RunState) -> Vec<Mark> {
     state.steps().filter_map(|(id, _)| mark(state, id)).collect()
 }
 
@@ -28,9 +28,8 @@ pub(crate) fn mark(state: &RunState, id: &StepId) -> Option<Mark> {
 }
 
 /// Ends what the steps in flight have left running. Says what there was; what cannot be ended is not `gone`.
-pub(super) async fn end(state: &RunState, clock: Clock) -> Vec<Orphan> {
-    let marks = marks(state);
-    if marks.is_empty() { Vec::new() } else { tools::end_marked(&marks, clock).await }
+pub(super) async fn end(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
+    if marks.is_empty() { Vec::new() } else { tools::end_marked(marks, clock).await }
 }
 
 /// What a run that ends leaves running because it has left the process groups of its steps.
