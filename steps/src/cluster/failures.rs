@@ -219,8 +219,7 @@ mod tests {
     fn an_answer_that_cannot_be_read_is_told_from_none() {
         let error = serde_json::from_str::<serde_json::Value>("<html>").expect_err("no JSON");
         let failure = classify(&kube::Error::SerdeError(error), "list pods", "https://x");
-        let expected =
-            "cannot list pods: the answer of the cluster at `https://x` cannot be read: expected value at line 1 column 1";
+        let expected = "cannot list pods: the answer of the cluster at `https://x` cannot be read: expected value at line 1 column 1";
         assert_eq!((failure.class, failure.what.as_str()), (Class::Transient, expected));
     }
 

@@ -47,7 +47,8 @@ pub(super) fn read<T>(
 }
 
 fn parse(number: usize, item: &RawValue) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(item.get()).map_err(|error| serde_json::Error::custom(format!("in `items[{number}]`: {error}")))
+    serde_json::from_str(item.get())
+        .map_err(|error| serde_json::Error::custom(format!("in `items[{number}]`: {error}")))
 }
 
 /// An item with its kind, which the server leaves out where all share it.
@@ -114,7 +115,10 @@ mod tests {
         let cases = [
             (r#"{"items":[{"a":1},{"b":}]}"#, "expected value at line 1 column 24"),
             (r#"{"items":[{"a":1},{"#, "EOF while parsing an object at line 1 column 19"),
-            (r#"{"items":[{"a":1},{"b":"\ud800"}]}"#, "in `items[1]`: unexpected end of hex escape at line 1 column 13"),
+            (
+                r#"{"items":[{"a":1},{"b":"\ud800"}]}"#,
+                "in `items[1]`: unexpected end of hex escape at line 1 column 13",
+            ),
             ("<html>", "expected value at line 1 column 1"),
         ];
         for (text, expected) in cases {
