@@ -45,7 +45,8 @@ impl World {
     }
 }
 
-fn is_program(path: &Path) -> bool {
+/// Whether a path is one of a program.
+pub(crate) fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

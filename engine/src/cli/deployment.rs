@@ -198,7 +198,8 @@ impl Deployment {
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
         let chosen = how.selection.options(&self.plan, journal.state())?;
         let keep_stale = Stale::or_usual(how.stale, session.ui) == Stale::Keep;
-        Ok(Options { parallel: how.parallel.into(), fail_fast: how.fail_fast, keep_stale, ..chosen })
+        let lanes = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Options { parallel: how.parallel.into(), fail_fast: how.fail_fast, keep_stale, lanes, ..chosen })
     }
 
     /// Finds what the steps that will run need, programs and secrets, and what becomes of each step.

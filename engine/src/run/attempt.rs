@@ -10,11 +10,11 @@ use futures::FutureExt as _;
 use runbook_steps::condition::Verdict;
 use runbook_steps::{Child, Class, Condition, Context, Facts, Failure, Lookup, Observer, Outputs, Progress, Standing};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::book::Book;
 use super::insight::Insight;
 use super::prepare::{self, Ready};
+use super::scribe::Passing;
 use super::undo::recipe;
 use crate::event::{Event, Reached};
 use crate::plan::eval::RenderedOutput;
@@ -299,7 +299,7 @@ pub(crate) struct Watch {
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) book: Book,
-    pub(crate) passing: mpsc::Sender<Event>,
+    pub(crate) passing: Passing,
     pub(crate) redactor: Arc<runbook_steps::Redactor>,
     /// What its words mean; nothing for what is undone.
     insight: Option<Insight>,
@@ -318,7 +318,7 @@ impl Watch {
         step: StepId,
         attempt: u32,
         book: Book,
-        passing: mpsc::Sender<Event>,
+        passing: Passing,
         redactor: Arc<runbook_steps::Redactor>,
     ) -> Self {
         Self { step, attempt, book, passing, redactor, insight: None, seen: Mutex::default() }
@@ -363,8 +363,7 @@ impl Observer for Watch {
         let stage = self.come_to(&progress);
         let event = Event::Progress { step: self.step.clone(), text: progress.text.clone(), facts, advice, stage };
         self.seen().last = progress;
-        // A full queue means that the watcher is behind; it will get a newer one.
-        let _ = self.passing.try_send(event);
+        self.passing.send(event);
     }
 
     fn spawned(&self, child: Child) {

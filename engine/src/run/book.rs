@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use runbook_steps::Child;
 use tokio::sync::mpsc;
 
+use super::bell::Bell;
 use crate::plan::StepId;
 use crate::plan::model::Known;
 use crate::state::record::{Entry, Recipe, Record};
@@ -16,14 +17,17 @@ pub(crate) struct Book {
     journal: Arc<Mutex<Option<Journal>>>,
     /// What attempts wrote, to be shown by the driver in the order in which it was written.
     written: mpsc::UnboundedSender<Entry>,
+    /// Rung for each of these, if somebody wants to see them at once.
+    bell: Option<Arc<Bell>>,
     /// Why the first record that an attempt wrote could not be written, until the driver takes it.
     failed: Arc<Mutex<Option<StateError>>>,
 }
 
 impl Book {
-    pub(crate) fn new(journal: Journal) -> (Self, mpsc::UnboundedReceiver<Entry>) {
+    pub(crate) fn new(journal: Journal, bell: Option<Arc<Bell>>) -> (Self, mpsc::UnboundedReceiver<Entry>) {
         let (written, receiver) = mpsc::unbounded_channel();
-        (Self { journal: Arc::new(Mutex::new(Some(journal))), written, failed: Arc::default() }, receiver)
+        let journal = Arc::new(Mutex::new(Some(journal)));
+        (Self { journal, written, bell, failed: Arc::default() }, receiver)
     }
 
     /// The journal itself. What a thread that panicked left is whole: appending changes it in one step.
@@ -52,13 +56,20 @@ impl Book {
     fn write(&self, record: Record, sync: Sync) -> bool {
         let mut journal = self.open();
         match journal.as_mut().map(|journal| journal.append(record, sync)) {
-            Some(Ok(entry)) => self.written.send(entry).is_ok(),
+            Some(Ok(entry)) => self.announce(entry),
             Some(Err(error)) => {
                 self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 false
             }
             None => false,
         }
+    }
+
+    /// False when nobody listens any more.
+    fn announce(&self, entry: Entry) -> bool {
+        let heard = self.written.send(entry).is_ok();
+        self.bell.iter().for_each(|bell| bell.ring());
+        heard
     }
 
     /// Why an attempt could not write: what the driver then meets itself says less.

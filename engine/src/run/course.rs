@@ -1,7 +1,7 @@
-//! What making things and taking them back have in common: attempts under way, what is heard of them, signals, pauses, records.
+//! What making things and taking them back have in common: attempts under way, signals, pauses, records.
 //!
-//! Owns the order of things around the schedule's answers. Which steps there are, what an attempt is and what its end means belongs to
-//! the two drivers.
+//! Nothing here waits. Which steps there are, what an attempt is and what its end means belongs to the two drivers; who listens, to
+//! `listen`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use runbook_steps::tools::Orphan;
 use runbook_steps::{Failure, Secrets, World};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
-use super::cancel::{Interrupts, Signal, Stop};
+use super::cancel::{Signal, Stop};
 use super::common::Common;
 use super::drive::{Header, Watcher};
 use super::orphans;
@@ -21,14 +20,10 @@ use super::prepare::masked;
 use super::retry::{self, Decision, Tried};
 use super::schedule::Schedule;
 use super::scribe::Scribe;
-use crate::event::Event;
 use crate::plan::Plan;
 use crate::plan::model::Retry;
-use crate::state::record::{self, Entry, FORMAT, Record, Verdict};
+use crate::state::record::{self, FORMAT, Record, Verdict};
 use crate::state::{Journal, RunState, StateError};
-
-/// How often a watcher that asks for it is told that time passes.
-const TICK: Duration = Duration::from_millis(100);
 
 /// What a course starts from.
 pub(super) struct Start<'a> {
@@ -39,24 +34,22 @@ pub(super) struct Start<'a> {
     pub(super) schedule: Schedule,
     pub(super) header: Header,
     pub(super) watcher: Box<dyn Watcher>,
-    pub(super) interrupts: Interrupts,
     pub(super) seed: u64,
-    /// Whether grouped syncs hold it up.
-    pub(super) sync_inline: bool,
 }
 
-/// A run under way; its attempts end with an `E`.
-pub(super) struct Course<E> {
+/// A run under way.
+pub(super) struct Course {
     pub(super) common: Common,
     pub(super) scribe: Scribe,
     pub(super) schedule: Schedule,
-    attempts: JoinSet<(usize, E)>,
+    /// How many attempts have begun and not ended.
+    under_way: usize,
     pauses: Pauses,
+    /// Whether a pause was added since the listener looked.
+    paused: bool,
     tracks: Vec<Track>,
     seed: u64,
     header: Header,
-    interrupts: Interrupts,
-    ticker: Option<Interval>,
     stop: Stop,
     signal: Option<Signal>,
 }
@@ -69,27 +62,16 @@ struct Track {
     began: Option<Instant>,
 }
 
-/// What the loop hears.
-enum Heard<E> {
-    Signal(Signal),
-    Synced(Result<(), StateError>),
-    Ended(Result<(usize, E), JoinError>),
-    Due,
-    Written(Entry),
-    Passing(Event),
-    Tick,
-}
-
-impl<E: Send + 'static> Course<E> {
+impl Course {
     pub(super) fn new(start: Start<'_>) -> Self {
-        let Start { plan, world, journal, secrets, schedule, header, watcher, interrupts, seed, sync_inline } = start;
+        let Start { plan, world, journal, secrets, schedule, header, watcher, seed } = start;
         let common = Common::new(&journal, world, secrets, &plan.dir);
-        let scribe = Scribe::new(journal, watcher, Arc::clone(&common.redactor), sync_inline);
+        let scribe = Scribe::new(journal, watcher, Arc::clone(&common.redactor));
         Self {
             tracks: vec![Track::default(); schedule.steps()],
-            attempts: JoinSet::new(),
+            under_way: 0,
             pauses: Pauses::default(),
-            ticker: None,
+            paused: false,
             stop: Stop::No,
             signal: None,
             common,
@@ -97,7 +79,6 @@ impl<E: Send + 'static> Course<E> {
             schedule,
             seed,
             header,
-            interrupts,
         }
     }
 
@@ -135,57 +116,36 @@ impl<E: Send + 'static> Course<E> {
 
     /// Whether there is nothing more to hear.
     pub(super) fn is_over(&self) -> bool {
-        self.stop == Stop::Leave || (self.schedule.is_finished() && self.attempts.is_empty())
+        self.stop == Stop::Leave || (self.schedule.is_finished() && self.under_way == 0)
     }
 
-    /// The attempts that have ended by the next thing that happens; mostly none has.
-    pub(super) async fn next(&mut self) -> Vec<(usize, E)> {
-        self.scribe.group.mind();
-        match self.listen().await {
-            Heard::Signal(signal) => self.interrupt(signal),
-            Heard::Synced(result) => {
-                let held = self.scribe.held(result);
-                self.go_on_if(held);
-            }
-            Heard::Ended(first) => return self.ended(first),
-            Heard::Due => self.wake(),
-            Heard::Written(entry) => self.scribe.show(&Event::Recorded(entry)),
-            Heard::Passing(event) => self.scribe.show(&event),
-            Heard::Tick => self.scribe.tick(),
-        }
-        Vec::new()
+    /// Whether the listener has something to mind that it does not know of yet.
+    pub(super) fn wants_attention(&mut self) -> bool {
+        std::mem::take(&mut self.paused) || self.is_over() || self.scribe.wants_sync()
     }
 
-    async fn listen(&mut self) -> Heard<E> {
-        let ticks = self.scribe.wants.ticks && !self.attempts.is_empty();
-        let ticker = self.ticker.get_or_insert_with(ticker);
-        tokio::select! {
-            biased;
-            signal = self.interrupts.next() => Heard::Signal(signal),
-            result = self.scribe.group.synced() => Heard::Synced(result),
-            Some(ended) = self.attempts.join_next() => Heard::Ended(ended),
-            () = self.pauses.due() => Heard::Due,
-            // Who only wants to see where things stand sees it with the next record.
-            Some(entry) = self.scribe.written.recv(), if self.scribe.wants.output => Heard::Written(entry),
-            Some(event) = self.scribe.passed.recv() => Heard::Passing(event),
-            _ = ticker.tick(), if ticks => Heard::Tick,
-        }
+    /// Whether the watcher is to be told that time passes.
+    pub(super) fn wants_ticks(&self) -> bool {
+        self.scribe.wants.ticks && self.under_way > 0
     }
 
-    /// An attempt has ended, and others perhaps meanwhile: what follows from all of them is then written, and synced, at once.
-    fn ended(&mut self, first: Result<(usize, E), JoinError>) -> Vec<(usize, E)> {
-        let more = std::iter::from_fn(|| self.attempts.try_join_next());
-        // A panic of a step is caught inside the attempt; one that is not is a bug of the engine, and must be seen as one.
-        let whole = |ended: Result<(usize, E), JoinError>| {
-            ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        };
-        let ended = std::iter::once(first).chain(more).map(whole).collect();
-        self.scribe.show_passing();
-        ended
+    /// When the first pause is over, if a step pauses.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.pauses.next()
+    }
+
+    /// An attempt is under way from now on.
+    pub(super) fn has_begun(&mut self) {
+        self.under_way += 1;
+    }
+
+    /// An attempt is under way no more.
+    pub(super) fn has_ended(&mut self) {
+        self.under_way -= 1;
     }
 
     /// The first signal ends what runs gently, the second kills it, the third leaves.
-    fn interrupt(&mut self, signal: Signal) {
+    pub(super) fn interrupt(&mut self, signal: Signal) {
         self.stop = self.stop.harder();
         match self.stop {
             Stop::Gently => {
@@ -206,7 +166,7 @@ impl<E: Send + 'static> Course<E> {
     }
 
     /// Steps whose pause is over.
-    fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         while let Some(step) = self.pauses.take_due() {
             self.schedule.due(step);
         }
@@ -234,11 +194,6 @@ impl<E: Send + 'static> Course<E> {
         track.began = Some(now);
         let first = *track.first.get_or_insert(now);
         self.common.world.clock.model_span(now - first)
-    }
-
-    /// Has an attempt run.
-    pub(super) fn spawn(&mut self, step: usize, attempt: impl Future<Output = E> + Send + 'static) {
-        self.attempts.spawn(async move { (step, attempt.await) });
     }
 
     /// How long the last attempt has taken, in milliseconds of model time.
@@ -269,6 +224,7 @@ impl<E: Send + 'static> Course<E> {
     /// Has a step wait for its next attempt.
     pub(super) fn pause(&mut self, step: usize, pause: Duration) {
         self.schedule.pause(step);
+        self.paused = true;
         self.pauses.push(Instant::now() + self.common.world.clock.real_span(pause), step);
     }
 
@@ -278,10 +234,10 @@ impl<E: Send + 'static> Course<E> {
         self.go_on_if(written)
     }
 
-    /// Syncs what was written.
-    pub(super) fn synced(&mut self) -> bool {
-        let synced = self.scribe.synced();
-        self.go_on_if(synced)
+    /// Takes the result of a sync.
+    pub(super) fn held(&mut self, result: Result<(), StateError>) -> bool {
+        let held = self.scribe.held(result);
+        self.go_on_if(held)
     }
 
     fn go_on_if(&mut self, stored: bool) -> bool {
@@ -301,10 +257,4 @@ impl<E: Send + 'static> Course<E> {
 /// A path as the journal has it: whoever reads it may stand elsewhere.
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
-}
-
-fn ticker() -> Interval {
-    let mut ticker = tokio::time::interval(TICK);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticker
 }

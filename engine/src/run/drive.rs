@@ -7,12 +7,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use runbook_steps::tools::Orphan;
 use runbook_steps::{Class, Outputs, Secrets, World};
 
 use super::attempt::Ended;
 use super::cancel::{Interrupts, Signal};
+use super::conductor::{Announced, Driver};
 use super::course::{Course, Start};
+use super::launch::Launch;
+use super::listen::{self, Terms};
 use super::orphans;
 use super::prepare::Ready;
 use super::resume::{Fate, Ripple};
@@ -77,6 +81,9 @@ pub struct Options {
     pub selection: String,
     /// Whether grouped syncs hold up the run instead of going on beside it: then the same events lead to the same journal.
     pub sync_inline: bool,
+    /// How many threads wait for short programs by themselves, which spares handing them over. Without one, all goes on among the
+    /// runtime's tasks: then the same events lead to the same journal.
+    pub lanes: usize,
 }
 
 impl Default for Options {
@@ -92,6 +99,7 @@ impl Default for Options {
             reuse: HashSet::new(),
             selection: String::new(),
             sync_inline: false,
+            lanes: 0,
         }
     }
 }
@@ -152,19 +160,18 @@ pub struct Summary {
 /// Whatever can go wrong with steps is in the summary; an error is about the journal only. Then nothing new was started, what ran was
 /// let finish, and the watcher was told the results that could not be stored.
 pub async fn drive(run: Run) -> Result<Summary, StateError> {
-    let mut driver = Driver::new(run);
-    driver.begin()?;
-    driver.end_orphans().await;
-    driver.redo()?;
-    driver.run().await;
-    driver.close()
+    let (mut making, terms) = Making::new(run);
+    making.begin()?;
+    making.end_orphans().await;
+    making.redo()?;
+    listen::run(making, terms).await.close()
 }
 
 /// A run under way.
-pub(super) struct Driver {
+pub(super) struct Making {
     pub(super) plan: Arc<Plan>,
     pub(super) options: Options,
-    pub(super) course: Course<Ended>,
+    pub(super) course: Course,
     /// Steps that were evaluated and stand in a queue for a lock.
     pub(super) queued: HashMap<usize, Box<Ready>>,
     pub(super) reused: Vec<StepId>,
@@ -175,17 +182,38 @@ pub(super) struct Driver {
     pub(super) haunted: HashMap<StepId, Orphan>,
 }
 
-impl Driver {
-    fn new(run: Run) -> Self {
+impl Driver for Making {
+    type Ended = Ended;
+    type Launch = Launch;
+
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn ended(&mut self, step: usize, ended: Ended) {
+        self.write_end(step, ended);
+    }
+
+    fn announce(&mut self) -> Announced<Launch> {
+        self.write_starts()
+    }
+
+    fn start(&mut self, step: usize, launch: Launch) -> BoxFuture<'static, Ended> {
+        Box::pin(self.attempt(step, launch).run())
+    }
+}
+
+impl Making {
+    fn new(run: Run) -> (Self, Terms) {
         let Run { plan, world, journal, secrets, options, header, watcher, interrupts } = run;
         let finally = plan.steps.iter().map(|step| step.finally).collect();
         let took: Vec<Duration> = plan.steps.iter().map(Step::typical).collect();
         let priority = schedule::ways(&plan.graph, &took);
         let schedule = Schedule::new(&plan.graph, priority, finally, options.parallel);
-        let (seed, sync_inline, count) = (options.seed, options.sync_inline, plan.steps.len());
-        let start =
-            Start { plan: &plan, world, journal, secrets, schedule, header, watcher, interrupts, seed, sync_inline };
-        Self {
+        let (seed, count) = (options.seed, plan.steps.len());
+        let terms = Terms { interrupts, sync_inline: options.sync_inline, lanes: options.lanes.min(options.parallel) };
+        let start = Start { plan: &plan, world, journal, secrets, schedule, header, watcher, seed };
+        let making = Self {
             course: Course::new(start),
             queued: HashMap::new(),
             reused: Vec::new(),
@@ -194,7 +222,8 @@ impl Driver {
             haunted: HashMap::new(),
             plan,
             options,
-        }
+        };
+        (making, terms)
     }
 
     /// Writes the header, synced: from here on the world may be touched.
@@ -228,16 +257,6 @@ impl Driver {
             self.course.scribe.notice(&format!(
                 "`{step}` leaves `{program}` (pid {pid}) running: it has left the step's process group"
             ));
-        }
-    }
-
-    async fn run(&mut self) {
-        self.launch();
-        while !self.course.is_over() {
-            for (index, ended) in self.course.next().await {
-                self.ended(index, ended);
-            }
-            self.launch();
         }
     }
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::bell::Bell;
 use crate::state::StateError;
 use crate::state::journal::{GROUP, Tail};
 
 /// The sync that is due, or under way.
 pub(super) struct Group {
     tail: Arc<Tail>,
+    /// Told whether a sync is due, so that nobody is woken for one that is.
+    bell: Arc<Bell>,
     inline: bool,
     due: Option<Instant>,
     running: Option<JoinHandle<Result<(), StateError>>>,
@@ -18,13 +21,8 @@ pub(super) struct Group {
 
 impl Group {
     /// For a journal's end. `inline` syncs on the caller's thread: then nothing depends on what other threads do meanwhile.
-    pub(super) fn new(tail: Arc<Tail>, inline: bool) -> Self {
-        Self { tail, inline, due: None, running: None }
-    }
-
-    /// The journal's end.
-    pub(super) fn tail(&self) -> &Tail {
-        &self.tail
+    pub(super) fn new(tail: Arc<Tail>, bell: Arc<Bell>, inline: bool) -> Self {
+        Self { tail, bell, inline, due: None, running: None }
     }
 
     /// Something may have been written: what is not synced now begins a group.
@@ -32,6 +30,7 @@ impl Group {
         if self.due.is_none() && self.running.is_none() && self.tail.is_behind() {
             self.due = Some(Instant::now() + GROUP);
         }
+        self.bell.set_syncs(self.due.is_some() || self.running.is_some());
     }
 
     /// Syncs when the group is complete, and says how that went. May be dropped and called again at any point.

@@ -11,7 +11,8 @@ use runbook_steps::{Context, Failure, Outputs};
 
 use super::attempt::{Attempt, Watch};
 use super::common::This;
-use super::drive::Driver;
+use super::conductor::Announced;
+use super::drive::Making;
 use super::insight::Insight;
 use super::prepare::{self, Prepared, Ready};
 use super::resume::{has_changed, lookable};
@@ -22,8 +23,7 @@ use crate::state::record::{Failed, Record, Started};
 use crate::state::{Journal, RunState, fingerprint};
 
 /// A step whose start is in the journal.
-struct Launch {
-    index: usize,
+pub(super) struct Launch {
     ready: Box<Ready>,
     after_crash: bool,
 }
@@ -44,25 +44,17 @@ enum Turn {
     },
 }
 
-impl Driver {
-    /// Starts all that may start now.
-    pub(super) fn launch(&mut self) {
-        let mut launches = Vec::new();
-        let mut must_sync = false;
+impl Making {
+    /// Writes the start of all that may start now.
+    pub(super) fn write_starts(&mut self) -> Announced<Launch> {
+        let mut announced = Announced { launches: Vec::new(), must_sync: false };
         while let Some(next) = self.course.schedule.next_move() {
             let Some((index, ready)) = self.take_up(next) else { continue };
-            must_sync |= !prepare::recoverable(&self.plan.steps[index], &ready);
-            launches.extend(self.write_start(index, ready));
+            announced.must_sync |= !prepare::recoverable(&self.plan.steps[index], &ready);
+            announced.launches.extend(self.write_start(index, ready).map(|launch| (index, launch)));
         }
         self.tell_blocked();
-        let safe = !must_sync || self.course.synced();
-        for launch in launches {
-            if safe {
-                self.start(launch);
-            } else {
-                self.course.schedule.finished(launch.index, Ended::NotRun);
-            }
-        }
+        announced
     }
 
     /// The step to start, if the schedule's answer leads to one.
@@ -197,18 +189,18 @@ impl Driver {
         }
         self.course.count_attempt(index);
         self.acted |= !step.finally;
-        Some(Launch { index, ready, after_crash })
+        Some(Launch { ready, after_crash })
     }
 
-    fn start(&mut self, launch: Launch) {
-        let Launch { index, ready, after_crash } = launch;
+    /// The attempt whose start is in the journal.
+    pub(super) fn attempt(&mut self, index: usize, launch: Launch) -> Attempt {
+        let Launch { ready, after_crash } = launch;
         let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
         let limit = limit(&self.plan.steps[index], spent);
         let before = self.before(&self.plan.steps[index]);
         let forced = self.options.redo.contains(&self.plan.steps[index].id);
-        let attempt = Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced };
-        self.course.spawn(index, attempt.run());
+        Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced }
     }
 
     /// What a step gave when it last held, if it is only looked at again. What `finally` does is done again, not looked at.

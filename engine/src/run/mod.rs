@@ -1,19 +1,23 @@
 //! What is next, and doing it.
 //!
 //! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again,
-//! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] joins them with the journal, `course` is the loop that it
-//! shares with [`undo`], `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs. [`undo`] takes back what was
-//! made.
+//! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] joins them with the journal, [`undo`] takes back what
+//! was made, and both have a `course`, which threads take turns with (`conductor`): `lanes` that see short programs to their end, and the
+//! one that has to `listen`. `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs.
 
 mod attempt;
+mod bell;
 mod book;
 pub mod cancel;
 mod common;
+mod conductor;
 mod course;
 pub mod drive;
 mod group;
 mod insight;
+mod lanes;
 mod launch;
+mod listen;
 pub(crate) mod orphans;
 mod outcome;
 mod pauses;

@@ -5,15 +5,15 @@ use std::time::Duration;
 use runbook_steps::{Class, Failure, Outputs};
 
 use super::attempt::Ended;
-use super::drive::Driver;
+use super::drive::Making;
 use super::prepare::{mask_outputs, masked};
 use super::schedule;
 use crate::hints::{self, About};
 use crate::plan::{Plan, Step, StepId};
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
-impl Driver {
-    pub(super) fn ended(&mut self, index: usize, ended: Ended) {
+impl Making {
+    pub(super) fn write_end(&mut self, index: usize, ended: Ended) {
         let step = self.plan.steps[index].id.clone();
         match ended {
             Ended::Succeeded { outcome, outputs } => self.succeeded(index, outcome, outputs),

@@ -24,11 +24,8 @@ impl Pauses {
         })
     }
 
-    /// Waits until a step is due; for ever if none pauses. May be dropped and called again.
-    pub(super) async fn due(&self) {
-        match self.0.peek() {
-            Some(Reverse((until, _))) => tokio::time::sleep_until(*until).await,
-            None => std::future::pending().await,
-        }
+    /// When the next step is due, if one pauses.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.peek().map(|Reverse((until, _))| *until)
     }
 }

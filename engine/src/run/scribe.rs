@@ -6,11 +6,12 @@ use runbook_steps::Redactor;
 use tokio::sync::mpsc;
 
 use super::attempt::Watch;
+use super::bell::Bell;
 use super::book::Book;
 use super::drive::{Wants, Watcher};
-use super::group::Group;
 use crate::event::Event;
 use crate::plan::StepId;
+use crate::state::journal::Tail;
 use crate::state::log::OnLine;
 use crate::state::record::{Entry, Record, Verdict};
 use crate::state::{Journal, RunState, StateError, Sync};
@@ -18,28 +19,63 @@ use crate::state::{Journal, RunState, StateError, Sync};
 /// Progress and output that wait to be shown; what does not fit is dropped.
 const PASSING: usize = 1024;
 
+/// Where steps say what passes.
+#[derive(Clone)]
+pub(crate) struct Passing {
+    sender: mpsc::Sender<Event>,
+    bell: Arc<Bell>,
+}
+
+impl Passing {
+    /// A watcher that is behind misses some: of progress it gets newer, and the log has all lines.
+    pub(crate) fn send(&self, event: Event) {
+        if self.sender.try_send(event).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
 /// The journal and the watcher of a run. After the first failure nothing more is written.
 pub(super) struct Scribe {
     pub(super) wants: Wants,
-    pub(super) group: Group,
+    tail: Arc<Tail>,
+    /// Rung when there is something to show.
+    bell: Arc<Bell>,
     /// What attempts wrote.
-    pub(super) written: mpsc::UnboundedReceiver<Entry>,
+    written: mpsc::UnboundedReceiver<Entry>,
     /// What steps say.
-    pub(super) passed: mpsc::Receiver<Event>,
+    passed: mpsc::Receiver<Event>,
     book: Book,
     watcher: Box<dyn Watcher>,
     redactor: Arc<Redactor>,
-    passing: mpsc::Sender<Event>,
+    passing: Passing,
     broken: Option<StateError>,
 }
 
 impl Scribe {
-    /// For a run that begins. `sync_inline` is explained at [`super::Options`].
-    pub(super) fn new(journal: Journal, watcher: Box<dyn Watcher>, redactor: Arc<Redactor>, sync_inline: bool) -> Self {
-        let group = Group::new(journal.tail(), sync_inline);
-        let (book, written) = Book::new(journal);
-        let (passing, passed) = mpsc::channel(PASSING);
-        Self { wants: watcher.wants(), group, written, passed, book, watcher, redactor, passing, broken: None }
+    /// For a run that begins.
+    pub(super) fn new(journal: Journal, watcher: Box<dyn Watcher>, redactor: Arc<Redactor>) -> Self {
+        let (bell, tail, wants) = (Arc::new(Bell::default()), journal.tail(), watcher.wants());
+        // Who only wants to see where things stand sees what attempts write with the next record.
+        let (book, written) = Book::new(journal, wants.output.then(|| Arc::clone(&bell)));
+        let (sender, passed) = mpsc::channel(PASSING);
+        let passing = Passing { sender, bell: Arc::clone(&bell) };
+        Self { wants, tail, bell, written, passed, book, watcher, redactor, passing, broken: None }
+    }
+
+    /// The journal's end.
+    pub(super) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
+    /// What calls the listener.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Whether something is written for which no sync is due yet.
+    pub(super) fn wants_sync(&self) -> bool {
+        !self.bell.syncs() && self.tail.is_behind()
     }
 
     /// Writes a record, folds it, shows it. False if it cannot be written, and ever after.
@@ -70,7 +106,7 @@ impl Scribe {
 
     /// Syncs what was written, for a run that has not begun.
     pub(super) fn sync(&self) -> Result<(), StateError> {
-        self.group.tail().sync()
+        self.tail.sync()
     }
 
     /// Writes a record, folds it, shows it, for a run that has not begun.
@@ -99,6 +135,14 @@ impl Scribe {
         while let Ok(event) = self.passed.try_recv() {
             self.show(&event);
         }
+    }
+
+    /// Shows what attempts wrote and what steps have said.
+    pub(super) fn show_news(&mut self) {
+        while let Ok(entry) = self.written.try_recv() {
+            self.show(&Event::Recorded(entry));
+        }
+        self.show_passing();
     }
 
     /// Says something that changes nothing.
@@ -136,8 +180,7 @@ impl Scribe {
         }
         let (step, passing) = (step.clone(), self.passing.clone());
         Some(Box::new(move |stream, line| {
-            // A watcher that is behind misses lines; the log has them.
-            let _ = passing.try_send(Event::Output { step: step.clone(), stream, line: line.to_owned() });
+            passing.send(Event::Output { step: step.clone(), stream, line: line.to_owned() });
         }))
     }
 

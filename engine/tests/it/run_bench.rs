@@ -289,6 +289,8 @@ impl Bench {
         trigger: Option<(String, usize)>,
     ) -> (Result<Summary, StateError>, Seen) {
         let secrets = Secrets::new(self.secrets.clone());
+        // As the program does it, where nothing is said of the order of syncs.
+        options.lanes = if options.sync_inline { 0 } else { 2 };
         options.trust(&verdicts(plan, journal.state(), &options, &secrets.redactor()));
         let (interrupter, interrupts) = Interrupts::channel();
         let seen = Seen::default();

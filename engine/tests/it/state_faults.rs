@@ -73,7 +73,10 @@ impl Storage for Faulty {
             return Err(Errno::IO.into());
         }
         let written = self.written.lock().expect("whole");
-        std::fs::write(&self.safe, &*written)
+        // At once, as steps that run meanwhile look at it.
+        let new = self.safe.with_extension("new");
+        std::fs::write(&new, &*written)?;
+        std::fs::rename(&new, &self.safe)
     }
 
     fn truncate(&self, _length: u64) -> io::Result<()> {

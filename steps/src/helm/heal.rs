@@ -6,6 +6,7 @@ use super::book::{Book, Cure, Revision, cure};
 use super::{book, explain, helm};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::span::Span;
 use crate::step::Standing;
 
 /// How often a release that somebody else works on is looked at.
@@ -79,6 +80,17 @@ impl Healing<'_> {
     async fn run(&self, args: Vec<String>, cx: &Context) -> Result<(), Failure> {
         helm(cx, args).run(cx).await.map(drop).map_err(|failure| explain(failure, self.name))
     }
+}
+
+/// For how long a helm is given the benefit of the doubt where nobody says: a quarter of an hour.
+pub(crate) fn patience() -> Span {
+    Span(Duration::from_secs(900))
+}
+
+/// Nothing on a revision that others than `helm.release` made says whose it is; but after a crash, or a failed attempt, of a step that had
+/// the deployment's lock, all that it had started is gone.
+pub(crate) fn left_behind(_: &Book, cx: &Context) -> bool {
+    cx.after_crash || cx.attempt > 1
 }
 
 async fn pause(span: Duration, cx: &Context) -> Result<(), Failure> {

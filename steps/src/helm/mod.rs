@@ -8,6 +8,7 @@ mod book;
 mod chart;
 mod failures;
 mod heal;
+mod inner;
 mod values;
 
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use serde_json::Value;
 pub(crate) use book::{Book, Marks, Revision};
 pub(crate) use chart::Chart;
 pub(crate) use failures::explain;
-pub(crate) use heal::Healing;
+pub(crate) use heal::{Healing, left_behind, patience};
+pub(crate) use inner::Releases;
 pub(crate) use values::{Values, difference};
 
 use crate::cluster::Cluster;

@@ -134,7 +134,7 @@ pub(super) fn not_undone(cx: &Context) -> Result<(), Failure> {
 
 /// Runs a program and takes its outputs, those too that it writes to `$RUNBOOK_OUTPUT`.
 pub(super) async fn run_for_outputs(cx: &Context, program: Program) -> Result<Outputs, Failure> {
-    let file = OutputFile::new(&cx.state_dir);
+    let mut file = OutputFile::new(&cx.state_dir);
     let program = program.env(OUTPUT_FILE, file.path().to_string_lossy());
     let finished = program.capture(true).run(cx).await?;
     let text = file.read().map_err(|error| Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")))?;

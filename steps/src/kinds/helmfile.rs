@@ -4,7 +4,6 @@ mod said;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
@@ -90,7 +89,7 @@ struct Helmfile {
     #[serde(default)]
     skip_diff_on_install: bool,
     /// For how long a pending revision of somebody else counts as being worked on.
-    #[serde(default = "quarter")]
+    #[serde(default = "helm::patience")]
     stuck_after: Span,
     /// More arguments for `helmfile apply` and `diff`.
     #[serde(default)]
@@ -98,10 +97,6 @@ struct Helmfile {
     /// Only for taking back: releases that were there before.
     #[serde(default)]
     keep: Vec<String>,
-}
-
-fn quarter() -> Span {
-    Span(Duration::from_secs(900))
 }
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
@@ -231,7 +226,7 @@ impl Helmfile {
                 patience: self.stuck_after.0,
                 timeout: self.stuck_after.0,
             };
-            healing.heal(is_abandoned, cx).await?;
+            healing.heal(helm::left_behind, cx).await?;
         }
         let (program, _values) = self.helmfile(&self.applying(), cx)?;
         program.run(cx).await.map_err(explain)?;
@@ -268,12 +263,6 @@ impl Helmfile {
         });
         Ok(Some(with))
     }
-}
-
-/// A revision carries no mark of whose it is; but after a crash, or a failed attempt, of a step that had the deployment's lock, all that it
-/// had started is gone.
-fn is_abandoned(_: &Book, cx: &Context) -> bool {
-    cx.after_crash || cx.attempt > 1
 }
 
 fn values_flag(path: &std::path::Path) -> String {

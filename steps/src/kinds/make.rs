@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::command::{PROGRAM_OUTPUTS, in_dir, not_undone, run_for_outputs};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::helm::Releases;
 use crate::kind::{Effect, Kind, ReadError, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
@@ -36,7 +37,8 @@ const DOCS: &str = "\
 Runs GNU make in a folder.
 
 - **observe**: cannot look: a Makefile's phony targets say nothing about the world. Give the step a `check`.
-- **perform**: `make --no-print-directory [-j N] TARGET… NAME=VALUE…` in `dir`. Flags of an outer make are not inherited.
+- **perform**: `make --no-print-directory [-j N] TARGET… NAME=VALUE…` in `dir`. Flags of an outer make are not inherited. Where its recipes
+  install `releases` with helm, a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
 - **undo**: nothing; give the step an `undo` of its own.
 - **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that a recipe writes to the file `$RUNBOOK_OUTPUT`.
 
@@ -49,7 +51,7 @@ cert_manager:
   with:
     dir: \"${{ steps.infra_repo.outputs.dir }}\"
     target: deploy-cert-manager
-    variables: { NAMESPACE: cert-manager }
+    releases: [{ release: cert-manager-operator, namespace: cert-manager-operator }]
 ";
 
 /// How an outer make would reach into ours.
@@ -71,6 +73,9 @@ struct Make {
     variables: BTreeMap<String, Scalar>,
     /// How many recipes may run at once; 1 where not given.
     jobs: Option<u16>,
+    /// The releases that its recipes install with helm: what a killed helm left of one is taken back first.
+    #[serde(default)]
+    releases: Releases,
     /// Variables over the run's environment.
     #[serde(default)]
     env: BTreeMap<String, Scalar>,
@@ -130,7 +135,10 @@ impl Step for Make {
     }
 
     fn perform<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Outputs, Failure>> {
-        Box::pin(run_for_outputs(cx, self.program()))
+        Box::pin(async {
+            self.releases.heal(cx).await?;
+            run_for_outputs(cx, self.program()).await
+        })
     }
 
     fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
@@ -138,7 +146,7 @@ impl Step for Make {
     }
 
     fn programs(&self) -> Vec<String> {
-        vec!["make".to_owned()]
+        std::iter::once("make".to_owned()).chain(self.releases.programs()).collect()
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::command::{PROGRAM_OUTPUTS, in_dir, not_undone, run_for_outputs};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::helm::Releases;
 use crate::kind::{Effect, Kind, read_as, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
@@ -38,7 +39,8 @@ is a list: `shell: [python3, -c]`.
 Values reach the script through `env`, never by `${{ }}` inside it: a value with a quote or a `$(…)` in it would become code.
 
 - **observe**: cannot look; give the step a `check`.
-- **perform**: runs the script in a process group of its own, in `dir` (default: the plan's folder).
+- **perform**: runs the script in a process group of its own, in `dir` (default: the plan's folder). Where it installs `releases` with helm,
+  a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
 - **undo**: nothing; give the step an `undo` of its own.
 - **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the script writes to the file `$RUNBOOK_OUTPUT`.
 
@@ -69,6 +71,9 @@ struct Run {
     env: BTreeMap<String, Scalar>,
     /// The folder to run in, relative to the plan.
     dir: Option<PathBuf>,
+    /// The releases that it installs with helm: what a killed helm left of one is taken back first.
+    #[serde(default)]
+    releases: Releases,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -132,6 +137,7 @@ impl Step for Run {
                     format!("the script is {} KiB long; {} KiB is the most", self.script.len() >> 10, LONGEST >> 10);
                 return Err(Failure::invalid(what).fix("put it into a file beside the plan and call that"));
             }
+            self.releases.heal(cx).await?;
             let usual = if cx.world.find_program("bash").is_some() { Name::Bash } else { Name::Sh };
             let shell = self.shell.clone().unwrap_or(Shell::Named(usual));
             run_for_outputs(cx, self.program(&shell)).await
@@ -143,7 +149,8 @@ impl Step for Run {
     }
 
     fn programs(&self) -> Vec<String> {
-        self.shell.as_ref().and_then(|shell| shell.words().into_iter().next()).into_iter().collect()
+        let shell = self.shell.as_ref().and_then(|shell| shell.words().into_iter().next());
+        shell.into_iter().chain(self.releases.programs()).collect()
     }
 
     fn files(&self) -> Vec<PathBuf> {

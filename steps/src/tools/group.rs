@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
+use super::linger::{MOMENT, lingers};
 use super::orphans::{Mark, end_marked, members, start_since};
 use super::output::Pump;
 use crate::clock::Clock;
@@ -59,6 +60,12 @@ impl Group {
 
     /// Reads the program's output until it ends, by itself or because the step was told to stop. The group is gone afterwards.
     pub(super) async fn watch(mut self, cx: &Context, pump: &mut Pump) -> Ending {
+        if pump.can_wait() && lingers() {
+            if let Some(ending) = self.ends_in_a_moment() {
+                return self.clean_up(ending, cx).await;
+            }
+            pump.hurry();
+        }
         let deaf = {
             let pumping = pump.run();
             tokio::pin!(pumping);
@@ -83,6 +90,11 @@ impl Group {
             () = cx.cancel.soft.cancelled() => self.stop_gently(cx).await,
             ending = self.exited() => ending,
         };
+        self.clean_up(ending, cx).await
+    }
+
+    /// Sees to it that nothing of the group is left, however it ended.
+    async fn clean_up(&mut self, ending: Ending, cx: &Context) -> Ending {
         let clock = cx.clock();
         if !matches!(ending, Ending::Cancelled) && self.send(Signal::TERM) {
             self.wait_until_gone(clock, LEFTOVER_GRACE).await;
@@ -124,6 +136,22 @@ impl Group {
             let _ = tokio::task::spawn_blocking(move || handle.wait().map(drop)).await;
         }
         self.reap().unwrap_or_else(|| Ending::Lost(std::io::Error::other("it ended, but its status cannot be had")))
+    }
+
+    /// Waits on this very thread, but not for long.
+    #[cfg(target_os = "linux")]
+    fn ends_in_a_moment(&self) -> Option<Ending> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let pidfd = rustix::process::pidfd_open(self.pid, rustix::process::PidfdFlags::empty()).ok()?;
+        let moment = Timespec { tv_sec: 0, tv_nsec: i64::from(MOMENT.subsec_nanos()) };
+        // A signal cuts it short, which does no harm: then somebody else waits on.
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&moment)).ok()?;
+        self.reap()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn ends_in_a_moment(&self) -> Option<Ending> {
+        None
     }
 
     #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@
 mod classify;
 mod group;
 mod install;
+mod linger;
 mod orphans;
 mod output;
 
@@ -22,10 +23,11 @@ use tokio::net::unix::pipe;
 use crate::context::Context;
 use crate::failure::{Class, Facts, Failure};
 use crate::secret::{Secret, mentions_secret};
-use crate::world::World;
+use crate::world::{World, is_program};
 
 pub use classify::{classify, telling_line};
 pub use install::install_hint;
+pub use linger::lingering;
 pub use orphans::{Mark, Orphan, RUN, end_marked, marked, start_of};
 
 use group::{Ending, Group};
@@ -179,13 +181,18 @@ impl Program {
     fn prepare(&self, cx: &Context) -> Result<Prepared, Failure> {
         self.refuse_secrets_in_arguments()?;
         let dir = self.dir.as_deref().map_or_else(|| cx.plan_dir.to_path_buf(), |dir| cx.plan_path(dir));
-        if !dir.is_dir() {
-            let what = format!("cannot run `{}`: the folder `{}` does not exist", self.title(), dir.display());
-            return Err(Failure::new(Class::NotFound, what));
-        }
         let dir = absolute(&dir);
         let program = self.locate(cx, &dir)?;
         Ok(Prepared { program, dir, env: self.environment(cx)?, stdin: self.input(cx)? })
+    }
+
+    /// Why it did not start. Only now is it looked at what is there: nearly always all is.
+    fn not_started(&self, dir: &Path, program: &Path, error: &std::io::Error) -> Failure {
+        if !dir.is_dir() {
+            let what = format!("cannot run `{}`: the folder `{}` does not exist", self.title(), dir.display());
+            return Failure::new(Class::NotFound, what);
+        }
+        if is_program(program) { not_started(&self.title(), error) } else { missing(&self.name) }
     }
 
     fn refuse_secrets_in_arguments(&self) -> Result<(), Failure> {
@@ -200,10 +207,14 @@ impl Program {
     }
 
     fn locate(&self, cx: &Context, dir: &Path) -> Result<PathBuf, Failure> {
-        let wanted =
-            if self.name.contains('/') { dir.join(&self.name).display().to_string() } else { self.name.clone() };
-        let found = cx.world.find_program(&wanted).ok_or_else(|| missing(&self.name))?;
-        Ok(absolute(&found))
+        if self.name.contains('/') {
+            return Ok(dir.join(&self.name));
+        }
+        match cx.world.find_program(&self.name) {
+            Some(found) => Ok(absolute(&found)),
+            None if !dir.is_dir() => Ok(dir.join(&self.name)),
+            None => Err(missing(&self.name)),
+        }
     }
 
     fn environment(&self, cx: &Context) -> Result<Environment, Failure> {
@@ -317,7 +328,9 @@ impl Prepared {
     /// the answer would only add to that.
     fn start(self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
         let earliest = orphans::tick();
-        let (input, pipes) = self.launch(&program.args).map_err(|error| not_started(&program.title(), &error))?;
+        let (dir, path) = (self.dir.clone(), self.program.clone());
+        let launched = self.launch(&program.args);
+        let (input, pipes) = launched.map_err(|error| program.not_started(&dir, &path, &error))?;
         let group = Group::new(pipes.handle, program.name.clone(), earliest);
         cx.observer.spawned(group.child());
         Ok((group, Outlet { out: pipes.out, err: pipes.err, feed: input }))
@@ -405,23 +418,30 @@ const OUTPUTS: &str = ".outputs-";
 /// A path in the deployment's folder that one program may write its outputs to. There is no file before it does: most never do, and
 /// making one for each was half of the engine's time in a plan of short steps.
 #[derive(Debug)]
-pub(crate) struct OutputFile(PathBuf);
+pub(crate) struct OutputFile {
+    path: PathBuf,
+    /// Whether it was looked for in vain.
+    absent: bool,
+}
 
 impl OutputFile {
     pub(crate) fn new(state_dir: &Path) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self(absolute(state_dir).join(format!("{OUTPUTS}{process}-{number}")))
+        Self { path: absolute(state_dir).join(format!("{OUTPUTS}{process}-{number}")), absent: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// What was written; nothing if there is no file.
-    pub(crate) fn read(&self) -> std::io::Result<String> {
-        match std::fs::read_to_string(&self.0) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+    pub(crate) fn read(&mut self) -> std::io::Result<String> {
+        match std::fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.absent = true;
+                Ok(String::new())
+            }
             other => other,
         }
     }
@@ -429,8 +449,10 @@ impl OutputFile {
 
 impl Drop for OutputFile {
     fn drop(&mut self) {
-        // What is left is swept away by the next run.
-        let _ = std::fs::remove_file(&self.0);
+        if !self.absent {
+            // What is left is swept away by the next run.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 
 use super::classify::plain;
+use super::linger::MOMENT;
 use super::{Feed, Finished, shorten};
 use crate::context::{Context, Stream};
 use crate::secret::{Redactor, Secret};
@@ -21,9 +22,6 @@ const CHUNK: usize = 16 << 10;
 const DRAIN_BYTES: usize = 2 << 20;
 /// The live view is not told of lines more often than this (real time).
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a program may run before anybody listens to it. Most end before, and then it is enough to look what they said.
-const DEAF: Duration = Duration::from_millis(5);
 
 /// What becomes of a program's standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +47,8 @@ pub(super) struct Pump {
     err: Channel,
     feed: Option<Feed>,
     news: News,
+    /// Whether the program's first moments are over.
+    late: bool,
 }
 
 impl Pump {
@@ -58,7 +58,18 @@ impl Pump {
             err: Channel::new(cx, Stream::Err, outlet.err, Keep::Tail),
             feed: outlet.feed,
             news: News::new(cx, quiet),
+            late: false,
         }
+    }
+
+    /// Whether there is nothing to do for it before it has run for a moment.
+    pub(super) fn can_wait(&self) -> bool {
+        self.feed.is_none() && !self.late
+    }
+
+    /// The program's first moments are over.
+    pub(super) fn hurry(&mut self) {
+        self.late = true;
     }
 
     /// Until both streams have ended. May be dropped and be followed by [`Pump::drain`].
@@ -66,8 +77,8 @@ impl Pump {
     /// # Errors
     /// The system cannot watch the pipes; then nothing more is known of the program.
     pub(super) async fn run(&mut self) -> std::io::Result<()> {
-        if self.feed.is_none() {
-            self.news.clock.sleep(self.news.clock.model_span(DEAF)).await;
+        if self.can_wait() {
+            self.news.clock.sleep(self.news.clock.model_span(MOMENT)).await;
         }
         let feed = self.feed.take().map(Feed::open).transpose()?;
         self.out.listen()?;

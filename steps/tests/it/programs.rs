@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use runbook_steps::context::Stream;
 use runbook_steps::secret::marker;
-use runbook_steps::tools::{Mark, Program, end_marked, marked};
+use runbook_steps::tools::{Mark, Program, end_marked, lingering, marked};
 use runbook_steps::{Child, Class, Failure};
 
 use crate::workshop::Workshop;
@@ -71,6 +72,26 @@ async fn a_missing_interpreter_is_explained() {
     let failure = Program::new("odd").run(&shop.context()).await.unwrap_err();
     assert_eq!(failure.class, Class::Invalid);
     assert!(failure.cause.unwrap().contains("interpreter"));
+}
+
+#[tokio::test]
+async fn a_thread_that_may_wait_sees_short_programs_to_their_end_and_no_others() {
+    let shop = Workshop::new();
+    let (short, cx) = (shell("echo done").capture(true), shop.context());
+    let first_look = || lingering(|| short.run(&cx).now_or_never());
+    // On a machine that is busy, some take longer.
+    let ended = std::iter::repeat_with(first_look).take(1000).flatten().next().expect("one of them is quick");
+    assert_eq!(ended.unwrap().stdout, "done\n");
+    assert!(short.run(&cx).now_or_never().is_none(), "no other thread waits");
+
+    let long = shell("echo begun; read line; echo $line").stdin("end\n").capture(true);
+    let mut run = Box::pin(long.run(&cx));
+    assert!(lingering(|| (&mut run).now_or_never()).is_none(), "it is to be fed");
+    assert_eq!(run.await.unwrap().stdout, "begun\nend\n");
+    let long = shell("echo begun; sleep 0.1; echo end").capture(true);
+    let mut run = Box::pin(long.run(&cx));
+    assert!(lingering(|| (&mut run).now_or_never()).is_none(), "it takes longer than a moment");
+    assert_eq!(run.await.unwrap().stdout, "begun\nend\n");
 }
 
 #[tokio::test]

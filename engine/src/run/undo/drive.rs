@@ -7,11 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use runbook_steps::{Class, Failure, Secrets, World};
 
 use super::super::cancel::{Interrupts, Signal};
+use super::super::conductor::{Announced, Driver};
 use super::super::course::{Course, Start};
 use super::super::drive::{Header, Watcher};
+use super::super::listen::{self, Terms};
 use super::super::prepare::masked;
 use super::super::schedule::{self, Schedule};
 use super::attempt::Ended;
@@ -65,17 +68,17 @@ pub struct Summary {
 ///
 /// Whatever can go wrong with steps is in the summary; an error is about the journal only.
 pub async fn drive(undoing: Undoing) -> Result<Summary, StateError> {
-    let mut driver = Driver::new(undoing);
-    driver.begin()?;
+    let (mut unmaking, terms) = Unmaking::new(undoing);
+    unmaking.begin()?;
     // Nothing may be made any more while it is taken back.
-    driver.course.end_orphans().await;
-    driver.run().await;
-    driver.close()
+    unmaking.course.end_orphans().await;
+    listen::run(unmaking, terms).await.close()
 }
 
-pub(super) struct Driver {
+/// Taking back, under way.
+pub(super) struct Unmaking {
     pub(super) plan: Arc<Plan>,
-    pub(super) course: Course<Ended>,
+    pub(super) course: Course,
     pub(super) steps: HashMap<usize, Work>,
     left: Vec<(StepId, String)>,
     /// Steps whose success counts no more, because what they were made in goes.
@@ -90,34 +93,46 @@ pub(super) struct Work {
     pub(super) locks: Vec<String>,
 }
 
-impl Driver {
-    fn new(undoing: Undoing) -> Self {
+impl Driver for Unmaking {
+    type Ended = Ended;
+    type Launch = ();
+
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn ended(&mut self, node: usize, ended: Ended) {
+        self.write_end(node, ended);
+    }
+
+    fn announce(&mut self) -> Announced<()> {
+        self.write_starts()
+    }
+
+    fn start(&mut self, node: usize, (): ()) -> BoxFuture<'static, Ended> {
+        Box::pin(self.attempt(node).run())
+    }
+}
+
+impl Unmaking {
+    fn new(undoing: Undoing) -> (Self, Terms) {
         let Undoing { plan, undo, world, journal, secrets, parallel, seed, header, watcher, interrupts } = undoing;
         let count = undo.graph.order.len();
         let took: Vec<Duration> = (0..count).map(|node| plan.steps.get(node).map_or(UNSAID, Step::typical)).collect();
         let ways = schedule::ways(&undo.graph, &took);
         let schedule = Schedule::new(&undo.graph, ways, vec![false; count], parallel);
         let work = |item: super::plan::Item| Work { id: item.step, deeds: Arc::new(item.deeds), locks: item.locks };
-        let start = Start {
-            plan: &plan,
-            world,
-            journal,
-            secrets,
-            schedule,
-            header,
-            watcher,
-            interrupts,
-            seed,
-            sync_inline: false,
-        };
-        Self {
+        let terms = Terms { interrupts, sync_inline: false, lanes: 0 };
+        let start = Start { plan: &plan, world, journal, secrets, schedule, header, watcher, seed };
+        let unmaking = Self {
             course: Course::new(start),
             steps: undo.items.into_iter().map(|(node, item)| (node, work(item))).collect(),
             left: undo.left.into_iter().map(|(step, why)| (step, why.to_string())).collect(),
             invalid: vec![false; count],
             blocked: Vec::new(),
             plan,
-        }
+        };
+        (unmaking, terms)
     }
 
     /// Writes the header and what is left alone, synced: from here on things may be taken away.
@@ -130,17 +145,7 @@ impl Driver {
         self.course.scribe.sync()
     }
 
-    async fn run(&mut self) {
-        self.launch();
-        while !self.course.is_over() {
-            for (node, ended) in self.course.next().await {
-                self.ended(node, ended);
-            }
-            self.launch();
-        }
-    }
-
-    fn ended(&mut self, node: usize, ended: Ended) {
+    fn write_end(&mut self, node: usize, ended: Ended) {
         let (step, attempt) = (self.steps[&node].id.clone(), self.course.attempt(node));
         match ended {
             Ended::Undone => {

@@ -7,42 +7,39 @@ use std::sync::Arc;
 use runbook_steps::{Context, Outputs};
 
 use super::super::common::This;
+use super::super::conductor::Announced;
 use super::super::schedule::{Ended, Next};
 use super::attempt::Attempt;
-use super::drive::Driver;
+use super::drive::Unmaking;
 use crate::state::record::Record;
 
-impl Driver {
-    /// Starts all that may start now: written first, synced once, then begun.
-    pub(super) fn launch(&mut self) {
-        let mut started = Vec::new();
+impl Unmaking {
+    /// Writes the start of all that may start now: synced before anything is taken away.
+    pub(super) fn write_starts(&mut self) -> Announced<()> {
+        let mut launches = Vec::new();
         while let Some(next) = self.course.schedule.next_move() {
-            let node = match next {
-                Next::Start(node) => node,
-                Next::Evaluate(node) => match self.steps.get(&node) {
-                    None => {
-                        self.course.schedule.finished(node, Ended::Skipped);
-                        continue;
-                    }
-                    Some(work) if self.course.schedule.admit(node, &work.locks) => node,
-                    Some(_) => continue,
-                },
-            };
+            let Some(node) = self.take_up(next) else { continue };
             if self.write_start(node) {
-                started.push(node);
+                launches.push((node, ()));
             } else {
                 self.course.schedule.finished(node, Ended::NotRun);
             }
         }
         self.tell_blocked();
-        let safe = started.is_empty() || self.course.synced();
-        for node in started {
-            if safe {
-                self.start(node);
-            } else {
-                self.course.schedule.finished(node, Ended::NotRun);
-            }
-        }
+        Announced { must_sync: !launches.is_empty(), launches }
+    }
+
+    /// The step to start, if the schedule's answer leads to one.
+    fn take_up(&mut self, next: Next) -> Option<usize> {
+        let node = match next {
+            Next::Start(node) => return Some(node),
+            Next::Evaluate(node) => node,
+        };
+        let Some(work) = self.steps.get(&node) else {
+            self.course.schedule.finished(node, Ended::Skipped);
+            return None;
+        };
+        self.course.schedule.admit(node, &work.locks).then_some(node)
     }
 
     fn write_start(&mut self, node: usize) -> bool {
@@ -73,14 +70,13 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, node: usize) {
-        let Some(work) = self.steps.get(&node) else { return };
-        let (deeds, spent) = (Arc::clone(&work.deeds), self.course.begin(node));
+    /// The attempt whose start is in the journal.
+    pub(super) fn attempt(&mut self, node: usize) -> Attempt {
+        let (deeds, spent) = (Arc::clone(&self.steps[&node].deeds), self.course.begin(node));
         let step = self.plan.steps.get(node);
         let left = step.and_then(|step| step.deadline).map(|deadline| deadline.saturating_sub(spent));
         let limit = [step.and_then(|step| step.timeout), left].into_iter().flatten().min();
-        let attempt = Attempt { deeds, cx: self.surroundings(node), limit };
-        self.course.spawn(node, attempt.run());
+        Attempt { deeds, cx: self.surroundings(node), limit }
     }
 
     fn surroundings(&self, node: usize) -> Context {
