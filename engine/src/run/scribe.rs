@@ -56,7 +56,6 @@ impl Scribe {
     /// For a run that begins.
     pub(super) fn new(journal: Journal, watcher: Box<dyn Watcher>, redactor: Arc<Redactor>) -> Self {
         let (bell, tail, wants) = (Arc::new(Bell::default()), journal.tail(), watcher.wants());
-        // Who only wants to see where things stand sees what attempts write with the next record.
         let (book, written) = Book::new(journal, wants.output.then(|| Arc::clone(&bell)));
         let (sender, passed) = mpsc::channel(PASSING);
         let passing = Passing { sender, bell: Arc::clone(&bell) };
@@ -137,9 +136,11 @@ impl Scribe {
         }
     }
 
-    /// Shows what attempts wrote and what steps have said.
+    /// Shows what steps have said, and what attempts wrote if somebody wants to see it before the next record.
     pub(super) fn show_news(&mut self) {
-        while let Ok(entry) = self.written.try_recv() {
+        while self.wants.output
+            && let Ok(entry) = self.written.try_recv()
+        {
             self.show(&Event::Recorded(entry));
         }
         self.show_passing();
