@@ -56,10 +56,9 @@ impl<'a> Seen<'a> {
     }
 
     /// The names that `when` can use.
-    fn names(&self) -> Value {
+    fn names(&self, objects: &[Value]) -> Value {
         let facts = self.facts;
         let error: Vec<&str> = self.texts.into_iter().filter(|text| !text.is_empty()).collect();
-        let objects: Vec<&Value> = facts.objects.0.iter().map(AsRef::as_ref).collect();
         json!({
             "error": error.join("\n"), "class": self.class.map(Class::name).unwrap_or_default(),
             "stdout": facts.stdout, "stderr": facts.stderr, "exit_code": facts.exit_code, "log": facts.log,
@@ -72,6 +71,27 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// What was seen, with what only some hints ask for and all of them share.
+struct Sight<'a> {
+    seen: Seen<'a>,
+    objects: OnceCell<Vec<Value>>,
+    names: OnceCell<Value>,
+}
+
+impl<'a> Sight<'a> {
+    fn of(seen: Seen<'a>) -> Self {
+        Self { seen, objects: OnceCell::new(), names: OnceCell::new() }
+    }
+
+    fn objects(&self) -> &[Value] {
+        self.objects.get_or_init(|| self.seen.facts.objects.read())
+    }
+
+    fn names(&self) -> &Value {
+        self.names.get_or_init(|| self.seen.names(self.objects()))
+    }
+}
+
 /// The most specific hint that fits: that which asks for most; of equals the nearest, and of those the first.
 pub fn best<'h>(hints: impl IntoIterator<Item = &'h Hint>, seen: Seen<'_>) -> Option<&'h Hint> {
     ranked(hints, seen).first().map(|(_, hint)| *hint)
@@ -79,8 +99,8 @@ pub fn best<'h>(hints: impl IntoIterator<Item = &'h Hint>, seen: Seen<'_>) -> Op
 
 /// All hints that fit, the best first, each with how much it asks for.
 pub fn ranked<'h>(hints: impl IntoIterator<Item = &'h Hint>, seen: Seen<'_>) -> Vec<(usize, &'h Hint)> {
-    let names = OnceCell::new();
-    let fit = |hint: &'h Hint| score(hint, seen, &names).map(|score| (score, hint));
+    let sight = Sight::of(seen);
+    let fit = |hint: &'h Hint| score(hint, &sight).map(|score| (score, hint));
     let mut found: Vec<_> = hints.into_iter().filter_map(fit).collect();
     found.sort_by_key(|(score, hint)| std::cmp::Reverse((*score, hint.origin)));
     found
@@ -100,20 +120,20 @@ pub fn explain<'h>(
 }
 
 /// How many things a hint asks for, if all of them are there. One that asks for nothing fits nothing.
-fn score(hint: &Hint, seen: Seen<'_>, names: &OnceCell<Value>) -> Option<usize> {
-    let asked = asked(&hint.matches, seen)?;
+fn score(hint: &Hint, sight: &Sight<'_>) -> Option<usize> {
+    let asked = asked(&hint.matches, sight)?;
     let Some(when) = &hint.when else { return (asked > 0).then_some(asked) };
-    holds(&when.text, names.get_or_init(|| seen.names())).then(|| asked + weight(&when.text))
+    holds(&when.text, sight.names()).then(|| asked + weight(&when.text))
 }
 
 /// Whether a match alone fits.
 pub(crate) fn fits(wanted: &HintMatch, seen: Seen<'_>) -> bool {
-    asked(wanted, seen).is_some_and(|asked| asked > 0)
+    asked(wanted, &Sight::of(seen)).is_some_and(|asked| asked > 0)
 }
 
 /// How many things a match asks for, if all of them are there. Figures are compared before any pattern is compiled.
-fn asked(wanted: &HintMatch, seen: Seen<'_>) -> Option<usize> {
-    let facts = seen.facts;
+fn asked(wanted: &HintMatch, sight: &Sight<'_>) -> Option<usize> {
+    let (seen, facts) = (sight.seen, sight.seen.facts);
     let figures = [
         wanted.http_status.map(|status| facts.http_status == Some(status)),
         wanted.class.map(|class| seen.class == Some(class)),
@@ -130,7 +150,7 @@ fn asked(wanted: &HintMatch, seen: Seen<'_>) -> Option<usize> {
     if parts > 0 && !facts.conditions.iter().any(|fact| condition_fits(wanted, fact)) {
         return None;
     }
-    let of_object = wanted.object.as_ref().map_or(Some(0), |object| asked_of_object(object, facts))?;
+    let of_object = wanted.object.as_ref().map_or(Some(0), |object| asked_of_object(object, sight.objects()))?;
     Some(figures.iter().flatten().count() + texts.len() + parts + of_object)
 }
 
@@ -159,9 +179,9 @@ fn condition_fits(wanted: &HintMatch, fact: &ConditionFact) -> bool {
 }
 
 /// How many things are asked of an object, if all of them fit the same one.
-fn asked_of_object(wanted: &ObjectMatch, facts: &Facts) -> Option<usize> {
+fn asked_of_object(wanted: &ObjectMatch, objects: &[Value]) -> Option<usize> {
     let asked = [wanted.kind.is_some(), wanted.path.is_some(), wanted.matches.is_some()];
-    let fits = facts.objects.0.iter().any(|object| object_fits(wanted, object));
+    let fits = objects.iter().any(|object| object_fits(wanted, object));
     fits.then(|| asked.iter().filter(|it| **it).count())
 }
 
@@ -207,12 +227,12 @@ pub fn evidence(hint: &Hint, seen: Seen<'_>) -> Option<String> {
 
 /// The object that fits, and what stands in it there.
 fn object_line(wanted: &ObjectMatch, facts: &Facts) -> Option<String> {
-    let object = facts.objects.0.iter().find(|object| object_fits(wanted, object))?;
+    let object = facts.objects.read().into_iter().find(|object| object_fits(wanted, object))?;
     let kind = object["kind"].as_str().filter(|kind| !kind.contains('#')).unwrap_or_default().to_lowercase();
     let name = object["metadata"]["name"].as_str().or_else(|| object["name"].as_str()).unwrap_or_default();
     let whose = [kind.as_str(), name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
     let path = wanted.json_path()?;
-    let found: Vec<String> = path.find(object).into_iter().map(|it| text_of(&it)).take(3).collect();
+    let found: Vec<String> = path.find(&object).into_iter().map(|it| text_of(&it)).take(3).collect();
     let said =
         if found.is_empty() { format!("{path} is not there") } else { format!("{path} is {}", found.join(", ")) };
     Some(if whose.is_empty() { said } else { format!("{whose}: {said}") })
@@ -287,11 +307,11 @@ mod tests {
 
     #[test]
     fn the_parts_of_an_object_must_fit_the_same_object() {
-        let objects = vec![
-            Arc::new(json!({ "kind": "Gateway", "spec": { "gatewayClassName": "gke-l7-global-external-managed" } })),
-            Arc::new(json!({ "kind": "Service", "spec": { "ports": [{ "port": 80 }] } })),
+        let objects = [
+            json!({ "kind": "Gateway", "spec": { "gatewayClassName": "gke-l7-global-external-managed" } }),
+            json!({ "kind": "Service", "spec": { "ports": [{ "port": 80 }] } }),
         ];
-        let facts = Facts { objects: Objects(objects), ..Facts::default() };
+        let facts = Facts { objects: Objects::new(&objects), ..Facts::default() };
         let asks = |kind: &str, path: &str, matches: Option<&str>, absent: bool| {
             let object = ObjectMatch {
                 kind: Some(Pattern::new(kind)),

@@ -66,7 +66,7 @@ fn is_same(one: &Hint, other: &Hint) -> bool {
 fn explanations<'h>(look: &Look, hints: &[&'h Hint]) -> Vec<(usize, &'h Hint)> {
     let known = hints.iter().copied().filter(|hint| hint.kind.as_deref().is_none_or(|kind| kind == look.kind));
     let fitting = ranked(known, seen(look));
-    if look.sighting.facts.objects.0.len() > 1 && !look.failed {
+    if look.sighting.facts.objects.count() > 1 && !look.failed {
         let about_objects = |hint: &Hint| {
             hint.matches.object.is_some() || hint.when.as_ref().is_some_and(|it| it.text.contains("object"))
         };

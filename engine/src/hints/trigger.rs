@@ -1,6 +1,5 @@
 //! What was once seen when something went wrong, as it is written beside a hint: the hint's own test.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use runbook_steps::failure::{ConditionFact, Objects};
@@ -27,7 +26,7 @@ pub struct Trigger {
     events: Vec<String>,
     conditions: Vec<ConditionFact>,
     http: Http,
-    objects: Vec<Arc<Value>>,
+    objects: Vec<Value>,
     other: std::collections::BTreeMap<String, Value>,
     /// The step's id.
     step: String,
@@ -70,7 +69,7 @@ impl Trigger {
             conditions: self.conditions.clone(),
             http_status: self.http.status,
             http_body: self.http.body.clone(),
-            objects: Objects(self.objects.clone()),
+            objects: Objects::new(&self.objects),
             other: self.other.clone(),
             ..Facts::default()
         }

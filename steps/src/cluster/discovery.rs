@@ -105,7 +105,8 @@ impl Cluster {
     async fn refresh(&self, asked: u64) -> Result<Arc<Vec<Resource>>, Failure> {
         let mut known = self.shared.known.0.lock().await;
         if known.0 == asked {
-            *known = (asked + 1, Arc::new(self.discover().await?));
+            // Boxed, so that not every step that waits is as large as one that asks.
+            *known = (asked + 1, Arc::new(Box::pin(self.discover()).await?));
         }
         Ok(Arc::clone(&known.1))
     }

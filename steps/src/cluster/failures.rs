@@ -12,6 +12,7 @@ pub(super) fn classify(error: &kube::Error, doing: &str, url: &str) -> Failure {
     match error {
         kube::Error::Api(status) => refused(status, doing),
         kube::Error::Auth(_) => login(&chain(error)),
+        kube::Error::SerdeError(error) => garbled(error, doing, url),
         other => unreachable_server(&chain(other), doing, url),
     }
 }
@@ -145,6 +146,13 @@ fn unreachable_server(text: &str, doing: &str, url: &str) -> Failure {
         .fix("try `kubectl cluster-info`; a private control plane needs its network or an authorised one")
 }
 
+/// An answer that is no JSON, or broken off.
+fn garbled(error: &serde_json::Error, doing: &str, url: &str) -> Failure {
+    Failure::transient(format!("cannot {doing}: the answer of the cluster at `{url}` cannot be read: {error}"))
+        .cause("the answer broke off, or something between here and the cluster answered in its place")
+        .fix("try `kubectl cluster-info`; if that works, this passes by itself")
+}
+
 /// An error with everything below it: the outer ones only say that something failed.
 fn chain(error: &kube::Error) -> String {
     let mut text = error.to_string();
@@ -205,6 +213,14 @@ mod tests {
         for (code, reason, message, class) in cases {
             assert_eq!(answer(code, reason, message).class, class, "{code} {message}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_told_from_none() {
+        let error = serde_json::from_str::<serde_json::Value>("<html>").expect_err("no JSON");
+        let failure = classify(&kube::Error::SerdeError(error), "list pods", "https://x");
+        let expected = "cannot list pods: the answer of the cluster at `https://x` cannot be read: expected value at line 1 column 1";
+        assert_eq!((failure.class, failure.what.as_str()), (Class::Transient, expected));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::shelf::Key;
-use super::{kind_of, name_of, namespace_of, text_at};
+use super::{Selector, kind_of, name_of, namespace_of, text_at};
 
 /// An object, and of it what must be at hand.
 #[derive(Debug)]
@@ -14,13 +14,12 @@ pub(super) struct Kept {
     form: Form,
     version: String,
     relations: Vec<String>,
-    /// An object with the labels only, for selectors.
-    labels: Value,
+    labels: Box<[(Box<str>, Box<str>)]>,
 }
 
 #[derive(Debug)]
 enum Form {
-    Packed(Box<[u8]>),
+    Packed(Box<str>),
     /// Looked at with many others at each of their changes.
     Open(Arc<Value>),
 }
@@ -29,9 +28,9 @@ impl Kept {
     /// Packs an object.
     pub(super) fn new(object: &Value) -> Self {
         let version = text_at(object, "/metadata/resourceVersion").to_owned();
-        let labels = json!({ "metadata": { "labels": object.pointer("/metadata/labels") } });
-        let form = Form::Packed(object.to_string().into_bytes().into());
-        Self { key: key_of(object), form, version, relations: relations(object), labels }
+        // Copied, so that nothing is kept of the room that a text grew in.
+        let form = Form::Packed(object.to_string().as_str().into());
+        Self { key: key_of(object), form, version, relations: relations(object), labels: labels(object) }
     }
 
     /// Where it stands.
@@ -51,7 +50,7 @@ impl Kept {
     pub(super) fn read(&self) -> Arc<Value> {
         match &self.form {
             Form::Open(object) => Arc::clone(object),
-            Form::Packed(text) => Arc::new(serde_json::from_slice(text).expect("what was written from a value")),
+            Form::Packed(text) => Arc::new(serde_json::from_str(text).expect("what was written from a value")),
         }
     }
 
@@ -72,9 +71,9 @@ impl Kept {
         &self.relations
     }
 
-    /// An object with the same labels.
-    pub(super) fn labels(&self) -> &Value {
-        &self.labels
+    /// Whether a selector selects it.
+    pub(super) fn is_selected(&self, by: &Selector) -> bool {
+        by.selects(|name| self.labels.iter().find(|(label, _)| **label == *name).map(|(_, value)| value.as_ref()))
     }
 }
 
@@ -99,19 +98,32 @@ fn relations(object: &Value) -> Vec<String> {
     found
 }
 
+fn labels(object: &Value) -> Box<[(Box<str>, Box<str>)]> {
+    let all = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+    all.filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into()))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_is_kept_packed_reads_as_it_was() {
         let object = json!({ "z": 1, "a": [null, "\u{1}ü", 1.5], "metadata": { "labels": { "b": "1", "a": "2" } } });
         let mut kept = Kept::new(&object);
         assert_eq!(*kept.read(), object);
-        assert_eq!(kept.labels().pointer("/metadata/labels"), object.pointer("/metadata/labels"));
         let open = kept.open();
         assert!(Arc::ptr_eq(&open, &kept.read()));
         assert!(matches!(Kept::new(&object).after(Some(&kept)).form, Form::Open(_)));
+    }
+
+    #[test]
+    fn what_is_kept_packed_is_selected_by_its_labels() {
+        let kept = Kept::new(&json!({ "metadata": { "labels": { "app": "x", "odd": 1 } } }));
+        let selected = |text: &str| kept.is_selected(&Selector::read(text).expect(text));
+        assert!(selected("app=x,!other,!odd") && !selected("app=y") && !selected("app=x,other"));
+        assert!(!Kept::new(&json!({})).is_selected(&Selector::read("app").expect("a selector")));
     }
 
     #[test]

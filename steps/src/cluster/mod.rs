@@ -12,6 +12,7 @@ mod follow;
 mod forward;
 mod kept;
 mod object;
+mod page;
 mod requests;
 mod selector;
 mod shelf;

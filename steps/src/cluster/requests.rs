@@ -7,13 +7,14 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Cluster, Resource, name_of, text_at};
+use super::page::{self, Page};
+use super::{Cluster, Resource, name_of};
 use crate::failure::{Class, Failure};
 
 /// An answer that takes longer than this on the machine's clock never comes: the connection is dead.
 const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 
-/// How many objects to ask for at a time: a parsed one takes ten times its text, and they are made fit page by page.
+/// How many objects to ask for at a time: the text of so many is here at once.
 const PAGE: &str = "100";
 
 /// Which objects of a kind.
@@ -94,7 +95,7 @@ impl Cluster {
         Ok(self.list_at(resource, namespace, selection, |object| object).await?.0)
     }
 
-    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is packed as soon as it is here: a
+    /// As [`Cluster::list`], with the resource version that a watch goes on from. Each object is packed as soon as it is parsed: a
     /// thousand of them, unpacked, take tens of megabytes.
     pub(super) async fn list_at<T>(
         &self,
@@ -105,17 +106,23 @@ impl Cluster {
     ) -> Result<(Vec<T>, String), Failure> {
         let (mut found, mut next) = (Vec::new(), String::new());
         loop {
-            let page = self.page(resource, namespace, selection, &next).await?;
-            let version = text_at(&page, "/metadata/resourceVersion").to_owned();
-            next = text_at(&page, "/metadata/continue").to_owned();
-            found.extend(into_items(page, resource).into_iter().map(&pack));
+            let page = self.page(resource, namespace, selection, &next, &pack).await?;
+            found.extend(page.items);
+            next = page.next;
             if next.is_empty() {
-                return Ok((found, version));
+                return Ok((found, page.version));
             }
         }
     }
 
-    async fn page(&self, resource: &Resource, ns: &str, selection: &Selection, next: &str) -> Result<Value, Failure> {
+    async fn page<T>(
+        &self,
+        resource: &Resource,
+        ns: &str,
+        selection: &Selection,
+        next: &str,
+        pack: impl Fn(Value) -> T,
+    ) -> Result<Page<T>, Failure> {
         let query = query(&[
             ("labelSelector", &selection.labels),
             ("fieldSelector", &selection.fields),
@@ -123,7 +130,9 @@ impl Cluster {
             ("continue", next),
         ]);
         let request = bare(Request::get(resource.path(ns, None) + &query))?;
-        self.send(request, &doing("list", resource, ns, "")).await
+        let doing = doing("list", resource, ns, "");
+        let text = self.text(request, &doing).await?;
+        page::read(&text, resource, pack).map_err(|error| self.unreadable(error, &doing))
     }
 
     /// Applies an object on the server's side. Unknown and misspelt fields are refused.
@@ -207,17 +216,25 @@ impl Cluster {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log{query}");
         let request = bare(Request::get(path))?;
         let doing = format!("read the log of `{namespace}/{pod}`");
-        let asked = self.shared.client.request_text(request);
-        let answer = tokio::time::timeout(LONGEST_ANSWER, asked).await.map_err(|_| silent(&doing, self.url()))?;
-        let text = answer.map_err(|error| self.failure(&error, &doing))?;
+        let text = self.text(request, &doing).await?;
         Ok(self.redactor.mask(&text).into_owned())
     }
 
     /// Sends a request and reads the answer.
     pub(super) async fn send(&self, request: Request<Vec<u8>>, doing: &str) -> Result<Value, Failure> {
-        let asked = self.shared.client.request::<Value>(request);
+        let text = self.text(request, doing).await?;
+        serde_json::from_str(&text).map_err(|error| self.unreadable(error, doing))
+    }
+
+    /// Sends a request. The text of the answer.
+    async fn text(&self, request: Request<Vec<u8>>, doing: &str) -> Result<String, Failure> {
+        let asked = self.shared.client.request_text(request);
         let answer = tokio::time::timeout(LONGEST_ANSWER, asked).await.map_err(|_| silent(doing, self.url()))?;
         answer.map_err(|error| self.failure(&error, doing))
+    }
+
+    fn unreadable(&self, error: serde_json::Error, doing: &str) -> Failure {
+        self.failure(&kube::Error::SerdeError(error), doing)
     }
 }
 
@@ -246,16 +263,6 @@ fn full(request: http::request::Builder, body: &Value) -> Result<Request<Vec<u8>
 
 fn finish(request: http::request::Builder, body: Vec<u8>) -> Result<Request<Vec<u8>>, Failure> {
     request.body(body).map_err(|error| Failure::invalid(format!("a name that no path can hold: {error}")))
-}
-
-/// The items of a list. The server leaves out their kind, which they share.
-fn into_items(mut list: Value, resource: &Resource) -> Vec<Value> {
-    let Some(Value::Array(mut items)) = list.get_mut("items").map(Value::take) else { return Vec::new() };
-    for item in items.iter_mut().filter_map(Value::as_object_mut) {
-        item.entry("apiVersion").or_insert_with(|| resource.api_version().into());
-        item.entry("kind").or_insert_with(|| resource.kind.clone().into());
-    }
-    items
 }
 
 /// A query string of the pairs that have a value, or nothing.

@@ -151,7 +151,7 @@ impl Shelf {
             self.broad.insert(id);
         }
         let whole = self.whole()?;
-        let chosen = self.objects.values_mut().filter(|kept| selector.is_none_or(|it| it.selects(kept.labels())));
+        let chosen = self.objects.values_mut().filter(|kept| selector.is_none_or(|it| kept.is_selected(it)));
         Some(whole.map(|()| chosen.map(Kept::open).collect()))
     }
 
@@ -309,7 +309,7 @@ impl Shelf {
             woken.extend(self.by_relation.get(relation).into_iter().flatten());
         }
         let selects = |reader: &Reader| {
-            let any = |selector: &Selector| states.iter().any(|state| selector.selects(state.labels()));
+            let any = |selector: &Selector| states.iter().any(|state| state.is_selected(selector));
             reader.all || reader.selectors.iter().any(any)
         };
         woken.extend(self.broad.iter().filter(|id| self.readers.get(id).is_some_and(selects)));

@@ -13,7 +13,7 @@ use super::sight::Sight;
 use super::verdict::{Finding, State};
 use super::{Test, Wanted};
 use crate::cluster::{LogPart, Resource, describe, kind_and_name, kind_of, name_of, namespace_of, uid_of};
-use crate::failure::{Class, Failure};
+use crate::failure::{Class, Failure, Objects};
 use crate::readiness::{Around, Trouble};
 
 /// How long a log that still grows is taken for what it was.
@@ -32,7 +32,7 @@ pub(super) async fn explained(
     if !sight.is_watching() || wanted.is_some_and(|wanted| matches!(wanted.test, Test::Deleted)) {
         let mut finding = Finding::not(format!("{}: {why}", describe(object)));
         finding.facts.conditions = reason::condition_facts(object);
-        finding.facts.objects.0.push(Arc::clone(object));
+        finding.facts.objects = Objects::new([object.as_ref()]);
         return Ok(finding);
     }
     let family = reason::narrow(object, gather(sight, object).await);
@@ -53,7 +53,7 @@ pub(super) async fn explained(
     };
     let (Stands::Not(why) | Stands::Hopeless(why)) = &stands else { return Ok(Finding::holds()) };
     let explained = reason::explain(object, why, &family, troubles);
-    let log = last_log(sight, &explained).await;
+    let log = Box::pin(last_log(sight, &explained)).await;
     let words = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let mut finding = Finding::not(explained.text(words, now));
     finding.facts = explained.facts;

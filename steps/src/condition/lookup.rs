@@ -46,7 +46,8 @@ impl Lookup {
 
     /// The value, or a `not-found` failure that names the path.
     pub async fn fetch(&self, cx: &Context) -> Result<Value, Failure> {
-        cx.unless_cancelled(self.read_off(cx)).await
+        // Boxed for the same reason as a wait.
+        cx.unless_cancelled(Box::pin(self.read_off(cx))).await
     }
 
     async fn read_off(&self, cx: &Context) -> Result<Value, Failure> {

@@ -164,20 +164,21 @@ impl Condition {
 
     /// Looks once. What cannot heal is `Not` here too: a `check` that does not hold is no failure.
     pub async fn look(&self, cx: &Context) -> Result<Verdict, Failure> {
-        cx.unless_cancelled(async {
+        let look = async {
             let cluster = Cluster::connect(cx).await?;
             let finding = wait::once(self, cx, &cluster).await?;
             Ok(match finding.state {
                 State::Holds => Verdict::Holds,
                 State::Not | State::Hopeless(_) => Verdict::Not(finding.text),
             })
-        })
-        .await
+        };
+        cx.unless_cancelled(Box::pin(look)).await
     }
 
     /// Waits until it holds, saying through `cx.observer` why it does not. Has no timeout of its own; ends early with a failure
     /// on what cannot heal.
     pub async fn wait(&self, cx: &Context) -> Result<(), Failure> {
-        cx.unless_cancelled(wait::until(self, cx)).await
+        // Boxed, because whoever is handed a future holds it twice: where it came in, and where it is awaited.
+        cx.unless_cancelled(Box::pin(wait::until(self, cx))).await
     }
 }

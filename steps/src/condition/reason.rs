@@ -172,7 +172,7 @@ fn facts(relatives: &[&Arc<Value>], family: &Family) -> Facts {
     let mut events: Vec<&Value> = relatives.iter().flat_map(|it| events_about(it, &family.events)).collect();
     events.sort_by(|one, other| time_of(other).cmp(time_of(one)));
     let events = events.into_iter().take(MOST_EVENTS).map(line).collect();
-    let objects = Objects(relatives.iter().map(|it| Arc::clone(it)).collect());
+    let objects = Objects::new(relatives.iter().map(AsRef::as_ref));
     let mut facts = Facts { conditions, events, objects, ..Facts::default() };
     if !family.pods.is_empty() {
         facts.other.insert("restarts".to_owned(), family.pods.iter().map(|pod| restarts(pod)).sum::<u64>().into());

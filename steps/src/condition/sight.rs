@@ -115,7 +115,8 @@ impl<'c> Sight<'c> {
     ) -> Result<Option<Arc<Value>>, Failure> {
         let namespace = if resource.namespaced { namespace } else { "" };
         match self.feed(resource, namespace) {
-            None => Ok(self.cluster.get(resource, namespace, name).await?.map(Arc::new)),
+            // Requests are boxed, so that who watches is not as large as who asks.
+            None => Ok(Box::pin(self.cluster.get(resource, namespace, name)).await?.map(Arc::new)),
             Some(feed) => {
                 let found = feed.named(namespace, name).await?;
                 self.unless_in_trouble(resource, namespace, found)
@@ -143,7 +144,7 @@ impl<'c> Sight<'c> {
             None => {
                 let labels = selector.map(|it| it.text().to_owned()).unwrap_or_default();
                 let selection = Selection { labels, ..Selection::default() };
-                let found = self.cluster.list(resource, namespace, &selection).await?;
+                let found = Box::pin(self.cluster.list(resource, namespace, &selection)).await?;
                 Ok(found.into_iter().map(Arc::new).collect())
             }
             Some(feed) => {

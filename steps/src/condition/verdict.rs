@@ -79,7 +79,7 @@ fn merged(findings: &[Finding]) -> Facts {
         all.conditions.extend(facts.conditions.iter().cloned());
         all.events.extend(facts.events.iter().cloned());
         all.other.extend(facts.other.clone());
-        all.objects.0.extend(facts.objects.0.iter().cloned());
+        all.objects.extend(&facts.objects);
         if all.log.is_empty() {
             all.log.clone_from(&facts.log);
         }

@@ -32,31 +32,69 @@ const LAG: Duration = Duration::from_secs(1);
 pub(super) async fn until(condition: &Condition, cx: &Context) -> Result<(), Failure> {
     let cluster = Cluster::connect(cx).await?;
     let mut sight = Sight::watching(cx, &cluster, condition.needs_whole_objects());
-    let (mut told, mut failed) = (Progress::default(), 0);
+    let mut wait = Wait { cx, told: Progress::default(), failed: 0 };
     loop {
         sight.begin();
-        match evaluate(condition, &mut sight).await {
-            Ok(finding) if finding.state != State::Not && sight.may_be_late() => {
-                // What was done just before this wait may not be seen yet: only a request is sure to.
-                let sure = finding.state == State::Holds && once(condition, cx, &cluster).await.is_ok_and(holds);
-                if sure {
-                    return Ok(());
-                }
-                cx.clock().sleep(LAG).await;
-            }
-            Ok(Finding { state: State::Holds, .. }) => return Ok(()),
-            Ok(Finding { state: State::Hopeless(failure), .. }) => return Err(*failure),
+        let looked = evaluate(condition, &mut sight).await;
+        match wait.next(looked, &sight) {
+            Next::End(result) => return result,
+            Next::MakeSure if Box::pin(once(condition, cx, &cluster)).await.is_ok_and(holds) => return Ok(()),
+            Next::MakeSure => cx.clock().sleep(LAG).await,
+            Next::Pause(span) => cx.clock().sleep(span).await,
+            Next::Change(at_latest) => sight.changed(at_latest).await,
+        }
+    }
+}
+
+/// A wait between two looks. What a look found does not outlive it: a thousand waits would hold it a thousand times.
+struct Wait<'c> {
+    cx: &'c Context,
+    /// What was said last.
+    told: Progress,
+    /// How many looks in a row have failed.
+    failed: u32,
+}
+
+/// What follows a look.
+enum Next {
+    End(Result<(), Failure>),
+    /// What was done just before this wait may not be seen yet: only a request is sure to.
+    MakeSure,
+    Pause(Duration),
+    /// Of what was looked at, or after that span.
+    Change(Option<Duration>),
+}
+
+impl Wait<'_> {
+    fn next(&mut self, looked: Result<Finding, Failure>, sight: &Sight<'_>) -> Next {
+        match looked {
+            Ok(Finding { state: State::Holds, .. }) if sight.may_be_late() => Next::MakeSure,
+            Ok(Finding { state: State::Hopeless(_), .. }) if sight.may_be_late() => Next::Pause(LAG),
+            Ok(Finding { state: State::Holds, .. }) => Next::End(Ok(())),
+            Ok(Finding { state: State::Hopeless(failure), .. }) => Next::End(Err(*failure)),
             Ok(finding) => {
-                failed = 0;
-                tell(cx, &mut told, &finding, sight.blind.as_deref());
-                sight.changed(finding.again_in).await;
+                self.failed = 0;
+                let at_latest = finding.again_in;
+                self.tell(finding, sight.blind.as_deref());
+                Next::Change(at_latest)
             }
-            Err(failure) if is_passing(failure.class) && failed < PATIENCE => {
-                failed += 1;
-                cx.progress(failure.what);
-                cx.clock().sleep(Duration::from_secs(2)).await;
+            Err(failure) if is_passing(failure.class) && self.failed < PATIENCE => {
+                self.failed += 1;
+                self.cx.progress(failure.what);
+                Next::Pause(Duration::from_secs(2))
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => Next::End(Err(failure)),
+        }
+    }
+
+    /// Tells what is new.
+    fn tell(&mut self, finding: Finding, blind: Option<&str>) {
+        let text = blind.map_or_else(|| finding.text.clone(), |why| format!("{} (last seen; {why})", finding.text));
+        let text = self.cx.redactor.mask(&text).into_owned();
+        let progress = Progress { text, facts: finding.facts };
+        if progress != self.told {
+            self.cx.observer.progress(progress.clone());
+            self.told = progress;
         }
     }
 }
@@ -64,17 +102,6 @@ pub(super) async fn until(condition: &Condition, cx: &Context) -> Result<(), Fai
 #[expect(clippy::needless_pass_by_value, reason = "it is what `is_ok_and` hands over")]
 fn holds(finding: Finding) -> bool {
     finding.state == State::Holds
-}
-
-/// Tells what is new.
-fn tell(cx: &Context, told: &mut Progress, finding: &Finding, blind: Option<&str>) {
-    let text = blind.map_or_else(|| finding.text.clone(), |why| format!("{} (last seen; {why})", finding.text));
-    let text = cx.redactor.mask(&text).into_owned();
-    let progress = Progress { text, facts: finding.facts.clone() };
-    if progress != *told {
-        cx.observer.progress(progress.clone());
-        *told = progress;
-    }
 }
 
 fn evaluate<'e>(condition: &'e Condition, sight: &'e mut Sight<'_>) -> BoxFuture<'e, Result<Finding, Failure>> {
@@ -162,7 +189,7 @@ async fn single(
         (Stands::AsWanted, _) => Ok(Finding::holds()),
         (Stands::Not(why) | Stands::Hopeless(why), None) => Ok(Finding::not(format!("{}: {why}", wanted.target))),
         (Stands::Not(why) | Stands::Hopeless(why), Some(object)) => {
-            let finding = explained(sight, object, &why, Some(wanted), around).await?;
+            let finding = Box::pin(explained(sight, object, &why, Some(wanted), around)).await?;
             let older = leaf::older_in(&wanted.test, object, sight.cx.clock().now());
             Ok(match older {
                 Some(span) => finding.again_in(span),

@@ -1,7 +1,5 @@
 //! What Google Cloud shows of a cluster: its state and that of its pools, its load balancers, their health, and used up quotas.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::{Sighting, Survey};
@@ -75,8 +73,8 @@ impl Eye<'_> {
         self.survey.sightings.push(Sighting { command, subject, text, facts, ..Sighting::default() });
     }
 
-    fn see(&mut self, command: &str, subject: &str, text: &str, object: Value) {
-        let facts = Facts { objects: Objects(vec![Arc::new(object)]), ..Facts::default() };
+    fn see(&mut self, command: &str, subject: &str, text: &str, object: &Value) {
+        let facts = Facts { objects: Objects::new([object]), ..Facts::default() };
         self.note(command, subject, text, None, facts);
     }
 
@@ -95,7 +93,7 @@ impl Eye<'_> {
                 self.survey.versions.push(format!("GKE {version}"));
             }
             let command = format!("gcloud container clusters describe {} {zone}", places.cluster);
-            self.see(&command, &format!("cluster {}", places.cluster), &text, cluster);
+            self.see(&command, &format!("cluster {}", places.cluster), &text, &cluster);
         }
     }
 
@@ -108,7 +106,7 @@ impl Eye<'_> {
                 let said = found["statusMessage"].as_str().unwrap_or_default();
                 let text = if status == "RUNNING" { String::new() } else { format!("pool {pool} is {status} {said}") };
                 let command = format!("gcloud container node-pools describe {pool} {cluster} {zone}");
-                self.see(&command, &format!("pool {pool}"), text.trim(), found.clone());
+                self.see(&command, &format!("pool {pool}"), text.trim(), &found);
                 self.groups(&found, pool).await;
             }
         }
@@ -124,7 +122,7 @@ impl Eye<'_> {
                 let said = error["error"]["message"].as_str().unwrap_or_default();
                 let code = error["error"]["code"].as_str().unwrap_or_default();
                 let text = format!("pool {pool} gets no machines: {code}: {said}");
-                self.see(&format!("gcloud {}", words.join(" ")), &format!("pool {pool}"), &text, error);
+                self.see(&format!("gcloud {}", words.join(" ")), &format!("pool {pool}"), &text, &error);
             }
         }
     }
@@ -135,7 +133,7 @@ impl Eye<'_> {
         for operation in self.ask(&words).await {
             let (kind, status) = (operation["operationType"].as_str(), operation["status"].as_str());
             let text = format!("operation {} is {}", kind.unwrap_or_default(), status.unwrap_or_default());
-            self.see(&format!("gcloud {}", words.join(" ")), "operations", &text, operation);
+            self.see(&format!("gcloud {}", words.join(" ")), "operations", &text, &operation);
         }
     }
 
@@ -175,18 +173,18 @@ impl Eye<'_> {
             let name = service["name"].as_str().unwrap_or_default().to_owned();
             for health in self.ask(&["compute", "backend-services", "get-health", &name, &region]).await {
                 let command = format!("gcloud compute backend-services get-health {name} {region}");
-                self.see(&command, &format!("backend service {name}"), "", health);
+                self.see(&command, &format!("backend service {name}"), "", &health);
             }
         }
         let words = ["compute", "forwarding-rules", "list", &regions, ours];
         for rule in self.ask(&words).await {
             let name = format!("forwarding rule {}", rule["name"].as_str().unwrap_or_default());
-            self.see(&format!("gcloud {}", words.join(" ")), &name, "", rule);
+            self.see(&format!("gcloud {}", words.join(" ")), &name, "", &rule);
         }
         let words = ["compute", "health-checks", "list", &regions, ours];
         for check in self.ask(&words).await {
             let name = format!("health check {}", check["name"].as_str().unwrap_or_default());
-            self.see(&format!("gcloud {}", words.join(" ")), &name, "", check);
+            self.see(&format!("gcloud {}", words.join(" ")), &name, "", &check);
         }
         let words = ["compute", "networks", "subnets", "list", &regions, "--filter=purpose=REGIONAL_MANAGED_PROXY"];
         if self.has_regional_gateway() && self.ask(&words).await.is_empty() {

@@ -156,7 +156,7 @@ async fn sight(
             conditions: condition_facts(object),
             events: lines.map(|event| line(event)).collect(),
             log,
-            objects: Objects(vec![Arc::clone(object)]),
+            objects: Objects::new([object.as_ref()]),
             ..Facts::default()
         },
     }
@@ -210,7 +210,7 @@ fn releases(found: &[(Arc<Value>, bool)]) -> Vec<Sighting> {
 fn all_together(found: &[(Arc<Value>, bool)]) -> Sighting {
     let kept =
         found.iter().filter(|(object, _)| !matches!(kind_of(object), "Event" | "Secret" | "CustomResourceDefinition"));
-    let objects = Objects(kept.map(|(object, _)| Arc::clone(object)).collect());
+    let objects = Objects::new(kept.map(|(object, _)| object.as_ref()));
     Sighting {
         command: "kubectl get all -A".to_owned(),
         subject: "the objects together".to_owned(),

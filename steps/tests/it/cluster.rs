@@ -144,6 +144,24 @@ async fn a_feed_leaves_out_what_only_the_server_needs_unless_asked() {
     }
 }
 
+#[tokio::test]
+async fn a_long_list_comes_page_by_page() {
+    let site = Site::new().await;
+    let pages = Arc::new(AtomicUsize::new(0));
+    let listed = Arc::clone(&pages);
+    site.kube.guard_by(move |asked| {
+        listed.fetch_add(usize::from(asked.verb == "list" && asked.resource == "configmaps"), Ordering::SeqCst);
+        None
+    });
+    let names: Vec<String> = (0..250).map(|number| format!("c{number:03}")).collect();
+    names.iter().for_each(|name| site.create(config_map(name, "1")));
+    let (mut feed, bell) = config_maps(&site).await;
+    sees(&mut feed, &bell, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(pages.load(Ordering::SeqCst), 3);
+    let object = feed.named("default", "c249").await.unwrap().expect("there");
+    assert_eq!((&object["apiVersion"], &object["kind"]), (&json!("v1"), &json!("ConfigMap")));
+}
+
 /// Passes connections on; ends them all when it is aborted.
 async fn relay(listener: TcpListener, to: String) {
     let mut connections = tokio::task::JoinSet::new();
