@@ -235,8 +235,7 @@ impl Attempt {
 
     async fn wait(&self) -> Result<(), Failure> {
         for value in &self.ready.rendered.wait {
-            let condition = condition(value)?;
-            self.cx.unless_cancelled(condition.wait(&self.cx)).await?;
+            condition(value)?.wait(&self.cx).await?;
         }
         Ok(())
     }
