@@ -52,6 +52,9 @@ pub(crate) fn secrets_of<'p>(
     state: &RunState,
 ) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
+    if plan.secrets.is_empty() {
+        return names;
+    }
     for step in steps {
         match prepare(plan, step, state.known(), &Redactor::default()) {
             Prepared::Unwanted(_) => {}
