@@ -114,13 +114,11 @@ impl SchemaCheck<'_> {
         format!("this is {}", node.what())
     }
 
-    /// The branch that fits; if none does, what is wrong with the nearest one.
+    /// The branch that fits; if none does, what is wrong with the one that is meant.
     fn one_of(&mut self, node: &Node, branches: &[Value], path: &str, depth: usize) {
         let mut nearest: Option<Vec<Problem>> = None;
-        let mut fitting = branches.iter().filter(|branch| self.is_for(node, branch));
-        let candidates: Vec<&Value> = fitting.by_ref().collect();
-        let constants = constants(branches);
-        for branch in &candidates {
+        let candidates: Vec<&Value> = branches.iter().filter(|branch| self.is_for(node, branch)).collect();
+        for branch in candidates {
             let outer = std::mem::take(&mut self.found);
             self.at_depth(node, branch, path, depth + 1);
             let found = std::mem::replace(&mut self.found, outer);
@@ -131,16 +129,71 @@ impl SchemaCheck<'_> {
                 nearest = Some(found);
             }
         }
-        match (nearest, constants) {
+        match (self.meant(node, branches), constants(branches)) {
             (_, Some(constants)) => self.not_a_choice(node, &constants, path),
-            (Some(found), None) => self.found.extend(found),
-            (None, None) => {
+            (Meant::Branch(branch), None) => self.at_depth(node, branch, path, depth + 1),
+            (Meant::OneWith(keys), None) => self.lacks_all_of(node, &keys, path),
+            (Meant::Unclear, None) => self.not_any(node, branches, nearest, path),
+        }
+    }
+
+    /// Nothing tells which branch is meant: what is wrong with the nearest.
+    fn not_any(&mut self, node: &Node, branches: &[Value], nearest: Option<Vec<Problem>>, path: &str) {
+        match nearest {
+            Some(found) => self.found.extend(found),
+            None => {
                 let wanted: Vec<String> =
                     branches.iter().filter_map(|branch| self.resolve(branch)).filter_map(wanted_types).collect();
                 let message = format!("{} must be {}", self.named(path), wanted.join(" or "));
                 self.problem("kind::type", &node.span, message, self.is(node));
             }
         }
+    }
+
+    /// The branch that a map is meant for, by the key that only one branch has and must have.
+    fn meant<'s>(&self, node: &Node, branches: &'s [Value]) -> Meant<'s>
+    where
+        Self: 's,
+    {
+        let Data::Map(entries) = &node.data else { return Meant::Unclear };
+        let mut maps = self.alternatives(branches);
+        maps.retain(|branch| fits_type(node, branch));
+        let marks: Vec<(&str, &Value)> = maps.iter().filter_map(|map| Some((mark(map, &maps)?, *map))).collect();
+        let marked = |key: &str| marks.iter().find(|(mark, _)| *mark == key).map(|(_, branch)| *branch);
+        let mut given = entries.iter().filter_map(|entry| marked(&entry.key));
+        match (given.next(), given.next()) {
+            (Some(only), None) => return Meant::Branch(only),
+            (Some(_), Some(_)) => return Meant::Unclear,
+            (None, _) => {}
+        }
+        let strange = |entry: &&Entry| maps.iter().all(|branch| property(branch, &entry.key).is_none());
+        let names = || marks.iter().map(|(mark, _)| *mark);
+        let misspelt = entries.iter().filter(strange).find_map(|entry| nearest(&entry.key, names()));
+        match misspelt.and_then(marked) {
+            Some(branch) => Meant::Branch(branch),
+            None if maps.len() > 1 && marks.len() == maps.len() => Meant::OneWith(names().collect()),
+            None => Meant::Unclear,
+        }
+    }
+
+    /// The branches, and in place of one that has branches of its own those.
+    fn alternatives<'s>(&self, branches: &'s [Value]) -> Vec<&'s Value>
+    where
+        Self: 's,
+    {
+        let resolved = branches.iter().filter_map(|branch| self.resolve(branch));
+        let flat = resolved.flat_map(|branch| match keyword(branch, "anyOf").and_then(Value::as_array) {
+            Some(inner) if keyword(branch, "properties").is_none() => inner.iter().collect(),
+            _ => vec![branch],
+        });
+        flat.collect()
+    }
+
+    fn lacks_all_of(&mut self, node: &Node, keys: &[&str], path: &str) {
+        let message = format!("no key of {} says what it is about", self.named(path));
+        let first_line = first_line(&self.source.text, &node.span);
+        self.problem("kind::missing", &first_line, message, "").help =
+            Some(format!("it must have one of {}", quoted_list(keys.iter().copied())));
     }
 
     /// Whether a branch is meant for values such as this: its type fits, and so do the constants that tell branches apart.
@@ -221,7 +274,11 @@ impl SchemaCheck<'_> {
         let Ok(compiled) = regex::Regex::new(pattern) else { return true };
         if !compiled.is_match(text) {
             let message = format!("{} does not have the right form", self.named(path));
-            self.problem("kind::pattern", &node.span, message, format!("must match `{pattern}`"));
+            let form = format!("must match `{pattern}`");
+            match did_you_mean(text, words(pattern)) {
+                Some(remark) => self.problem("kind::pattern", &node.span, message, remark).help = Some(form),
+                None => drop(self.problem("kind::pattern", &node.span, message, form)),
+            }
             return false;
         }
         true
@@ -318,6 +375,32 @@ impl SchemaCheck<'_> {
         let first_line = first_line(&self.source.text, &span);
         self.problem("kind::missing", &first_line, message, "").help = (!help.is_empty()).then(|| help.join("\n"));
     }
+}
+
+/// Which of several branches a map is meant for.
+enum Meant<'s> {
+    Branch(&'s Value),
+    /// It has none of the keys that tell the branches apart.
+    OneWith(Vec<&'s str>),
+    Unclear,
+}
+
+/// The first key that a branch must have and no other one knows.
+fn mark<'s>(branch: &'s Value, all: &[&Value]) -> Option<&'s str> {
+    let mut required = keyword(branch, "required")?.as_array()?.iter().filter_map(Value::as_str);
+    let knows = |other: &&&Value, name: &str| property(other, name).is_some();
+    required.find(|name| all.iter().filter(|other| knows(other, name)).count() == 1)
+}
+
+fn property<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
+    keyword(schema, "properties")?.get(name)
+}
+
+/// The plain words among the alternatives of a pattern such as `^(exists|ready|age=.+)$`.
+fn words(pattern: &str) -> impl Iterator<Item = &str> {
+    let inner = pattern.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$")).unwrap_or_default();
+    let plain = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    inner.split('|').filter(plain)
 }
 
 /// What a schema says by a keyword. A schema has few, which are looked through faster than one is hashed.

@@ -80,6 +80,7 @@ fn reports_are_exact() {
         "bad_foreach",
         "hints",
         "kinds",
+        "conditions",
         "missing",
     ];
     for name in names {

@@ -16,8 +16,13 @@ fn closed(required: &[&str], properties: &Value) -> Value {
 
 const NAMESPACE: &str = "The namespace; without it that of the kubeconfig.";
 
-/// The schema of a condition.
+/// The schema of a condition. Conditions hold conditions: its only definition is for these, too.
 pub(super) fn condition() -> Value {
+    json!({ "$ref": "#/$defs/condition", "$defs": { "condition": definition() } })
+}
+
+/// What `#/$defs/condition` is.
+fn definition() -> Value {
     let any = several("any", "One of these conditions must hold.");
     let all = several("all", "All of these conditions must hold.");
     let webhook = closed(
@@ -122,6 +127,7 @@ fn event() -> Value {
 }
 
 fn several(key: &str, about: &str) -> Value {
-    let list = json!({ "type": "array", "minItems": 1, "description": about, "items": { "type": "object" } });
+    let list =
+        json!({ "type": "array", "minItems": 1, "description": about, "items": { "$ref": "#/$defs/condition" } });
     closed(&[key], &json!({ key: list }))
 }

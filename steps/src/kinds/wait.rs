@@ -43,13 +43,18 @@ webhook:
 };
 
 fn schema() -> Value {
+    let mut one = Condition::schema();
+    let definitions = one["$defs"].take();
     let list = json!({
         "type": "object", "required": ["for"], "additionalProperties": false,
         "properties": { "for": {
-            "type": "array", "minItems": 1, "items": Condition::schema(), "description": "Conditions that must all hold."
+            "type": "array", "minItems": 1, "items": { "$ref": one["$ref"] }, "description": "Conditions that must all hold."
         } }
     });
-    json!({ "description": "Conditions that must all hold, or one of them.", "anyOf": [list, Condition::schema()] })
+    json!({
+        "description": "Conditions that must all hold, or one of them.", "anyOf": [list, { "$ref": one["$ref"] }],
+        "$defs": definitions,
+    })
 }
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
