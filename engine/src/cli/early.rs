@@ -13,7 +13,7 @@ impl Reading {
     /// Begins to read the journal of a deployment. The name may be a guess: then what is read may turn out not to be wanted.
     pub(super) fn begin(root: &Path, name: &str) -> Option<Self> {
         let home = Home::new(&absolute(root), name).ok()?;
-        Some(Self(thread::spawn(move || Early::read(&home))))
+        thread::Builder::new().name("early".to_owned()).spawn(move || Early::read(&home)).ok().map(Self)
     }
 
     /// What was read. If that went wrong, whoever opens the journal meets the reason.

@@ -79,10 +79,11 @@ pub struct Options {
     pub reuse: HashSet<StepId>,
     /// What the user asked for of the above, in the user's words, for the journal.
     pub selection: String,
-    /// Whether grouped syncs hold up the run instead of going on beside it: then the same events lead to the same journal.
+    /// Whether grouped syncs hold up the run instead of going on beside it. With this, and without lanes, the same events lead to the
+    /// same journal.
     pub sync_inline: bool,
     /// How many threads wait for short programs by themselves, which spares handing them over. Without one, all goes on among the
-    /// runtime's tasks: then the same events lead to the same journal.
+    /// runtime's tasks.
     pub lanes: usize,
 }
 

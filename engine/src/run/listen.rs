@@ -20,6 +20,8 @@ use crate::state::StateError;
 /// How often a watcher that asks for it is told that time passes.
 const TICK: Duration = Duration::from_millis(100);
 
+const NOT_DISMISSED: &str = "only the end of a run dismisses the driver";
+
 /// How a run goes about it.
 pub(super) struct Terms {
     pub(super) interrupts: Interrupts,
@@ -89,7 +91,7 @@ impl<D: Driver> Listener<D> {
                 Heard::Tick => self.tick(),
             }
         }
-        self.conductor.dismiss().expect("only the end of a run dismisses the driver")
+        self.conductor.dismiss().expect(NOT_DISMISSED)
     }
 
     fn outlook(&self) -> Outlook {
@@ -97,7 +99,7 @@ impl<D: Driver> Listener<D> {
             let course = driver.course();
             Outlook { over: course.is_over(), due: course.next_due(), ticks: course.wants_ticks() }
         });
-        outlook.unwrap_or(Outlook { over: true, due: None, ticks: false })
+        outlook.expect(NOT_DISMISSED)
     }
 
     async fn listen(&mut self, due: Option<Instant>, ticks: bool) -> Heard<D::Ended> {

@@ -173,7 +173,7 @@ fn begins_like_a_line(bytes: &[u8]) -> bool {
         && b" {".iter().zip(&bytes[crc..]).all(|(wanted, found)| wanted == found)
 }
 
-/// Longer journals are read in one thread and folded in another.
+/// Longer journals are worth a thread: they are read in one and folded in another, or read early.
 pub(super) const LONG: usize = 1024 * 1024;
 
 /// So many records go from thread to thread at once, and so many such groups may wait.
@@ -191,10 +191,8 @@ impl Folding {
     /// Folds the whole lines that some bytes begin with, and says how long they are. Nothing if something is wrong with one.
     pub(super) fn take(&mut self, bytes: &[u8], path: &Path) -> Option<usize> {
         let before = self.replayed.whole;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
-            fold(&mut self.replayed, self.decoder.decode(line).ok()?, path).ok()?;
-            self.replayed.lines += 1;
-            self.replayed.whole += line.len() as u64 + 1;
+        for line in whole_lines(bytes) {
+            fold(&mut self.replayed, self.decoder.decode(line).ok()?, line, path).ok()?;
         }
         usize::try_from(self.replayed.whole - before).ok()
     }
@@ -223,7 +221,7 @@ pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> 
 fn read_ahead(bytes: &[u8], sender: &mpsc::SyncSender<Vec<Result<Entry, Fault>>>) {
     let mut decoder = Decoder::default();
     let mut group = Vec::with_capacity(GROUP);
-    for line in bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n")) {
+    for line in whole_lines(bytes) {
         let decoded = decoder.decode(line);
         let over = decoded.is_err();
         group.push(decoded);
@@ -265,9 +263,7 @@ fn fold_lines(
                 return Ok(replayed);
             }
         };
-        fold(&mut replayed, entry, path)?;
-        replayed.lines += 1;
-        replayed.whole += end as u64 + 1;
+        fold(&mut replayed, entry, line, path)?;
         rest = after;
     }
     if replayed.lines == 0 && !begins_like_a_line(rest) {
@@ -280,7 +276,8 @@ fn fold_lines(
     Ok(replayed)
 }
 
-fn fold(replayed: &mut Replayed, entry: Entry, path: &Path) -> Result<(), StateError> {
+/// Folds the record of a line, and counts the line.
+fn fold(replayed: &mut Replayed, entry: Entry, line: &[u8], path: &Path) -> Result<(), StateError> {
     let format = match &entry.record {
         Record::Opened(opened) => Some(opened.format),
         Record::Snapshot(snapshot) => Some(snapshot.format),
@@ -298,7 +295,15 @@ fn fold(replayed: &mut Replayed, entry: Entry, path: &Path) -> Result<(), StateE
         path: path.to_owned(),
         line: replayed.lines + 1,
         why: illegal.to_string(),
-    })
+    })?;
+    replayed.lines += 1;
+    replayed.whole += line.len() as u64 + 1;
+    Ok(())
+}
+
+/// The lines that have their end, without it.
+fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
 }
 
 /// The whole records of some lines.
@@ -307,9 +312,7 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
 }
 
 fn any_whole(bytes: &[u8]) -> bool {
-    bytes
-        .split_inclusive(|byte| *byte == b'\n')
-        .any(|line| line.strip_suffix(b"\n").is_some_and(|line| body(line).is_ok()))
+    whole_lines(bytes).any(|line| body(line).is_ok())
 }
 
 #[cfg(test)]

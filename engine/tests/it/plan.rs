@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use runbook::plan::error::report;
-use runbook::plan::load::{Given, Loaded, load};
+use runbook::plan::load::{Given, Loaded, likely_name, load};
 use runbook::plan::model::{Accept, Known, StepId};
 use runbook::plan::{Plan, Problems, RenderedOutput, graph, schema};
 use serde_json::{Value, json};
@@ -86,6 +86,22 @@ fn reports_are_exact() {
     for name in names {
         same_as_expected(name, &report(&bad(name, &given(&[])), false, 100));
     }
+}
+
+#[test]
+fn a_plans_name_is_guessed_from_its_head() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("plan.yaml");
+    let cases = [
+        ("runbook: 1\nname: web\n", "web"),
+        ("# name: no\nname:  'a b' \r\n", "a b"),
+        ("steps:\n  a:\n    name: inner\n", "plan"),
+    ];
+    for (text, name) in cases {
+        std::fs::write(&file, text).expect("written");
+        assert_eq!(likely_name(&file).as_deref(), Some(name), "{text}");
+    }
+    assert_eq!(likely_name(&dir.path().join("none.yaml")), None);
 }
 
 #[test]

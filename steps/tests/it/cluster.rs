@@ -147,12 +147,7 @@ async fn a_feed_leaves_out_what_only_the_server_needs_unless_asked() {
 #[tokio::test]
 async fn a_long_list_comes_page_by_page() {
     let site = Site::new().await;
-    let pages = Arc::new(AtomicUsize::new(0));
-    let listed = Arc::clone(&pages);
-    site.kube.guard_by(move |asked| {
-        listed.fetch_add(usize::from(asked.verb == "list" && asked.resource == "configmaps"), Ordering::SeqCst);
-        None
-    });
+    let pages = count(&site, "list");
     let names: Vec<String> = (0..250).map(|number| format!("c{number:03}")).collect();
     names.iter().for_each(|name| site.create(config_map(name, "1")));
     let (mut feed, bell) = config_maps(&site).await;
@@ -160,6 +155,17 @@ async fn a_long_list_comes_page_by_page() {
     assert_eq!(pages.load(Ordering::SeqCst), 3);
     let object = feed.named("default", "c249").await.unwrap().expect("there");
     assert_eq!((&object["apiVersion"], &object["kind"]), (&json!("v1"), &json!("ConfigMap")));
+}
+
+/// How often config maps are asked for with a verb, from now on.
+fn count(site: &Site, verb: &'static str) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    site.kube.guard_by(move |asked| {
+        counted.fetch_add(usize::from(asked.verb == verb && asked.resource == "configmaps"), Ordering::SeqCst);
+        None
+    });
+    count
 }
 
 /// Passes connections on; ends them all when it is aborted.
@@ -269,12 +275,7 @@ async fn a_watch_whose_place_is_lost_lists_anew() {
 #[tokio::test]
 async fn all_waits_for_a_kind_share_one_watch() {
     let site = Site::new().await;
-    let watches = Arc::new(AtomicUsize::new(0));
-    let watched = Arc::clone(&watches);
-    site.kube.guard_by(move |asked| {
-        watched.fetch_add(usize::from(asked.verb == "watch" && asked.resource == "configmaps"), Ordering::SeqCst);
-        None
-    });
+    let watches = count(&site, "watch");
     let names: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
     let waits: Vec<_> = names.iter().map(|name| wait_for(&site, name)).collect();
     for name in &names {

@@ -226,26 +226,27 @@ async fn a_helm_that_may_still_be_at_work_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_installs_a_release_finds_it_free() {
-    for which in every_helm() {
-        let site = site(&which).await;
-        site.workshop
-            .write("plan/infra/Makefile", "deploy:\n\thelm upgrade --install web ../charts/demo --namespace default\n");
-        let kubeconfig = site.context().world.kubeconfig.display().to_string();
-        let releases =
-            format!("releases: [{{ release: web, namespace: default }}], env: {{ KUBECONFIG: '{kubeconfig}' }}");
-        let make = step("make", &format!("{{ dir: infra, target: deploy, {releases} }}"));
-        let script = format!("{{ script: 'helm upgrade web charts/demo --namespace default', {releases} }}");
-        assert_eq!(make.programs(), ["make", "helm"]);
+    let install = "helm upgrade --install web";
+    let make = ("make", "dir: infra, target: deploy".to_owned());
+    let run = ("run", format!("script: '{install} charts/demo --namespace default'"));
+    for (which, (kind, with)) in every_helm().iter().flat_map(|which| [(which, &make), (which, &run)]) {
+        let site = site(which).await;
+        let recipe = format!("deploy:\n\t{install} ../charts/demo --namespace default\n");
+        site.workshop.write("plan/infra/Makefile", &recipe);
         let cx = Context { after_crash: true, ..site.context() };
+        let env = format!("env: {{ KUBECONFIG: '{}' }}", cx.world.kubeconfig.display());
+        let blind = step(kind, &format!("{{ {with}, {env} }}"));
+        let named = step(kind, &format!("{{ {with}, {env}, releases: [{{ release: web, namespace: default }}] }}"));
+        assert!(named.programs().contains(&"helm".to_owned()) && !blind.programs().contains(&"helm".to_owned()));
 
         pending(&site, &cx.clock().now().to_string());
-        make.perform(&cx).await.unwrap();
-        assert_eq!(history(&cx).await, [status(1, "deployed")], "{which:?}: nothing had come up, so it was made anew");
-        make.perform(&cx).await.unwrap();
+        let refused = blind.perform(&cx).await.unwrap_err();
+        assert!(refused.detail.contains("another operation"), "{which:?} {kind}: {refused}");
+        named.perform(&cx).await.unwrap();
+        assert_eq!(history(&cx).await, [status(1, "deployed")], "{which:?} {kind}: made anew");
+        named.perform(&cx).await.unwrap();
         let wanted = [status(1, "superseded"), status(2, "deployed")];
-        assert_eq!(history(&cx).await, wanted, "{which:?}: what is whole is left alone");
-        step("run", &script).perform(&cx).await.unwrap();
-        assert_eq!(history(&cx).await.last(), Some(&status(3, "deployed")));
+        assert_eq!(history(&cx).await, wanted, "{which:?} {kind}: what is whole is left alone");
     }
 }
 
