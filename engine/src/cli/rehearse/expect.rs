@@ -22,14 +22,9 @@ pub(super) fn complaints(expect: &Expect, outcome: &Outcome, info: &Info) -> Vec
         out.push(format!("exit code {exit}, expected {}", expect.exit));
     }
     out.extend(outcomes(expect, outcome));
-    out.extend(
-        expect
-            .hint
-            .0
-            .iter()
-            .filter(|hint| !outcome.text.contains(hint.as_str()))
-            .map(|hint| format!("nobody said `{hint}`")),
-    );
+    let said = |text: &&String| outcome.text.contains(text.as_str());
+    out.extend(expect.hint.0.iter().filter(|text| !said(text)).map(|text| format!("nobody said `{text}`")));
+    out.extend(expect.no_hint.0.iter().filter(said).map(|text| format!("somebody said `{text}`")));
     out.extend(expect.outputs.iter().filter_map(|(name, wanted)| output(name, wanted, outcome)));
     out.extend(asked(&expect.ledger, info));
     out
