@@ -11,7 +11,7 @@ use super::dir::Home;
 use super::error::StateError;
 use super::fold::RunSummary;
 use super::lines::{Folding, LONG, Replayed};
-use super::storage::{PIECE, Storage, Sum};
+use super::storage::{PIECE, Storage, Sum, without_room};
 
 /// What was read of a journal early, for [`Journal::open_early`](super::Journal::open_early).
 pub struct Early {
@@ -45,7 +45,7 @@ impl Early {
                 open.drain(..folding.take(&open, path)?);
             }
         }
-        Some(Self { sum, replayed: folding.end() }).filter(|_| open.is_empty())
+        Some(Self { sum, replayed: folding.end() }).filter(|_| without_room(open).is_empty())
     }
 
     /// The newest run when it was read.

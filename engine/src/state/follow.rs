@@ -18,18 +18,16 @@ pub struct Follower {
     state: RunState,
     /// The file as it was opened; another one takes its place when the journal is compacted.
     inode: u64,
-    /// How much of it was read.
+    /// How much of it was read, in whole lines: the beginning of one that is not whole may yet be cut off.
     offset: u64,
     /// How many lines that was.
     lines: u64,
-    /// The beginning of a line whose end is not written yet.
-    rest: Vec<u8>,
 }
 
 impl Follower {
     /// A reader that has read nothing yet.
     pub fn new(home: &Home) -> Self {
-        Self { path: home.journal_path(), state: RunState::default(), inode: 0, offset: 0, lines: 0, rest: Vec::new() }
+        Self { path: home.journal_path(), state: RunState::default(), inode: 0, offset: 0, lines: 0 }
     }
 
     /// What follows from all that was read.
@@ -39,11 +37,7 @@ impl Follower {
 
     /// Reads what is new and calls `each` with every record, after it has been folded in.
     pub fn read_on(&mut self, mut each: impl FnMut(&Entry, &RunState)) -> Result<(), StateError> {
-        let Some(bytes) = self.fresh()? else { return Ok(()) };
-        self.rest.extend(bytes);
-        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        for line in self.fresh()?.split_inclusive(|byte| *byte == b'\n') {
             self.lines += 1;
             let entry = lines::entry(&line[..line.len() - 1], self.lines, &self.path)?;
             // A file that took the place of another tells again what was told.
@@ -55,23 +49,26 @@ impl Follower {
         Ok(())
     }
 
-    /// The bytes that were added; from the beginning if the file is another one now.
-    fn fresh(&mut self) -> Result<Option<Vec<u8>>, StateError> {
+    /// The lines that were added, whole; from the beginning if the file is another one now.
+    fn fresh(&mut self) -> Result<Vec<u8>, StateError> {
         let io = |doing| StateError::io(doing, &self.path);
         let mut file = File::open(&self.path).map_err(io("open"))?;
         let meta = file.metadata().map_err(io("read"))?;
         if meta.ino() != self.inode || meta.len() < self.offset {
             (self.inode, self.offset, self.lines) = (meta.ino(), 0, 0);
-            self.rest.clear();
         }
-        if meta.len() == self.offset {
-            return Ok(None);
-        }
-        let io = |doing| StateError::io(doing, &self.path);
         let mut bytes = Vec::new();
+        let io = |doing| StateError::io(doing, &self.path);
         file.seek(SeekFrom::Start(self.offset)).map_err(io("read"))?;
         file.read_to_end(&mut bytes).map_err(io("read"))?;
+        bytes.truncate(whole(&bytes));
         self.offset += bytes.len() as u64;
-        Ok(Some(bytes))
+        Ok(bytes)
     }
+}
+
+/// How long the whole lines are that some bytes begin with. From the first zero on there is room, or what was being written just then.
+fn whole(bytes: &[u8]) -> usize {
+    let known = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    known.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }

@@ -19,7 +19,7 @@ use super::fold::RunState;
 use super::lines::{self, Replayed};
 use super::lock::Lock;
 use super::record::{Entry, Format, Record};
-use super::storage::{FileStorage, Storage};
+use super::storage::{self, FileStorage, Storage};
 
 /// How far behind a grouped sync may be.
 pub const GROUP: Duration = Duration::from_millis(50);
@@ -78,10 +78,21 @@ fn now_at(home: &Home) -> String {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, StateError> {
+    let read = || read_written(path).map_err(StateError::io("read", path));
+    let bytes = read()?;
+    // A page was read just before it was written, and the next one just after. If it is not that, it is still so.
+    if bytes.contains(&0) { read() } else { Ok(bytes) }
+}
+
+/// What a deployment's journal holds, as text for a person; nothing if it cannot be read.
+pub fn text(home: &Home) -> String {
+    read_written(&home.journal_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+fn read_written(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
-        Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(StateError::io("read", path)(error)),
+        read => read.map(storage::without_room),
     }
 }
 
@@ -256,7 +267,9 @@ fn contents(storage: &dyn Storage, path: &Path, early: Option<Early>) -> Result<
 impl Drop for Journal {
     fn drop(&mut self) {
         // A failure cannot be reported from here; whoever must know calls `flush` first, as the driver does.
-        let _ = self.flush();
+        if self.flush().is_ok() {
+            let _ = self.tail.storage.finish();
+        }
     }
 }
 

@@ -25,6 +25,9 @@
 //!    synced, renamed, and its folder synced. After a failed write or sync nothing more is believed from that handle: the run starts
 //!    nothing new, and the next run reads what is there.
 //!
+//! A journal that is being written has room behind its end, zeros, because a sync within room costs less than one of a file that became
+//! longer ([`storage`]). A killed run leaves it there, and it is no part of the journal.
+//!
 //! What a crash leaves: at worst an end that is not whole, which the next run cuts off and says so once; and steps that started and did
 //! not end. Those are looked at before anything else becomes of them ([`fold::InFlight`]). Damage anywhere else is not of a crash,
 //! and is an error that names its line.

@@ -4,9 +4,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::heartbeat::Trust;
 
 /// Where a journal's bytes are: one file that grows at its end, and that can be replaced as a whole.
 pub trait Storage: Send + Sync {
@@ -22,6 +24,8 @@ pub trait Storage: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Cuts the file to a length.
     fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Gives back what was only kept ready: nothing more is written.
+    fn finish(&self) -> io::Result<()>;
     /// Puts other content in the place of all of it. When this returns the content is safe from a power cut; at any moment before, the
     /// old one or the new one is there, whole.
     fn replace(&self, bytes: &[u8]) -> io::Result<()>;
@@ -65,32 +69,108 @@ impl Sum {
 }
 
 /// A file on a disk.
+///
+/// Behind its end there is room for more: zeros, which no line of a journal holds, and which whoever reads the file leaves out
+/// ([`without_room`]). They are gone when nothing more is written, unless the process was killed. Where others might write to the file at
+/// the same time, because the locks of the file system cannot be trusted, there is no room and all is appended.
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
     file: RwLock<File>,
+    room: Option<Mutex<Room>>,
+}
+
+/// How far a file reaches.
+#[derive(Debug)]
+struct Room {
+    /// Where the next byte goes.
+    from: u64,
+    /// Where the file ends.
+    to: u64,
+}
+
+impl Room {
+    fn of(file: &File) -> io::Result<Self> {
+        let to = file.metadata()?.len();
+        Ok(Self { from: end_of_written(file, to)?, to })
+    }
+
+    /// Writes bytes, and makes room first if there is too little. Where none can be had the file just becomes longer.
+    fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        let end = self.from + bytes.len() as u64;
+        if end > self.to && file.write_all_at(&[0; MORE], self.from).is_ok() {
+            self.to = self.from + MORE as u64;
+        }
+        file.write_all_at(bytes, self.from)?;
+        self.from = end;
+        self.to = self.to.max(end);
+        Ok(())
+    }
+}
+
+/// How much room a file gets at once. A sync of what was written into room writes just that; where it has made the file longer, most
+/// file systems must also sync a journal of their own.
+const MORE: usize = 64 * 1024;
+
+/// How much of a file's bytes was written: zeros at its end are room.
+fn written(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// What of a file's bytes was written.
+pub(super) fn without_room(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(written(&bytes));
+    bytes
+}
+
+/// The same for a file of some length: looks at its end only.
+fn end_of_written(file: &File, mut length: u64) -> io::Result<u64> {
+    let mut piece = [0; 4096];
+    while length > 0 {
+        let from = length.saturating_sub(piece.len() as u64);
+        let piece = &mut piece[..usize::try_from(length - from).expect("a piece")];
+        file.read_exact_at(piece, from)?;
+        match written(piece) {
+            0 => length = from,
+            some => return Ok(from + some as u64),
+        }
+    }
+    Ok(0)
 }
 
 impl FileStorage {
     /// Opens the file, or makes it, with its name safe from a power cut.
     pub fn open(path: &Path) -> io::Result<Self> {
         let made = !path.exists();
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let alone = path.parent().is_none_or(|dir| Trust::of(dir) == Trust::Lock);
+        let file = options(alone).create(true).mode(0o600).open(path)?;
         if made {
             // The folder may be new as well, and then its name is in its own folder.
             path.ancestors().skip(1).take(2).try_for_each(sync_dir)?;
         }
-        Ok(Self { path: path.to_owned(), file: RwLock::new(file) })
+        let room = alone.then(|| Room::of(&file)).transpose()?.map(Mutex::new);
+        Ok(Self { path: path.to_owned(), file: RwLock::new(file), room })
     }
 
     fn with_file<T>(&self, work: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
         work(&self.file.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    fn room(&self) -> Option<MutexGuard<'_, Room>> {
+        self.room.as_ref().map(|room| room.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How a file is opened that this process alone writes to, or perhaps not alone.
+fn options(alone: bool) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).append(!alone);
+    options
 }
 
 impl Storage for FileStorage {
     fn read(&self) -> io::Result<Vec<u8>> {
-        fs::read(&self.path)
+        fs::read(&self.path).map(without_room)
     }
 
     fn sum(&self) -> io::Result<Sum> {
@@ -106,7 +186,10 @@ impl Storage for FileStorage {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.with_file(|mut file| file.write_all(bytes))
+        self.with_file(|mut file| match self.room() {
+            Some(mut room) => room.write(file, bytes),
+            None => file.write_all(bytes),
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -114,7 +197,13 @@ impl Storage for FileStorage {
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.with_file(|file| file.set_len(length))
+        self.with_file(|file| {
+            file.set_len(length)?;
+            if let Some(mut room) = self.room() {
+                *room = Room { from: length, to: length };
+            }
+            Ok(())
+        })
     }
 
     fn archive(&self, name: &str) -> io::Result<()> {
@@ -126,9 +215,19 @@ impl Storage for FileStorage {
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         put(&self.path, bytes)?;
-        *self.file.write().unwrap_or_else(PoisonError::into_inner) =
-            OpenOptions::new().append(true).open(&self.path)?;
+        let file = options(self.room.is_some()).open(&self.path)?;
+        if let Some(mut room) = self.room() {
+            *room = Room::of(&file)?;
+        }
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = file;
         Ok(())
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        match self.room() {
+            Some(room) if room.from < room.to => self.with_file(|file| file.set_len(room.from)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -82,6 +82,10 @@ impl Storage for Faulty {
     fn truncate(&self, _length: u64) -> io::Result<()> {
         Err(io::Error::other("not even that"))
     }
+
+    fn finish(&self) -> io::Result<()> {
+        self.file.finish()
+    }
 }
 
 fn safe(bench: &Bench) -> PathBuf {
@@ -119,8 +123,8 @@ async fn all_is_safe_before_the_end_is_reported() {
     let (summary, _) = bench.try_run(&plan, Options::default(), open(&bench, Fault::None), None).await;
     let summary = summary.expect("written");
     let safe = std::fs::read(safe(&bench)).expect("synced");
-    assert_eq!(safe, std::fs::read(bench.home().journal_path()).expect("there"));
     drop(summary);
+    assert_eq!(safe, std::fs::read(bench.home().journal_path()).expect("there"));
 }
 
 /// Whatever the disk does not take: an error with the way out, the running step finishes and all of its result is heard, and the next
@@ -262,14 +266,16 @@ fn long_journal(bench: &Bench, last: &[Record]) -> Vec<u8> {
     std::fs::read(bench.home().journal_path()).expect("a journal")
 }
 
-/// A page that a power cut kept from the disk, though later ones are there: all of it zeros, or its end only.
+/// A page that a power cut kept from the disk, though later ones are there: all of it zeros, or its end only; with room behind it all
+/// or without.
 #[test]
 fn a_page_that_never_reached_the_disk_ends_the_journal() {
-    for lost in [4096..8192, 5000..8192] {
+    for (lost, room) in [(4096..8192, 0), (5000..8192, 0), (4096..8192, 30_000), (5000..8192, 30_000)] {
         let bench = Bench::new();
         let mut bytes = long_journal(&bench, &[]);
         assert!(bytes.len() > 12_000, "{}", bytes.len());
         bytes[lost.clone()].fill(0);
+        bytes.resize(bytes.len() + room, 0);
         std::fs::write(bench.home().journal_path(), &bytes).expect("written");
         let whole = bytes[..lost.start].iter().filter(|byte| **byte == b'\n').count() as u64;
         assert_eq!(journal::read(&bench.home()).expect("a prefix").state.seq(), whole);
@@ -279,6 +285,41 @@ fn a_page_that_never_reached_the_disk_ends_the_journal() {
         assert!(cut.contains(&format!("at line {}", whole + 1)) && cut.contains("never reached the disk"), "{cut}");
         assert_eq!(journal.state().seq(), whole);
     }
+}
+
+/// What a killed run leaves behind the end of its journal is nobody's loss: nothing was cut off, and it is gone after the next one.
+#[test]
+fn room_behind_the_end_is_no_part_of_the_journal() {
+    let bench = Bench::new();
+    let mut journal = bench.open();
+    journal.append(Record::Opened(opened(1)), Sync::Now).expect("legal");
+    let killed = std::fs::read(bench.home().journal_path()).expect("a journal");
+    let line = killed.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
+    assert!(killed.len() > line && killed[line..].iter().all(|byte| *byte == 0), "there is room, and nothing in it");
+    assert_eq!(journal::read(&bench.home()).expect("whole").state, *journal.state());
+    drop(journal);
+    assert_eq!(std::fs::read(bench.home().journal_path()).expect("a journal"), killed[..line]);
+
+    std::fs::write(bench.home().journal_path(), &killed).expect("written");
+    let lock = bench.home().lock(Bench::holder()).expect("free");
+    let (mut journal, cut) = Journal::open(lock, bench.clock()).expect("whole");
+    assert_eq!((journal.state().seq(), cut), (1, None));
+    journal.append(started("a", 1), Sync::Now).expect("legal");
+    drop(journal);
+    let bytes = std::fs::read(bench.home().journal_path()).expect("a journal");
+    assert_eq!((&bytes[..line], bytes.last()), (&killed[..line], Some(&b'\n')));
+    assert_eq!(journal::read(&bench.home()).expect("whole").state.seq(), 2);
+}
+
+/// Records that need more room than there is get more, and lie behind one another.
+#[test]
+fn a_journal_outgrows_its_room() {
+    let bench = Bench::new();
+    let mut journal = bench.open();
+    journal.append(Record::Opened(opened(1)), Sync::Soon).expect("legal");
+    let long = |number: usize| format!("{}-{number}", "step".repeat(10_000));
+    (0..20).for_each(|number| drop(journal.append(started(&long(number), 1), Sync::Soon).expect("legal")));
+    assert_eq!(journal::read(&bench.home()).expect("whole").state, *journal.state());
 }
 
 /// The same zeros where what follows shows that they had been synced, or that are not a page's: then the disk is at fault.

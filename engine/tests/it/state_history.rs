@@ -182,6 +182,10 @@ impl Storage for Cutting {
         self.file.truncate(length)
     }
 
+    fn finish(&self) -> io::Result<()> {
+        self.file.finish()
+    }
+
     fn archive(&self, name: &str) -> io::Result<()> {
         if self.cut == Cut::Archive {
             std::fs::create_dir_all(self.home.archive_dir())?;

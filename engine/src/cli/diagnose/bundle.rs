@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::versions;
 use crate::cli::exit::{Exit, Fatal};
-use crate::state::Home;
+use crate::state::{Home, journal};
 
 /// What tokens and keys look like: of Hugging Face, GitHub and Google, in an `Authorization` header, in a registry's login, and keys
 /// as text.
@@ -55,7 +55,7 @@ fn parts(home: &Home, survey: &Survey, findings: &str) -> BTreeMap<String, Strin
         ("findings.json".to_owned(), findings.to_owned()),
         ("versions.json".to_owned(), pretty(&serde_json::to_value(versions(survey)).unwrap_or_default())),
         ("unseen.txt".to_owned(), survey.unseen.join("\n")),
-        ("journal.jsonl".to_owned(), read(&home.journal_path())),
+        ("journal.jsonl".to_owned(), journal::text(home)),
     ]);
     for (kind, objects) in by_kind(&survey.objects) {
         parts.insert(format!("objects/{kind}.json"), pretty(&Value::Array(objects)));

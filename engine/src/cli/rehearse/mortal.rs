@@ -76,6 +76,10 @@ impl Storage for Mortal {
         self.file.truncate(length)
     }
 
+    fn finish(&self) -> io::Result<()> {
+        self.file.finish()
+    }
+
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         self.file.replace(bytes)
     }
