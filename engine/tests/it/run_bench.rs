@@ -317,7 +317,7 @@ impl Bench {
 
     /// The records of the journal, as they are in the file.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let text = std::fs::read_to_string(self.home().journal_path()).expect("a journal");
+        let text = runbook::state::journal::text(&self.home());
         let entry = |line: &str| serde_json::from_str::<Entry>(&line[9..]).expect("a record");
         text.lines().map(|line| entry(line).record).collect()
     }
