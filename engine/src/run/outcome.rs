@@ -6,7 +6,7 @@ use runbook_steps::{Class, Failure, Outputs};
 
 use super::attempt::Ended;
 use super::drive::Making;
-use super::prepare::{mask_outputs, masked};
+use super::prepare::{mask_values, masked};
 use super::schedule;
 use crate::hints::{self, About};
 use crate::plan::{Plan, Step, StepId};
@@ -32,7 +32,7 @@ impl Making {
     }
 
     fn succeeded(&mut self, index: usize, outcome: Outcome, mut outputs: Outputs) {
-        mask_outputs(&self.course.common.redactor, &mut outputs);
+        mask_values(&self.course.common.redactor, &mut outputs);
         let issue = self.plan.steps[index].known_issue.as_ref();
         let note = issue.map(|issue| format!("passed, though it is a known issue: {}", issue.reason));
         self.store(Record::Succeeded(self.success(index, outcome, outputs, note)));
