@@ -60,7 +60,9 @@ impl Told<'_> {
             steps => format!("about {}", list(steps)),
         };
         match troubles {
-            0 if self.is_well(troubles) => format!("nothing is wrong: {about}, and all that was looked at is as wanted"),
+            0 if self.is_well(troubles) => {
+                format!("nothing is wrong: {about}, and all that was looked at is as wanted")
+            }
             0 => format!("no known trouble was found; {about}"),
             number => format!("{}, most likely first; {about}", count(number, "finding")),
         }
