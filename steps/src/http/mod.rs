@@ -156,14 +156,17 @@ fn class_of(status: u16) -> Class {
     }
 }
 
+/// The longest that a server's wish to be left alone is believed: no server means years.
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(86_400);
+
 /// How long an answer asks to be left alone: seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(LONGEST_REST));
     }
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default().min(LONGEST_REST))
 }
 
 /// An error with everything below it; the outer ones only say that something failed. The address is told apart.
@@ -193,6 +196,8 @@ mod tests {
         assert_eq!(read("Thu, 01 Jan 2026 00:01:30 GMT"), Some(90));
         assert_eq!(read("Wed, 31 Dec 2025 00:00:00 GMT"), Some(0));
         assert_eq!(read("soon"), None);
+        assert_eq!(read("18446744073709551615"), Some(86_400));
+        assert_eq!(read("Thu, 31 Dec 9998 00:00:00 GMT"), Some(86_400));
     }
 
     #[test]
