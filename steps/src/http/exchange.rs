@@ -9,7 +9,7 @@ use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
 };
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -30,6 +30,8 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) version: Version,
+    /// Whether there is a secret in the body.
+    pub(crate) secret_body: bool,
     path: Uri,
     whole: Uri,
 }
@@ -51,7 +53,7 @@ impl Ask {
         headers.entry(USER_AGENT).or_insert(AGENT);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         let (path, whole) = forms(&url).ok_or_else(|| wrong("cannot be asked for"))?;
-        Ok(Self { method, url, headers, body, version, path, whole })
+        Ok(Self { method, url, headers, body, version, secret_body: false, path, whole })
     }
 
     /// The request as it goes out; a proxy is told the whole address.
@@ -64,7 +66,7 @@ impl Ask {
         request
     }
 
-    /// What is asked next, after an answer that sends elsewhere.
+    /// What is asked next, after an answer that sends elsewhere. Secrets stay with the host that they were meant for.
     fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> Option<Result<Self, Broken>> {
         if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
@@ -72,10 +74,10 @@ impl Ask {
         let url = self.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
         let mut next = self.headers.clone();
         next.remove(HOST);
-        if url.origin() != self.url.origin() {
-            for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                next.remove(secret);
-            }
+        let elsewhere = url.origin() != self.url.origin();
+        if elsewhere {
+            let staying = self.headers.iter().filter(|(name, value)| !may_leave(name, value));
+            staying.for_each(|(name, _)| drop(next.remove(name)));
         }
         let becomes_get = status == StatusCode::SEE_OTHER || (self.method == Method::POST && status.as_u16() < 303);
         if becomes_get && self.method != Method::HEAD {
@@ -83,8 +85,23 @@ impl Ask {
             next.remove(CONTENT_LENGTH);
             return Some(Self::new(Method::GET, url, next, Bytes::new(), self.version));
         }
-        Some(Self::new(self.method.clone(), url, next, self.body.clone(), self.version))
+        if elsewhere && self.secret_body {
+            return Some(Err(withheld(status, &url)));
+        }
+        let again = Self::new(self.method.clone(), url, next, self.body.clone(), self.version);
+        Some(again.map(|again| Self { secret_body: self.secret_body, ..again }))
     }
+}
+
+/// Whether a header may go to another host than it was meant for.
+fn may_leave(name: &HeaderName, value: &HeaderValue) -> bool {
+    !value.is_sensitive() && ![AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+}
+
+fn withheld(status: StatusCode, url: &Url) -> Broken {
+    let host = url.origin().ascii_serialization();
+    let text = format!("the answer ({status}) sends the request on to `{host}`, but its body holds a secret");
+    Broken::new(Trouble::Withheld, text)
 }
 
 /// The address without and with its host. User, password and fragment are never sent.
@@ -251,6 +268,25 @@ mod tests {
         assert_eq!(moved.headers[AUTHORIZATION], "Bearer x");
         let away = redirected(&post, 307, "http://b/");
         assert_eq!((away.headers.get(AUTHORIZATION), &away.headers[HOST]), (None, &HeaderValue::from_static("b")));
+    }
+
+    #[test]
+    fn a_secret_does_not_leave_its_host() {
+        let mut post = ask(Method::POST, "http://a/");
+        let mut key = HeaderValue::from_static("hunter2");
+        key.set_sensitive(true);
+        post.headers.insert("x-api-key", key);
+        post.headers.insert("x-kind", HeaderValue::from_static("plain"));
+        assert_eq!(redirected(&post, 307, "/here").headers["x-api-key"], "hunter2");
+        let away = redirected(&post, 307, "http://b/");
+        assert_eq!((away.headers.get("x-api-key"), away.headers.get("x-kind").is_some()), (None, true));
+
+        let secret = Ask { secret_body: true, ..post };
+        assert!(redirected(&secret, 308, "/here").secret_body);
+        assert!(redirected(&secret, 303, "http://b/").body.is_empty());
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("http://b/x"))]);
+        let refused = secret.redirected(StatusCode::PERMANENT_REDIRECT, &headers).expect("a redirect").err();
+        assert_eq!(refused.map(|broken| broken.kind), Some(Trouble::Withheld));
     }
 
     #[test]
