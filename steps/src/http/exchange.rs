@@ -222,7 +222,7 @@ async fn read(
             streamed.feed(&piece, Instant::now());
         }
         bytes.extend_from_slice(&piece[..piece.len().min(limit.saturating_add(1).saturating_sub(bytes.len()))]);
-        if bytes.len() > limit && streamed.is_none() {
+        if streamed.as_ref().map_or(bytes.len() > limit, Streamed::is_broken) {
             break;
         }
     }
