@@ -53,13 +53,25 @@ impl Secrets {
         Self(values)
     }
 
-    /// A text with every marker replaced by its value. The error names the secret that this run does not have.
+    /// The secrets that are too short to be masked: among so few letters half of every log would be. Empty ones have nothing to
+    /// be masked.
+    pub fn too_short(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, secret)| is_too_short(secret)).map(|(name, _)| name.as_str())
+    }
+
+    /// A text with every marker replaced by its value. The error names the secret that this run does not have, or that is so
+    /// short that it could not be masked in what comes back.
     pub fn reveal(&self, text: &str) -> Result<Secret, String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(OPEN) {
             let Some((name, after)) = after.split_once(CLOSE) else { break };
             let secret = self.0.get(name).ok_or_else(|| format!("secret `{name}` was not given"))?;
+            if is_too_short(secret) {
+                return Err(format!(
+                    "secret `{name}` has fewer than {SHORTEST} characters: so short a value cannot be kept out of logs, and is most likely a mistake"
+                ));
+            }
             out.push_str(before);
             out.push_str(secret.expose());
             rest = after;
@@ -80,6 +92,10 @@ impl Secrets {
 
 /// Shorter values would mask half of every log.
 const SHORTEST: usize = 4;
+
+fn is_too_short(secret: &Secret) -> bool {
+    (1..SHORTEST).contains(&secret.expose().trim().len())
+}
 
 /// How a secret may turn up: as it is, line by line, in base64, in a URL, inside JSON.
 fn forms(value: &str) -> Vec<String> {
@@ -241,6 +257,18 @@ mod tests {
     #[test]
     fn an_unknown_secret_is_named() {
         assert_eq!(secrets().reveal(&marker("other")).expect_err("unknown"), "secret `other` was not given");
+    }
+
+    #[test]
+    fn what_cannot_be_masked_is_not_used() {
+        let named = [("pin", "123\n"), ("none", ""), ("good", "1234")]
+            .map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        let secrets = Secrets::new(named.into());
+        assert_eq!(secrets.too_short().collect::<Vec<_>>(), ["pin"]);
+        assert!(
+            secrets.reveal(&marker("pin")).expect_err("short").starts_with("secret `pin` has fewer than 4 characters")
+        );
+        assert!(secrets.reveal(&marker("good")).is_ok() && secrets.reveal(&marker("none")).is_ok());
     }
 
     #[test]
