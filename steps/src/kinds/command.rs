@@ -48,7 +48,8 @@ Runs one program. The arguments reach it as they are: no shell expands anything.
 - **perform**: runs the program in a process group of its own, in `dir` (default: the plan's folder). An exit code other than 0
   is a failure, classed by what was said last on standard error.
 - **undo**: nothing; give the step an `undo` of its own.
-- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`.
+- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`
+  (64 KiB at most).
 
 Secrets go through `env` or `stdin`; in `argv` they are refused, because every user of the machine can read them there.
 ";
