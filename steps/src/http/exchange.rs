@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use serde_json::Value;
 use url::Url;
 
@@ -29,6 +29,8 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) version: Version,
+    /// Whether there is a secret in the body.
+    pub(crate) secret_body: bool,
     uri: Uri,
 }
 
@@ -49,7 +51,7 @@ impl Ask {
         headers.entry(USER_AGENT).or_insert(AGENT);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         let uri = sent_form(&url).ok_or_else(|| wrong("cannot be asked for"))?;
-        Ok(Self { method, url, headers, body, version, uri })
+        Ok(Self { method, url, headers, body, version, secret_body: false, uri })
     }
 
     /// The request with this body.
@@ -57,7 +59,7 @@ impl Ask {
         Request { method: &self.method, uri: &self.uri, version: self.version, headers: &self.headers, body }
     }
 
-    /// What is asked next, after an answer that sends elsewhere.
+    /// What is asked next, after an answer that sends elsewhere. Secrets stay with the host that they were meant for.
     fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> Option<Result<Self, Broken>> {
         if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
@@ -65,10 +67,10 @@ impl Ask {
         let url = self.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
         let mut next = self.headers.clone();
         next.remove(HOST);
-        if url.origin() != self.url.origin() {
-            for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                next.remove(secret);
-            }
+        let elsewhere = url.origin() != self.url.origin();
+        if elsewhere {
+            let staying = self.headers.iter().filter(|(name, value)| !may_leave(name, value));
+            staying.for_each(|(name, _)| drop(next.remove(name)));
         }
         let becomes_get = status == StatusCode::SEE_OTHER || (self.method == Method::POST && status.as_u16() < 303);
         if becomes_get && self.method != Method::HEAD {
@@ -76,8 +78,23 @@ impl Ask {
             next.remove(CONTENT_LENGTH);
             return Some(Self::new(Method::GET, url, next, Bytes::new(), self.version));
         }
-        Some(Self::new(self.method.clone(), url, next, self.body.clone(), self.version))
+        if elsewhere && self.secret_body {
+            return Some(Err(withheld(status, &url)));
+        }
+        let again = Self::new(self.method.clone(), url, next, self.body.clone(), self.version);
+        Some(again.map(|again| Self { secret_body: self.secret_body, ..again }))
     }
+}
+
+/// Whether a header may go to another host than it was meant for.
+fn may_leave(name: &HeaderName, value: &HeaderValue) -> bool {
+    !value.is_sensitive() && ![AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+}
+
+fn withheld(status: StatusCode, url: &Url) -> Broken {
+    let host = url.origin().ascii_serialization();
+    let text = format!("the answer ({status}) sends the request on to `{host}`, but its body holds a secret");
+    Broken::new(Trouble::Withheld, text)
 }
 
 /// The address as it may be sent: without user, password and fragment.
@@ -186,7 +203,7 @@ async fn read(line: &mut Line, limit: usize, mut streamed: Option<Streamed>) -> 
             streamed.feed(piece, Instant::now());
         }
         bytes.extend_from_slice(&piece[..piece.len().min(limit.saturating_add(1).saturating_sub(bytes.len()))]);
-        if bytes.len() > limit && streamed.is_none() {
+        if streamed.as_ref().map_or(bytes.len() > limit, Streamed::is_broken) {
             break;
         }
     }
@@ -231,6 +248,25 @@ mod tests {
         assert_eq!(moved.headers[AUTHORIZATION], "Bearer x");
         let away = redirected(&post, 307, "http://b/");
         assert_eq!((away.headers.get(AUTHORIZATION), &away.headers[HOST]), (None, &HeaderValue::from_static("b")));
+    }
+
+    #[test]
+    fn a_secret_does_not_leave_its_host() {
+        let mut post = ask(Method::POST, "http://a/");
+        let mut key = HeaderValue::from_static("hunter2");
+        key.set_sensitive(true);
+        post.headers.insert("x-api-key", key);
+        post.headers.insert("x-kind", HeaderValue::from_static("plain"));
+        assert_eq!(redirected(&post, 307, "/here").headers["x-api-key"], "hunter2");
+        let away = redirected(&post, 307, "http://b/");
+        assert_eq!((away.headers.get("x-api-key"), away.headers.get("x-kind").is_some()), (None, true));
+
+        let secret = Ask { secret_body: true, ..post };
+        assert!(redirected(&secret, 308, "/here").secret_body);
+        assert!(redirected(&secret, 303, "http://b/").body.is_empty());
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("http://b/x"))]);
+        let refused = secret.redirected(StatusCode::PERMANENT_REDIRECT, &headers).expect("a redirect").err();
+        assert_eq!(refused.map(|broken| broken.kind), Some(Trouble::Withheld));
     }
 
     #[test]

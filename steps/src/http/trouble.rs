@@ -22,6 +22,8 @@ pub(crate) enum Trouble {
     Timeout,
     /// What came back is not HTTP.
     Garbled,
+    /// It was sent on to another host, which may not have its secret.
+    Withheld,
 }
 
 impl Trouble {
@@ -35,6 +37,7 @@ impl Trouble {
             Trouble::Reset => "reset",
             Trouble::Timeout => "timeout",
             Trouble::Garbled => "garbled",
+            Trouble::Withheld => "withheld",
         }
     }
 }
@@ -60,6 +63,8 @@ impl Broken {
                 .fix("name the authority's certificates in `ca_bundle`, or the certificate's name in `server_name`"),
             Trouble::Garbled => Failure::permanent(format!("`{url}` does not speak HTTP/1: {text}"))
                 .cause("the port belongs to something else, or wants TLS (`https://`)"),
+            Trouble::Withheld => Failure::permanent(format!("`{url}`: {text}"))
+                .fix("if that host may have the secret, name its address in `url`"),
             Trouble::Timeout => Failure::transient(format!("`{url}`: no answer in time: {text}")),
             _ => Failure::transient(format!("`{url}`: no answer: {text}")),
         }
@@ -125,6 +130,7 @@ mod tests {
             (Trouble::Timeout, Class::Transient),
             (Trouble::Untrusted, Class::Permanent),
             (Trouble::Garbled, Class::Permanent),
+            (Trouble::Withheld, Class::Permanent),
         ] {
             assert_eq!(Broken::new(kind, "x").failure("http://a").class, class, "{kind:?}");
         }
