@@ -450,7 +450,7 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
 }
 
 /// The same where another process may have the lock: how to look on.
-fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
+pub(super) fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
     let StateError::Held(held) = &error else { return state_fatal(error) };
     let program = if root == session.state { session.program() } else { format!("runbook --state {}", root.display()) };
     let follow = format!("follow it with: {program} status {} --follow", held.deployment);

@@ -3,6 +3,7 @@
 //! The same code runs as for `apply`; only the handles point elsewhere. The world is a process of its own, which outlives an
 //! engine that is killed, as a cloud would.
 
+mod claim;
 mod expect;
 mod mortal;
 mod stage;
@@ -27,6 +28,7 @@ use crate::plan::Plan;
 use crate::plan::load::Given;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
+use claim::Claim;
 use mortal::Death;
 use stage::Stage;
 
@@ -224,6 +226,7 @@ impl Rehearse {
 
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
     fn stage(&self, rehearsal: &Rehearsal, name: &str, session: &Session) -> Result<Stage, Fatal> {
+        let claim = Claim::all(&rehearsal.root, name, session)?;
         let live = stage::live(&rehearsal.root);
         let partial = self.how.selection.is_partial();
         let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
@@ -240,6 +243,9 @@ impl Rehearse {
                     session.ui.say(&format!("ending the simulated world of an earlier rehearsal (pid {})\n", info.pid));
                 }
                 stage::clear(&rehearsal.root, live)?;
+                // The old locks went with the folder; until the world is up, this one stands for the run that will follow.
+                drop(claim);
+                let _claim = Claim::one(&rehearsal.root, name, session)?;
                 Stage::open(rehearsal, self.real_tools)
             }
         }
@@ -310,14 +316,13 @@ impl Rehearse {
         outcome: Result<Outcome, Fatal>,
     ) -> Result<Exit, Fatal> {
         let info = stage.info().clone();
-        let unfinished = |outcome: &Outcome| outcome.exit != Exit::Holds || has_failures(outcome.journal.state());
-        let unfinished = !self.expect && outcome.as_ref().is_ok_and(unfinished);
+        let outcome = outcome?;
+        let unfinished = !self.expect && (outcome.exit != Exit::Holds || has_failures(outcome.journal.state()));
         if self.keep || unfinished || self.attach {
             stage.keep();
         } else {
             stage.close();
         }
-        let outcome = outcome?;
         self.say_more(rehearsal, &info, session, &outcome);
         if !self.expect {
             return Ok(outcome.exit);

@@ -55,19 +55,20 @@ impl Stage {
         self.kept = true;
     }
 
-    /// Ends the world.
+    /// Ends the world, whoever started it.
     pub(super) fn close(self) {
-        drop(self);
+        end(&self.info);
     }
 }
 
+/// After an error, a world that was there before is left as it was.
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        end(&self.info);
         if let Some(child) = &mut self.child {
+            end(&self.info);
             let _ = child.wait();
         }
     }
