@@ -10,6 +10,7 @@ use clap::Args;
 use runbook_steps::{Clock, World};
 use serde_json::json;
 
+use super::bug::bug;
 use super::check::Output;
 use super::exit::{Exit, Fatal};
 use super::screen::Screen;
@@ -151,8 +152,7 @@ impl Deployment {
         let screen = Screen::new(plan.clone(), title, self.clock, session.ui, events).without(left.clone());
         let advice = screen.advice();
         let began = Instant::now();
-        let runtime = super::runtime()?;
-        let summary = runtime.block_on(async {
+        let summary = super::block_on(async {
             let run = Run {
                 plan: plan.clone(),
                 world,
@@ -170,12 +170,10 @@ impl Deployment {
             // On a worker, where the steps are: each start and end would otherwise cross threads twice.
             match tokio::spawn(run::drive(run)).await {
                 Ok(result) => result.map_err(state_fatal),
-                Err(error) => Err(Fatal::new(Exit::Unexpected, format!("a bug in runbook: {}", panic_text(error)))),
+                Err(error) => Err(bug(&error.into_panic())),
             }
         })?;
         let real = began.elapsed();
-        // What a cancelled step left in a blocking thread must not keep the program from ending.
-        runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         let state = summary.journal.state();
         let snapshot = Tracker::without(left.clone()).snapshot(
             &plan,
@@ -469,13 +467,6 @@ pub(super) fn state_fatal(error: StateError) -> Fatal {
         StateError::BadName(_) => Fatal::new(Exit::Usage, error.to_string()),
         StateError::Illegal(_) => Fatal::new(Exit::Unexpected, error.to_string()),
         _ => Fatal::new(Exit::State, error.to_string()),
-    }
-}
-
-fn panic_text(error: tokio::task::JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => run::panic_text(panic.as_ref()).to_owned(),
-        Err(error) => error.to_string(),
     }
 }
 

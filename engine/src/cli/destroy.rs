@@ -223,8 +223,7 @@ impl Deployment {
         let talk = Talk { plan: plan.clone(), ui: session.ui, events };
         // In a rehearsal, the run before this one had a runtime of its own.
         runbook_steps::cluster::disconnect();
-        let runtime = super::runtime()?;
-        let summary = runtime.block_on(async {
+        let summary = super::block_on(async {
             let undoing = Undoing {
                 plan: plan.clone(),
                 undo,
@@ -243,8 +242,6 @@ impl Deployment {
             };
             undo::drive(undoing).await.map_err(state_fatal)
         })?;
-        // What a cancelled step left in a blocking thread must not keep the program from ending.
-        runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         let state = summary.journal.state();
         let text = words::summary(&Ended {
             plan: &plan,

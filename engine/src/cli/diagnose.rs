@@ -6,7 +6,6 @@ mod told;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use runbook_steps::survey::{Sighting, Survey};
@@ -156,8 +155,7 @@ fn concern(plan: &Plan, state: &RunState, named: Option<&str>) -> Result<Vec<Ste
 }
 
 fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
-    let runtime = super::runtime()?;
-    let found = runtime.block_on(async {
+    super::block_on(async {
         let mut interrupts = Interrupts::from_system()?;
         tokio::select! {
             survey = surroundings.survey() => Ok(survey),
@@ -166,9 +164,7 @@ fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
                 Err(Fatal::new(exit, "interrupted; nothing was changed"))
             }
         }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    found
+    })
 }
 
 /// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.

@@ -1,6 +1,7 @@
 //! The command line: one file a command, and the only part that reads the environment, asks, and exits.
 
 mod apply;
+mod bug;
 mod check;
 mod completions;
 mod deployment;
@@ -170,9 +171,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.color, &env);
     start_tracing(&env);
-    silence_step_panics();
+    bug::silence_step_panics();
     let session = Session { ui, env, state: cli.state };
-    match dispatch(cli.command, &session) {
+    match bug::guarded(|| dispatch(cli.command, &session)) {
         Ok(exit) => exit,
         Err(fatal) => {
             ui.fatal(&fatal);
@@ -210,17 +211,11 @@ fn start_tracing(env: &Environment) {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-/// A panic in a step is a failure of that step and is told as one; the default hook would write into the live picture as well.
-fn silence_step_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().name() == Some("main") {
-            default(panic);
-        }
-    }));
-}
-
-/// The runtime that everything asynchronous runs on.
-fn runtime() -> Result<tokio::runtime::Runtime, Fatal> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+/// Does something asynchronous to its end, on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = Result<T, Fatal>>) -> Result<T, Fatal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = bug::guarded(|| runtime.block_on(work));
+    // What a cancelled step left in a blocking thread must not keep the program from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    ended
 }

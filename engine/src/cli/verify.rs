@@ -129,21 +129,18 @@ impl Deployment {
 
 /// Looks until all is seen or somebody interrupts.
 fn look(verification: Verification, cancel: &Cancel) -> Result<Vec<(StepId, Found)>, Fatal> {
-    let runtime = super::runtime()?;
-    let found = runtime.block_on(async {
+    super::block_on(async {
         let mut interrupts = Interrupts::from_system()?;
         tokio::select! {
             found = verify(verification) => Ok(found),
-            signal = interrupts.next() => Err(interrupted(signal)),
+            signal = interrupts.next() => {
+                // A look that is dropped ends its programs; it gets a moment for that.
+                cancel.soft.cancel();
+                cancel.hard.cancel();
+                Err(interrupted(signal))
+            }
         }
-    });
-    if found.is_err() {
-        cancel.soft.cancel();
-        cancel.hard.cancel();
-    }
-    // A look that was dropped ends its programs; it gets a moment for that.
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    found
+    })
 }
 
 fn interrupted(signal: Signal) -> Fatal {
