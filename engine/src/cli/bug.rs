@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn a_panic_where_steps_run_is_an_error_of_the_command_too() {
-        let work = async { tokio::spawn(async { panic!("on a worker") }).await.map_err(|error| bug(&error.into_panic())) };
+        let work =
+            async { tokio::spawn(async { panic!("on a worker") }).await.map_err(|error| bug(&error.into_panic())) };
         let fatal = super::super::block_on(work).expect_err("a panic");
         assert_eq!(fatal.message, "this is a bug in runbook: on a worker");
         let fatal = super::super::block_on(async { panic!("on the main thread") as Result<(), Fatal> });

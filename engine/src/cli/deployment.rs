@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use runbook_steps::{Clock, World};
 use serde_json::json;
 
@@ -59,6 +59,18 @@ impl HowToRun {
     /// The same for one step and nothing else, even if it holds.
     pub(super) fn only(&self, step: &str) -> Self {
         Self { selection: Selection::of(step), events: None, ..self.clone() }
+    }
+
+    /// The words that ask for the same again, but for what is written: that is for whoever began.
+    pub(super) fn words(&self) -> Vec<String> {
+        let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;
+        let mut words = vec!["--parallel".to_owned(), parallel.to_string()];
+        words.extend(selection.words());
+        let stale = stale.and_then(|stale| stale.to_possible_value());
+        words.extend(stale.into_iter().flat_map(|stale| ["--stale".to_owned(), stale.get_name().to_owned()]));
+        words.extend(fail_fast.then(|| "--fail-fast".to_owned()));
+        words.extend(answer.iter().flat_map(|(name, value)| ["--answer".to_owned(), format!("{name}={value}")]));
+        words
     }
 }
 

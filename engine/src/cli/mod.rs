@@ -36,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::report::words::quote;
 use exit::Fatal;
 use ui::{Color, Ui};
 
@@ -158,7 +159,7 @@ impl Session {
         if self.state == std::path::Path::new(".runbook") {
             return "runbook".to_owned();
         }
-        format!("runbook --state {}", self.state.display())
+        format!("runbook --state {}", quote(&self.state.to_string_lossy()))
     }
 }
 

@@ -9,6 +9,7 @@ mod mortal;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -26,6 +27,7 @@ use super::verify::{HowToLook, LIMIT};
 use super::{Environment, Inputs, Session, check, remedy};
 use crate::plan::Plan;
 use crate::plan::load::Given;
+use crate::report::words::quote;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 use claim::Claim;
@@ -368,28 +370,31 @@ impl Rehearse {
 
     /// What a user types to continue.
     fn again(&self, session: &Session) -> String {
-        let mut line = format!("{} rehearse {}", session.program(), self.file.display());
-        for (flag, value) in [("--scenario", &self.scenario), ("--name", &self.inputs.name)] {
-            line.extend(value.iter().map(|value| format!(" {flag} {value}")));
-        }
-        line.extend(self.inputs.inputs.iter().map(|(name, value)| format!(" --input {name}={value}")));
-        line.extend(self.destroy.then_some(" --destroy".to_owned()));
-        line
+        let words: Vec<String> = self.words().iter().map(|word| quote(&word.to_string_lossy())).collect();
+        format!("{} {}", session.program(), words.join(" "))
     }
 
-    /// The arguments that start this rehearsal's engine again, on the world that is up.
-    fn arguments(&self, session: &Session) -> Vec<std::ffi::OsString> {
-        let mut args: Vec<std::ffi::OsString> =
-            vec!["--state".into(), session.state.clone().into(), "rehearse".into(), self.file.clone().into()];
-        args.extend(["--attach".into(), "--color".into(), "never".into()]);
-        args.extend(self.destroy.then(|| "--destroy".into()));
-        if let Some(scenario) = &self.scenario {
-            args.extend(["--scenario".into(), scenario.into()]);
+    /// The arguments that start this rehearsal's engine again, on the world that is up: the same rehearsal, run in the same way.
+    fn arguments(&self, session: &Session) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--state".into(), session.state.clone().into()];
+        words.extend(self.words());
+        words.extend(["--attach".into(), "--color".into(), "never".into()]);
+        words.extend(self.how.words().into_iter().map(OsString::from));
+        words
+    }
+
+    /// The words that say what is rehearsed, but not how far and how fast its steps run.
+    fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["rehearse".into(), self.file.clone().into()];
+        let speed = self.speed.map(|speed| speed.to_string());
+        for (flag, value) in [("--scenario", &self.scenario), ("--name", &self.inputs.name), ("--speed", &speed)] {
+            words.extend(value.iter().flat_map(|value| [flag.into(), value.into()]));
         }
-        for (name, value) in &self.inputs.inputs {
-            args.extend(["--input".into(), format!("{name}={value}").into()]);
-        }
-        args
+        let inputs = self.inputs.inputs.iter();
+        words.extend(inputs.flat_map(|(name, value)| ["--input".into(), format!("{name}={value}").into()]));
+        words.extend(self.real_tools.then(|| "--real-tools".into()));
+        words.extend(self.destroy.then(|| "--destroy".into()));
+        words
     }
 }
 

@@ -23,10 +23,10 @@ fn under_way(sandbox: &Sandbox) -> Child {
     engine
 }
 
-/// Ends the world that a rehearsal of `plan.yaml` left.
-fn end_world(sandbox: &Sandbox) {
-    let info: serde_json::Value =
-        serde_json::from_str(&sandbox.read(".runbook/rehearsals/plan/world/stage.json")).expect("a world");
+/// Ends the world that a rehearsal left.
+fn end_world(sandbox: &Sandbox, rehearsal: &str) {
+    let info = sandbox.read(&format!(".runbook/rehearsals/{rehearsal}/world/stage.json"));
+    let info: serde_json::Value = serde_json::from_str(&info).expect("a world");
     let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a number");
     let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
@@ -43,7 +43,7 @@ fn a_rehearsal_under_way_keeps_its_world() {
     sandbox.write("go", "");
     assert!(engine.wait().expect("ended").success(), "nobody touched it");
     sandbox.run(&["rehearse", "plan.yaml", "--verify"]).exits(0);
-    end_world(&sandbox);
+    end_world(&sandbox, "plan");
 }
 
 #[test]
@@ -53,5 +53,48 @@ fn an_error_leaves_the_world_that_was_kept() {
     under_way(&sandbox).wait().expect("ended");
     sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
     sandbox.run(&["rehearse", "plan.yaml", "--verify"]).exits(0);
-    end_world(&sandbox);
+    end_world(&sandbox, "plan");
+}
+
+/// A plan whose step lasts until it is killed once, and a scenario that kills it.
+fn killed_once(sandbox: &Sandbox) {
+    let once = "if [ ! -e begun ]; then touch begun; exec sleep 600; fi";
+    sandbox.write(
+        "plan.yaml",
+        &format!(
+            "runbook: 1\nname: mortal\ninputs:\n  who: {{ type: string, default: world }}\nsteps:\n  \
+             long: {{ run: '{once}', idempotent: true, timeout: 10h }}\n  after: {{ needs: [long], run: 'true' }}\n"
+        ),
+    );
+    sandbox.write("killed.yaml", "plan: plan.yaml\nkill: { at_step: long, after: 1s }\n");
+}
+
+#[test]
+fn an_engine_that_is_to_be_killed_gets_the_whole_command_line() {
+    let sandbox = Sandbox::new();
+    killed_once(&sandbox);
+    let how =
+        ["--name", "other", "--only", "long", "-j", "3", "--stale", "rerun", "--fail-fast", "-i", "who=two words"];
+    sandbox
+        .run(&[&["rehearse", "killed.yaml"], how.as_slice()].concat())
+        .exits(0)
+        .says("killed (SIGKILL) while `long` was running");
+    let journal = sandbox.read(".runbook/rehearsals/killed/other/journal.jsonl");
+    let runs: Vec<&str> = journal.lines().filter(|line| line.contains("\"opened\"")).collect();
+    assert_eq!(runs.len(), 2, "{journal}");
+    assert!(runs.iter().all(|run| run.contains("--only long") && run.contains("two words")), "{runs:?}");
+}
+
+#[test]
+fn what_to_type_next_can_be_typed() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "my plan.yaml",
+        "runbook: 1\nname: bad\ninputs: { who: { type: string } }\nsteps:\n  a: { run: exit 1, env: { WHO: '${{ inputs.who }}' } }\n",
+    );
+    sandbox
+        .run(&["rehearse", "my plan.yaml", "--fresh", "-i", "who=it's me"])
+        .exits(4)
+        .says(r"continue with: runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'");
+    end_world(&sandbox, "my plan");
 }
