@@ -11,6 +11,7 @@ mod early;
 pub mod exit;
 mod follow;
 mod graph;
+mod hidden;
 mod kinds;
 mod log;
 mod plan;
@@ -45,7 +46,7 @@ use ui::{Color, Ui};
 #[command(name = "runbook", version, propagate_version = true, arg_required_else_help = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 everything holds, 1 unexpected, 2 usage, 3 invalid plan, 4 a step failed (resumable), 5 locked, \
-                  6 state unusable, 7 a person is needed, 8 drift, 130/143 interrupted (resumable)"
+                  6 state unusable, 7 a person is needed, 8 drift, 129/130/143 interrupted (resumable)"
 )]
 struct Cli {
     /// Whether to colour
