@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::bug::bug;
 use super::check::Output;
-use super::exit::{Exit, Fatal};
+use super::exit::{Exit, Fatal, exit_of};
 use super::screen::Screen;
 use super::select::{Selection, Stale, meaning};
 use super::{Environment, Session, secrets};
@@ -217,7 +217,7 @@ impl Deployment {
         }
         let told = advice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n");
         let text = format!("{text}\n{told}");
-        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text, plan })
+        Ok(Outcome { exit: exit_of(summary.verdict, summary.signal), journal: summary.journal, outputs, text, plan })
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
@@ -428,16 +428,6 @@ fn title(name: &str, simulated: Option<&str>, clock: Clock) -> String {
 pub(super) fn open_events(path: &Path) -> Result<Events, Fatal> {
     Events::create(path)
         .map_err(|error| Fatal::new(Exit::Usage, format!("cannot write events to `{}`: {error}", path.display())))
-}
-
-fn exit_of(summary: &Summary) -> Exit {
-    match (summary.verdict, summary.signal) {
-        (Verdict::Holds, _) => Exit::Holds,
-        (Verdict::Failed, _) => Exit::StepFailed,
-        (Verdict::NeedsPerson, _) => Exit::NeedsPerson,
-        (Verdict::Interrupted, Some(run::Signal::Terminate)) => Exit::Terminated,
-        (Verdict::Interrupted, _) => Exit::Interrupted,
-    }
 }
 
 fn as_json(ended: &Ended, summary: &Summary) -> String {

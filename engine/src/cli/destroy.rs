@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::check::Output;
 use super::deployment::{self, Deployment, Opened, state_fatal};
-use super::exit::{Exit, Fatal};
+use super::exit::{Exit, Fatal, exit_of};
 use super::ui::Ui;
 use super::{Inputs, Session, apply, check, secrets, status};
 use crate::event::Event;
@@ -24,8 +24,7 @@ use crate::report::lines;
 use crate::report::undo::{self as words, Ended};
 use crate::run::drive::{Header, Wants};
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
-use crate::run::{Interrupts, Signal, Watcher, preflight};
-use crate::state::record::Verdict;
+use crate::run::{Interrupts, Watcher, preflight};
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 
 /// Undo what a deployment made, in reverse order
@@ -348,16 +347,6 @@ fn needed_secrets(undo: &UndoPlan) -> BTreeSet<String> {
     let deeds = undo.items.values().flat_map(|item| &item.deeds);
     deeds.for_each(|deed| preflight::marked(&deed.with, &mut names));
     names
-}
-
-fn exit_of(verdict: Verdict, signal: Option<Signal>) -> Exit {
-    match (verdict, signal) {
-        (Verdict::Holds, _) => Exit::Holds,
-        (Verdict::Failed, _) => Exit::StepFailed,
-        (Verdict::NeedsPerson, _) => Exit::NeedsPerson,
-        (Verdict::Interrupted, Some(Signal::Terminate)) => Exit::Terminated,
-        (Verdict::Interrupted, _) => Exit::Interrupted,
-    }
 }
 
 fn planned(undo: &UndoPlan) -> Vec<serde_json::Value> {

@@ -19,8 +19,8 @@ use crate::hints::findings::{Look, findings, unexplained};
 use crate::hints::{self, Hint};
 use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
+use crate::run::Interrupts;
 use crate::run::survey::{Surroundings, step_that_waits};
-use crate::run::{Interrupts, Signal};
 use crate::state::{Home, RunState, Status, journal};
 use told::Told;
 
@@ -159,10 +159,7 @@ fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
         let mut interrupts = Interrupts::from_system()?;
         tokio::select! {
             survey = surroundings.survey() => Ok(survey),
-            signal = interrupts.next() => {
-                let exit = if signal == Signal::Terminate { Exit::Terminated } else { Exit::Interrupted };
-                Err(Fatal::new(exit, "interrupted; nothing was changed"))
-            }
+            signal = interrupts.next() => Err(Fatal::interrupted(signal)),
         }
     })
 }

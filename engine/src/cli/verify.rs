@@ -15,7 +15,7 @@ use crate::plan::duration;
 use crate::plan::{Plan, StepId};
 use crate::report::words::{count, list, pad};
 use crate::run::verify::{Found, Verification, verify};
-use crate::run::{Fate, Interrupts, Signal, only_reads, preflight};
+use crate::run::{Fate, Interrupts, only_reads, preflight};
 use crate::state::{Home, RunState, journal};
 
 /// Look at everything again, change nothing, and say what differs
@@ -137,15 +137,10 @@ fn look(verification: Verification, cancel: &Cancel) -> Result<Vec<(StepId, Foun
                 // A look that is dropped ends its programs; it gets a moment for that.
                 cancel.soft.cancel();
                 cancel.hard.cancel();
-                Err(interrupted(signal))
+                Err(Fatal::interrupted(signal))
             }
         }
     })
-}
-
-fn interrupted(signal: Signal) -> Fatal {
-    let exit = if signal == Signal::Terminate { Exit::Terminated } else { Exit::Interrupted };
-    Fatal::new(exit, "interrupted; nothing was changed")
 }
 
 /// What is said of what was found.

@@ -214,6 +214,26 @@ fn a_second_run_is_told_who_holds_the_lock() {
 }
 
 #[test]
+fn the_exit_code_names_the_signal() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            "plan.yaml",
+            "runbook: 1\nname: busy\nsteps:\n  long: { run: 'touch begun; exec sleep 60', idempotent: true }\n",
+        );
+        let mut engine =
+            sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
+        while !sandbox.path("begun").exists() {
+            assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&engine), signal).expect("it lives");
+        assert_eq!(engine.wait().expect("ended").code(), Some(code));
+    }
+}
+
+#[test]
 fn a_manual_step_is_answered_from_the_command_line() {
     let sandbox = Sandbox::new();
     sandbox.write(
