@@ -60,6 +60,21 @@ fn a_secret_in_an_argument_is_refused_before_anything_runs() {
     assert!(!ran.err.contains(TOKEN) && ran.err.contains("secret"), "{}", ran.err);
 }
 
+#[test]
+fn a_secret_that_cannot_be_read_says_why() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: files\nsecrets:\n  a: { from: [{ file: folder }] }\n  b: { from: [{ file: blank }, { file: gone }] }\n\
+         steps:\n  use: { run: 'true', env: { A: '${{ secrets.a }}', B: '${{ secrets.b }}' } }\n",
+    );
+    // Who may do everything can read every file, but nobody reads a folder.
+    std::fs::create_dir(sandbox.path("folder")).expect("made");
+    sandbox.write("blank", "\n");
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(7).says("the file folder (it cannot be read: Is a directory");
+    assert!(ran.err.contains("the file blank (it is empty) and the file gone\n"), "{}", ran.err);
+}
+
 /// A terminal: a person at one end, the program at the other.
 fn terminal() -> (std::fs::File, std::fs::File) {
     use rustix::fs::{Mode, OFlags};
