@@ -70,6 +70,8 @@ fn status_and_log_show_what_happened() {
     let log = sandbox.run(&["log", "greet"]).exits(0);
     assert!(log.out.contains("hello, world"), "{}", log.out);
     sandbox.run(&["log", "gret"]).exits(2).says("did you mean `greet`?");
+    let far = sandbox.run(&["log", "zebra"]).exits(2).says("has no step `zebra`");
+    assert!(!far.err.contains("did you mean"), "{}", far.err);
 }
 
 #[test]
@@ -132,6 +134,8 @@ fn kinds_and_schema_print_data() {
     assert!(sandbox.run(&["kinds"]).exits(0).out.contains("gke.cluster"));
     assert!(sandbox.run(&["kinds", "make"]).exits(0).out.contains("target"));
     sandbox.run(&["kinds", "mak"]).exits(2).says("did you mean `make`?");
+    let far = sandbox.run(&["kinds", "xylophone"]).exits(2).says("`runbook kinds` lists them all");
+    assert!(!far.err.contains("did you mean"), "{}", far.err);
     let schema = sandbox.run(&["schema"]).exits(0).out;
     serde_json::from_str::<serde_json::Value>(&schema).expect("JSON");
 }
