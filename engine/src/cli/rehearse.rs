@@ -11,6 +11,7 @@ mod stage;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use runbook_fixtures::faults::FaultKind;
@@ -262,7 +263,7 @@ impl Rehearse {
         session: &Session,
     ) -> Deployment {
         Deployment {
-            plan,
+            plan: Arc::new(plan),
             name,
             root: rehearsal.root.clone(),
             command: "rehearse",

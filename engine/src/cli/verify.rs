@@ -87,7 +87,7 @@ impl Deployment {
         }
         let world = Arc::new(self.world(&home));
         let secrets = Arc::new(self.get_ready_to_look(&state, &world, session)?);
-        let plan = Arc::new(self.plan);
+        let plan = self.plan;
         let cancel = Cancel::default();
         let verification = Verification {
             plan: plan.clone(),
