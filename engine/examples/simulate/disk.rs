@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 use super::notes;
 use super::random::Random;
 
+/// The smallest unit that a disk writes.
+const SECTOR: usize = 512;
+
 /// Where in an operation something happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Moment {
@@ -33,8 +36,6 @@ pub(crate) struct Faults {
     pub(crate) truncate_fails: bool,
     /// This sync fails.
     pub(crate) sync_fails: Option<u32>,
-    /// This replacement fails: before its rename, or after it with the rename not safe.
-    pub(crate) replace_fails: Option<(u32, Moment)>,
 }
 
 /// The disk. Outlives processes.
@@ -42,7 +43,7 @@ pub(crate) struct Disk {
     file: Vec<u8>,
     /// So much of the file is safe.
     safe: usize,
-    /// What a power cut puts in the place of the safe part: a truncation or a rename that is not safe.
+    /// What a power cut puts in the place of the safe part: a truncation that is not safe.
     before: Option<Vec<u8>>,
     /// The whole lines of the file, each with where it ends.
     entries: Vec<(usize, Entry)>,
@@ -56,7 +57,6 @@ pub(crate) struct Disk {
     distrusted: bool,
     writes: u32,
     syncs: u32,
-    replacements: u32,
     died: Arc<Notify>,
     hash: u64,
     at_write: Option<AtWrite>,
@@ -84,7 +84,6 @@ impl Shared {
             distrusted: false,
             writes: 0,
             syncs: 0,
-            replacements: 0,
             died: Arc::new(Notify::new()),
             hash: 0,
             at_write: None,
@@ -103,7 +102,7 @@ impl Shared {
         }
         disk.process += 1;
         (disk.dead, disk.met, disk.distrusted) = (false, false, false);
-        (disk.writes, disk.syncs, disk.replacements) = (0, 0, 0);
+        (disk.writes, disk.syncs) = (0, 0);
         disk.faults = faults;
         disk.died = Arc::new(Notify::new());
         disk.parse();
@@ -145,8 +144,8 @@ impl Storage for Handle {
         Ok(())
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        self.alive().map_or(Ok(()), |mut disk| disk.replace(bytes))
+    fn replace(&self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("nothing here is that long"))
     }
 }
 
@@ -223,15 +222,22 @@ impl Disk {
             let keep = if self.random.percent(30) { self.safe } else { self.safe + left };
             notes::say(|| format!("  ** {} unsafe bytes are gone", self.file.len() - keep));
             self.file.truncate(keep);
-            if keep > self.safe && self.random.percent(20) {
-                let from = self.safe + self.random.index(keep - self.safe);
-                self.file[from..].fill(0);
+            if keep > self.safe && self.random.percent(40) {
+                let lost = self.lost(keep);
+                self.file[lost].fill(0);
             }
             self.entries.retain(|(end, _)| *end <= self.safe);
         }
         self.safe = self.file.len();
         self.mix(self.safe as u64);
         self.parse();
+    }
+
+    /// What of the bytes that are not safe the disk has not taken, though it took later ones: sectors in a row.
+    fn lost(&mut self, keep: usize) -> std::ops::Range<usize> {
+        let first = (self.safe + self.random.index(keep - self.safe)) / SECTOR;
+        let end = first + 1 + self.random.index(8);
+        (first * SECTOR).max(self.safe)..(end * SECTOR).min(keep)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -306,30 +312,6 @@ impl Disk {
         self.safe = self.safe.min(length);
         self.entries.retain(|(end, _)| *end <= length);
         Ok(())
-    }
-
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.replacements += 1;
-        let fault = self.faults.replace_fails.filter(|(at, _)| *at == self.replacements).map(|(_, moment)| moment);
-        self.met |= fault.is_some();
-        if fault == Some(Moment::Before) {
-            return Err(io::Error::from(ErrorKind::StorageFull));
-        }
-        let old = std::mem::replace(&mut self.file, bytes.to_vec());
-        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
-        self.entries.clear();
-        self.parse();
-        match fault {
-            Some(_) => {
-                self.before.get_or_insert(old);
-                self.safe = 0;
-                Err(io::Error::other("input/output error"))
-            }
-            None => {
-                self.make_safe();
-                Ok(())
-            }
-        }
     }
 
     /// Reads what has become whole, in the journal's form: a checksum, a space, the record.

@@ -106,7 +106,6 @@ impl Life {
             _ => {}
         }
         chaos.faults.truncate_fails = random.percent(50);
-        chaos.faults.replace_fails = random.percent(10).then_some((1, moment));
         chaos.death = Some(death);
         if random.percent(25) {
             chaos.signals = (0..random.within(1, 3)).map(|_| soon(random, 40_000)).collect();

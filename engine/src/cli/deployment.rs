@@ -415,7 +415,7 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
 /// The line of a step whose fate has a reason.
 fn single(id: &StepId, fate: &Fate) -> Option<String> {
     match fate {
-        Fate::InFlight => Some(format!("  look    {id} was in flight: it is looked at before anything is done")),
+        Fate::InFlight(flight) => Some(format!("  look    {id}: {flight}")),
         Fate::Look(by) => {
             Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
         }

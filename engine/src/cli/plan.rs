@@ -56,7 +56,7 @@ fn word(fate: &Fate) -> &'static str {
         Fate::Reuse => "reuse",
         Fate::Stale(_) => "stale",
         Fate::New => "run",
-        Fate::InFlight | Fate::Look(_) => "look",
+        Fate::InFlight(_) | Fate::Look(_) => "look",
         Fate::Again(_) | Fate::Redo => "again",
         Fate::Left => "left",
         Fate::Skip => "skip",
@@ -69,7 +69,7 @@ fn why(fate: &Fate) -> Vec<String> {
     match fate {
         Fate::Stale(why) => why.clone(),
         Fate::Look(by) => vec![format!("`{by}` runs again")],
-        Fate::InFlight => vec!["it was in flight".to_owned()],
+        Fate::InFlight(flight) => vec![flight.to_string()],
         Fate::Again(how) => vec![format!("{how} last time")],
         Fate::Redo => vec!["as asked for".to_owned()],
         _ => Vec::new(),

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::bell::Bell;
 use crate::plan::StepId;
 use crate::plan::model::Known;
+use crate::state::journal::Tail;
 use crate::state::record::{Entry, Recipe, Record};
 use crate::state::{Journal, StateError, Sync};
 
@@ -17,17 +18,19 @@ pub(crate) struct Book {
     journal: Arc<Mutex<Option<Journal>>>,
     /// What attempts wrote, to be shown by the driver in the order in which it was written.
     written: mpsc::UnboundedSender<Entry>,
-    /// Rung for each of these, if somebody wants to see them at once.
-    bell: Option<Arc<Bell>>,
+    bell: Arc<Bell>,
+    /// Whether somebody wants to see these at once.
+    seen: bool,
     /// Why the first record that an attempt wrote could not be written, until the driver takes it.
     failed: Arc<Mutex<Option<StateError>>>,
 }
 
 impl Book {
-    pub(crate) fn new(journal: Journal, bell: Option<Arc<Bell>>) -> (Self, mpsc::UnboundedReceiver<Entry>) {
+    /// For a journal and the bell of whoever listens, who may want to see at once what attempts write.
+    pub(crate) fn new(journal: Journal, bell: Arc<Bell>, seen: bool) -> (Self, mpsc::UnboundedReceiver<Entry>) {
         let (written, receiver) = mpsc::unbounded_channel();
         let journal = Arc::new(Mutex::new(Some(journal)));
-        (Self { journal, written, bell, failed: Arc::default() }, receiver)
+        (Self { journal, written, bell, seen, failed: Arc::default() }, receiver)
     }
 
     /// The journal itself. What a thread that panicked left is whole: appending changes it in one step.
@@ -45,31 +48,37 @@ impl Book {
     /// Writes down that an attempt begins to change the world, synced: what a deployment has made must not be forgotten. False when
     /// that cannot be written; then nothing may be changed.
     pub(crate) fn performing(&self, step: &StepId, attempt: u32, undo: Option<Recipe>) -> bool {
-        self.write(Record::Performing { step: step.clone(), attempt, undo }, Sync::Now)
+        let Some(tail) = self.write(Record::Performing { step: step.clone(), attempt, undo }) else { return false };
+        // Others write on meanwhile.
+        self.hold(tail.sync()).is_some()
     }
 
     /// Writes down a process group. A failure poisons the journal, and the driver meets it with its next record.
     pub(crate) fn spawned(&self, step: &StepId, attempt: u32, child: Child) {
-        self.write(Record::Spawned { step: step.clone(), attempt, child }, Sync::Soon);
-    }
-
-    fn write(&self, record: Record, sync: Sync) -> bool {
-        let mut journal = self.open();
-        match journal.as_mut().map(|journal| journal.append(record, sync)) {
-            Some(Ok(entry)) => self.announce(entry),
-            Some(Err(error)) => {
-                self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                false
-            }
-            None => false,
+        if self.write(Record::Spawned { step: step.clone(), attempt, child }).is_some() && !self.bell.syncs() {
+            self.bell.ring();
         }
     }
 
-    /// False when nobody listens any more.
-    fn announce(&self, entry: Entry) -> bool {
-        let heard = self.written.send(entry).is_ok();
-        self.bell.iter().for_each(|bell| bell.ring());
-        heard
+    /// Writes a record and has it shown. The end of the journal that it is now; nothing if it cannot be written, or nobody listens any more.
+    fn write(&self, record: Record) -> Option<Arc<Tail>> {
+        let mut journal = self.open();
+        let journal = journal.as_mut()?;
+        let entry = self.hold(journal.append(record, Sync::Soon))?;
+        self.written.send(entry).ok()?;
+        if self.seen {
+            self.bell.ring();
+        }
+        Some(journal.tail())
+    }
+
+    /// Keeps the first failure for the driver.
+    fn hold<T>(&self, result: Result<T, StateError>) -> Option<T> {
+        result
+            .map_err(|error| {
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            })
+            .ok()
     }
 
     /// Why an attempt could not write: what the driver then meets itself says less.

@@ -16,7 +16,7 @@ use super::common::Common;
 use super::drive::{Header, Watcher};
 use super::orphans;
 use super::pauses::Pauses;
-use super::prepare::masked;
+use super::prepare::mask_values;
 use super::retry::{self, Decision, Tried};
 use super::schedule::Schedule;
 use super::scribe::Scribe;
@@ -84,6 +84,8 @@ impl Course {
 
     /// The header of this run.
     pub(super) fn opened(&self, plan: &Plan, selection: &str) -> Record {
+        let mut inputs = plan.inputs.clone();
+        mask_values(&self.common.redactor, &mut inputs);
         Record::Opened(record::Opened {
             format: FORMAT,
             run: self.common.run,
@@ -91,7 +93,7 @@ impl Course {
             plan: plan.name.clone(),
             file: absolute(&plan.file),
             digest: plan.digest.clone(),
-            inputs: masked(&self.common.redactor, plan.inputs.clone()),
+            inputs,
             version: self.header.version.clone(),
             who: self.header.who.clone(),
             pid: std::process::id(),
@@ -225,7 +227,7 @@ impl Course {
     pub(super) fn pause(&mut self, step: usize, pause: Duration) {
         self.schedule.pause(step);
         self.paused = true;
-        self.pauses.push(Instant::now() + self.common.world.clock.real_span(pause), step);
+        self.pauses.push(self.common.world.clock.real_span(pause), step);
     }
 
     /// Writes a record. If it cannot be written, nothing more is started, and what runs is let finish.

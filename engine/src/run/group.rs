@@ -25,12 +25,17 @@ impl Group {
         Self { tail, bell, inline, due: None, running: None }
     }
 
-    /// Something may have been written: what is not synced now begins a group.
+    /// Something may have been written: what is not synced now begins a group. Whoever writes after we have looked rings, because by then
+    /// the bell says that no sync is due.
     pub(super) fn mind(&mut self) {
-        if self.due.is_none() && self.running.is_none() && self.tail.is_behind() {
-            self.due = Some(Instant::now() + GROUP);
+        if self.due.is_some() || self.running.is_some() {
+            return;
         }
-        self.bell.set_syncs(self.due.is_some() || self.running.is_some());
+        self.bell.set_syncs(false);
+        if self.tail.is_behind() {
+            self.due = Some(Instant::now() + GROUP);
+            self.bell.set_syncs(true);
+        }
     }
 
     /// Syncs when the group is complete, and says how that went. May be dropped and called again at any point.

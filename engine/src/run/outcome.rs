@@ -6,10 +6,11 @@ use runbook_steps::{Class, Failure, Outputs};
 
 use super::attempt::Ended;
 use super::drive::Making;
-use super::prepare::{mask_outputs, masked};
+use super::prepare::{mask_values, masked};
 use super::schedule;
 use crate::hints::{self, About};
 use crate::plan::{Plan, Step, StepId};
+use crate::state::RunState;
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Making {
@@ -20,7 +21,8 @@ impl Making {
             Ended::Failed { failure, untouched } => self.failed(index, failure, untouched),
             Ended::Cancelled { untouched } => {
                 let attempt = self.course.attempt(index);
-                self.store(Record::Cancelled { step, attempt, untouched });
+                self.store(Record::Cancelled { step: step.clone(), attempt, untouched });
+                self.tell_doubt(&step);
                 self.course.schedule.finished(index, schedule::Ended::Cancelled);
             }
             Ended::Unknown(why) => {
@@ -31,8 +33,21 @@ impl Making {
         }
     }
 
+    /// Says at once what the next run will ask of a step that was stopped in the middle.
+    fn tell_doubt(&mut self, step: &StepId) {
+        let in_doubt = |state: &RunState| {
+            state.step(step).and_then(|step| step.in_flight()).is_some_and(|flight| !flight.recoverable)
+        };
+        if self.course.scribe.with_state(in_doubt) {
+            self.course.scribe.notice(&format!(
+                "`{step}` was stopped in the middle, and nothing can look at what it has done: say so before you go on \
+                 (`runbook settle {step} --done` or `--redo`)"
+            ));
+        }
+    }
+
     fn succeeded(&mut self, index: usize, outcome: Outcome, mut outputs: Outputs) {
-        mask_outputs(&self.course.common.redactor, &mut outputs);
+        mask_values(&self.course.common.redactor, &mut outputs);
         let issue = self.plan.steps[index].known_issue.as_ref();
         let note = issue.map(|issue| format!("passed, though it is a known issue: {}", issue.reason));
         self.store(Record::Succeeded(self.success(index, outcome, outputs, note)));

@@ -1,7 +1,7 @@
 //! A step made ready: whether it is wanted, what exactly it does, and the value that does it. Runs nothing.
 
 use runbook_steps::{Class, Effect, Failure, Redactor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
 use crate::plan::eval::{EvalError, Rendered};
@@ -119,21 +119,42 @@ pub(crate) fn touches(step: &Step) -> Touches {
     if only_reads(step) || looks || has_recipe { Touches::WhenSaid } else { Touches::AtOnce }
 }
 
-/// A value with every secret masked, whatever it serializes to.
-pub(crate) fn masked<T>(redactor: &Redactor, value: T) -> T
-where
-    T: serde::Serialize + serde::de::DeserializeOwned,
-{
-    let Ok(mut plain) = serde_json::to_value(&value) else { return value };
-    let before = plain.clone();
-    redactor.mask_value(&mut plain);
-    if plain == before {
-        return value;
+/// A failure with every secret masked. Where a secret is also a word of its form, only what happened is left of it.
+pub(crate) fn masked(redactor: &Redactor, failure: Failure) -> Failure {
+    if redactor.is_idle() {
+        return failure;
     }
-    serde_json::from_value(plain).unwrap_or(value)
+    let bare = Failure::new(failure.class, redactor.mask(&failure.what));
+    let Ok(mut plain) = serde_json::to_value(failure) else { return bare };
+    redactor.mask_value(&mut plain);
+    plain["class"] = json!(bare.class);
+    serde_json::from_value(plain).unwrap_or(bare)
 }
 
-/// Masks a step's outputs.
-pub(crate) fn mask_outputs(redactor: &Redactor, outputs: &mut serde_json::Map<String, Value>) {
-    outputs.values_mut().for_each(|value| redactor.mask_value(value));
+/// Masks the values of outputs or inputs.
+pub(crate) fn mask_values(redactor: &Redactor, values: &mut Map<String, Value>) {
+    values.values_mut().for_each(|value| redactor.mask_value(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use runbook_steps::{Secret, Secrets};
+
+    use super::*;
+
+    fn redactor(secret: &str) -> Redactor {
+        Secrets::new(BTreeMap::from([("s".to_owned(), Secret::new(secret))])).redactor()
+    }
+
+    #[test]
+    fn a_secret_that_is_also_a_word_of_a_failures_form_is_masked() {
+        for secret in ["what", "transient", "detail", "class"] {
+            let failure = Failure::transient(format!("the server said {secret}")).detail(format!("{secret} again"));
+            let masked = masked(&redactor(secret), failure);
+            assert_eq!((masked.class, masked.what.as_str()), (Class::Transient, "the server said [redacted]"));
+            assert!(!masked.detail.contains(secret), "{masked:?}");
+        }
+    }
 }

@@ -6,6 +6,9 @@ use runbook_steps::Failure;
 
 use crate::plan::model::Retry;
 
+/// How long a far side may ask us to wait. What it says in its answer is not to be trusted with more.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What becomes of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -39,7 +42,7 @@ pub fn decide(policy: &Retry, failure: &Failure, tried: Tried<'_>) -> Decision {
         return Decision::Enough;
     }
     let pause = pause(policy, tried);
-    let after = failure.retry_after.map_or(pause, |asked| asked.max(pause));
+    let after = failure.retry_after.map_or(pause, |asked| asked.min(LONGEST).max(pause));
     match tried.deadline {
         Some(deadline) if tried.spent.saturating_add(after) >= deadline => Decision::Enough,
         _ => Decision::Again { after },
@@ -115,6 +118,13 @@ mod tests {
         assert_eq!(ours, after(decide(&policy(), &Failure::transient("x"), tried(1))));
         let other = Tried { step: "model", ..tried(1) };
         assert_ne!(ours, after(decide(&policy(), &Failure::transient("x"), other)));
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_a_day_for_being_asked_to() {
+        let failure = Failure { retry_after: Some(Duration::MAX), ..Failure::transient("busy") };
+        let Decision::Again { after } = decide(&Retry::default(), &failure, tried(1)) else { panic!("again") };
+        assert_eq!(after, LONGEST);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Scribe {
     /// For a run that begins.
     pub(super) fn new(journal: Journal, watcher: Box<dyn Watcher>, redactor: Arc<Redactor>) -> Self {
         let (bell, tail, wants) = (Arc::new(Bell::default()), journal.tail(), watcher.wants());
-        let (book, written) = Book::new(journal, wants.output.then(|| Arc::clone(&bell)));
+        let (book, written) = Book::new(journal, Arc::clone(&bell), wants.output);
         let (sender, passed) = mpsc::channel(PASSING);
         let passing = Passing { sender, bell: Arc::clone(&bell) };
         Self { wants, tail, bell, written, passed, book, watcher, redactor, passing, broken: None }

@@ -233,8 +233,8 @@ impl Look<'_> {
                     seen.something = true;
                     let lookup = Lookup::read(&value).map_err(|error| Failure::invalid(error.message))?;
                     match lookup.fetch(self.cx).await {
-                        Ok(value) => {
-                            let value = prepare::masked(&self.cx.redactor, value);
+                        Ok(mut value) => {
+                            self.cx.redactor.mask_value(&mut value);
                             seen.drift.extend(changed(&name, self.done.outputs.get(&name), &value));
                             now.insert(name, value);
                         }

@@ -4,14 +4,13 @@
 //! it stands; if not, it is read as if nobody had read it before. So is one with anything wrong in it, by whoever can say what.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use super::dir::Home;
 use super::error::StateError;
 use super::fold::RunSummary;
 use super::lines::{Folding, LONG, Replayed};
-use super::storage::{PIECE, Storage, Sum, without_room};
+use super::storage::{Storage, Sum, each_piece};
 
 /// What was read of a journal early, for [`Journal::open_early`](super::Journal::open_early).
 pub struct Early {
@@ -25,27 +24,25 @@ impl Early {
         let path = home.journal_path();
         let file = File::open(&path).ok()?;
         let long = file.metadata().is_ok_and(|file| file.len() >= LONG as u64);
-        long.then(|| Self::fold(file, &path)).flatten()
+        long.then(|| Self::fold(&file, &path)).flatten()
     }
 
     /// Piece by piece: what was folded is not wanted any more, and there is much of it.
-    fn fold(mut file: File, path: &Path) -> Option<Self> {
+    fn fold(file: &File, path: &Path) -> Option<Self> {
         let (mut folding, mut sum) = (Folding::default(), Sum::default());
-        let mut open = Vec::new();
-        let mut piece = vec![0; PIECE];
-        loop {
-            let count = file.read(&mut piece).ok()?;
-            if count == 0 {
-                break;
-            }
-            sum.add(&piece[..count]);
-            open.extend_from_slice(&piece[..count]);
+        let (mut open, mut whole) = (Vec::new(), true);
+        each_piece(file, |piece| {
+            sum.add(piece);
+            open.extend_from_slice(piece);
             // A snapshot is a line of very many pieces, and nothing to look through with each of them.
-            if piece[..count].contains(&b'\n') {
-                open.drain(..folding.take(&open, path)?);
+            if whole && piece.contains(&b'\n') {
+                let taken = folding.take(&open, path);
+                whole = taken.is_some();
+                open.drain(..taken.unwrap_or(open.len()));
             }
-        }
-        Some(Self { sum, replayed: folding.end() }).filter(|_| without_room(open).is_empty())
+        })
+        .ok()?;
+        Some(Self { sum, replayed: folding.end() }).filter(|_| whole && open.is_empty())
     }
 
     /// The newest run when it was read.

@@ -58,6 +58,16 @@ pub enum StateError {
         /// The first failure.
         why: String,
     },
+    /// Somebody has taken the lock away, and perhaps another run has it by now.
+    #[error(
+        "the lock of `{}` was taken away from this run with `unlock`: it writes nothing more to its journal; look at what is there \
+         (`runbook status`) and continue",
+        path.display()
+    )]
+    Unlocked {
+        /// The deployment's folder.
+        path: PathBuf,
+    },
     /// The state of a rehearsal was to be continued for real, or the other way round.
     #[error(
         "`{}` is the state of {}, and this is {}; name another deployment with `--name`",

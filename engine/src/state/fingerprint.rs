@@ -4,6 +4,7 @@
 //! it uses; for a step that only waits, its conditions. Not the name, hints, retries, timeouts and estimates: they do not change what is
 //! done. Reads files, and nothing else.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -291,13 +292,25 @@ fn add(hash: &mut Sha256, path: &Path) -> io::Result<()> {
     let mut entries =
         fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     entries.sort();
-    for entry in entries {
-        hash.update(entry.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default());
-        hash.update([0]);
-        add(hash, &entry)?;
-        hash.update([0]);
-    }
+    entries.iter().for_each(|entry| add_entry(hash, entry));
     Ok(())
+}
+
+/// An entry of a folder. A link to a folder may lead back up, so only where it points to counts; what is no file has no content.
+fn add_entry(hash: &mut Sha256, path: &Path) {
+    add_part(hash, path.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default());
+    let points_to = fs::read_link(path).ok();
+    match path.metadata() {
+        Ok(meta) if meta.is_file() => add_part(hash, digest_of(path).as_bytes()),
+        Ok(meta) if meta.is_dir() && points_to.is_none() => add_part(hash, digest_of(path).as_bytes()),
+        _ => add_part(hash, points_to.unwrap_or_default().as_os_str().as_encoded_bytes()),
+    }
+}
+
+/// With its length, so that nothing that a file holds looks like another file.
+fn add_part(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
 }
 
 fn add_file(hash: &mut Sha256, path: &Path) -> io::Result<()> {
@@ -406,5 +419,22 @@ mod tests {
         let script = json!({ "script": "x".repeat(LONGEST + 1) });
         let long = serde_json::to_value(Shortened(&script)).expect("plain data");
         assert!(long["script"].as_str().is_some_and(|text| text.starts_with("sha256:") && text.len() == 71));
+    }
+
+    #[test]
+    fn a_folder_is_what_its_files_hold_however_its_links_point() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("sub")).expect("made");
+        fs::write(at("sub/a"), "1").expect("written");
+        std::os::unix::fs::symlink("..", at("sub/up")).expect("linked");
+        std::os::unix::fs::symlink("nowhere", at("broken")).expect("linked");
+        let before = digest_of(dir.path());
+        assert_eq!(before.len(), 64, "{before}");
+        fs::write(at("sub/a"), "2").expect("written");
+        let after = digest_of(dir.path());
+        assert_ne!(before, after);
+        fs::rename(at("sub/a"), at("sub/b")).expect("moved");
+        assert_ne!(digest_of(dir.path()), after, "names count");
     }
 }

@@ -77,16 +77,27 @@ fn now_at(home: &Home) -> String {
     std::path::absolute(home.path()).map(|path| path.display().to_string()).unwrap_or_default()
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, StateError> {
-    let read = || read_written(path).map_err(StateError::io("read", path));
-    let bytes = read()?;
-    // A page was read just before it was written, and the next one just after. If it is not that, it is still so.
-    if bytes.contains(&0) { read() } else { Ok(bytes) }
-}
-
 /// What a deployment's journal holds, as text for a person; nothing if it cannot be read.
 pub fn text(home: &Home) -> String {
-    read_written(&home.journal_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    read_bytes(&home.journal_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, StateError> {
+    read_settled(path).map_err(StateError::io("read", path))
+}
+
+/// Where somebody writes meanwhile, a page may be read just before it was written and the next one just after. What is the same the next
+/// time is no such thing.
+fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
+    let hole = |bytes: &[u8]| bytes.iter().position(|byte| *byte == 0);
+    let mut bytes = read_written(path)?;
+    while let Some(seen) = hole(&bytes) {
+        bytes = read_written(path)?;
+        if hole(&bytes) == Some(seen) {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
 fn read_written(path: &Path) -> io::Result<Vec<u8>> {
@@ -196,6 +207,7 @@ impl Journal {
         let entry = Entry { seq: self.state.seq() + 1, time: self.clock.now(), record };
         self.state.legal(&entry)?;
         self.tail.believed()?;
+        self.ours()?;
         let line = lines::encode(&entry)
             .map_err(io::Error::from)
             .map_err(StateError::io("encode a record for", &self.path))?;
@@ -205,6 +217,15 @@ impl Journal {
         }
         self.state.apply(&entry)?;
         Ok(entry)
+    }
+
+    /// Two that write to one journal leave neither's.
+    fn ours(&self) -> Result<(), StateError> {
+        if self.lock.is_ours() {
+            return Ok(());
+        }
+        self.tail.poison("its lock was taken away");
+        Err(StateError::Unlocked { path: self.home().path().to_owned() })
     }
 
     fn write(&mut self, line: &[u8]) -> Result<(), StateError> {
@@ -267,7 +288,7 @@ fn contents(storage: &dyn Storage, path: &Path, early: Option<Early>) -> Result<
 impl Drop for Journal {
     fn drop(&mut self) {
         // A failure cannot be reported from here; whoever must know calls `flush` first, as the driver does.
-        if self.flush().is_ok() {
+        if self.flush().is_ok() && self.lock.is_ours() {
             let _ = self.tail.storage.finish();
         }
     }

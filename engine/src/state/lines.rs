@@ -247,9 +247,9 @@ fn fold_lines(
             Ok(entry) => entry,
             Err(Fault::Newer(found)) => return Err(StateError::Newer { path: path.to_owned(), found }),
             Err(Fault::Damaged(_))
-                if any_whole(after) && torn::is_torn_page(bytes, bytes.len() - rest.len(), entries(after)) =>
+                if any_whole(after) && torn::is_torn(bytes, bytes.len() - rest.len(), entries(after)) =>
             {
-                replayed.torn = Some("a page of it never reached the disk".to_owned());
+                replayed.torn = Some("a part of it never reached the disk".to_owned());
                 return Ok(replayed);
             }
             Err(Fault::Damaged(why)) if any_whole(after) => {

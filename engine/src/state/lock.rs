@@ -5,6 +5,7 @@
 //! ([`super::heartbeat`]), and who sees one refuses although the lock is free. It knows nothing of journals.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -108,6 +109,11 @@ impl Lock {
         self.previous.as_ref()
     }
 
+    /// Whether nobody has taken it away with `unlock`.
+    pub(super) fn is_ours(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.nlink() > 0)
+    }
+
     /// Whether it shows signs of life, because the file system's locks cannot be trusted.
     pub fn beats(&self) -> bool {
         self.heartbeat.is_some()
@@ -132,7 +138,7 @@ pub(super) fn take(home: &Home, holder: Holder, trust: Trust) -> Result<Lock, St
         refuse_if_alive(home, note, note.life(&holder.host, silence))?;
     }
     let previous = found.map(|note| note.holder);
-    let note = Note { id: new_id(&holder), started: start_of(holder.pid), holder };
+    let note = Note { id: new_id(), started: start_of(holder.pid), holder };
     write_note(&mut file, &note).map_err(StateError::io("write", &path))?;
     let heartbeat = match trust {
         Trust::Lock => None,
@@ -295,10 +301,9 @@ fn write_note(file: &mut File, note: &Note) -> io::Result<()> {
     file.write_all(&text)
 }
 
-/// Unique enough: a process takes a lock at most once in a nanosecond.
-fn new_id(holder: &Holder) -> LockId {
-    let seed = format!("{} {} {}", holder.host, holder.pid, holder.since.as_nanosecond());
-    LockId(format!("{:08x}", crc32fast::hash(seed.as_bytes())))
+/// 64 bits by chance: the processes of a run are recognised by it, and ended.
+fn new_id() -> LockId {
+    LockId(format!("{:016x}", RandomState::new().hash_one(())))
 }
 
 #[cfg(test)]

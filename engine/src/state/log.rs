@@ -96,7 +96,8 @@ impl StepLog {
     /// A line without end: masks all of it, writes most, keeps the rest for the next piece.
     fn put_piece(&self, inner: &mut Inner, slot: usize) {
         self.put_held(inner);
-        let whole = std::mem::take(&mut inner.pending[slot]);
+        let mut whole = std::mem::take(&mut inner.pending[slot]);
+        let rest = whole.split_off(whole.len() - begun_character(&whole));
         let text = String::from_utf8_lossy(&whole);
         let masked = self.redactor.mask(&text).into_owned();
         let mut keep = masked.len().saturating_sub(OVERLAP);
@@ -104,8 +105,16 @@ impl StepLog {
             keep -= 1;
         }
         self.store(inner, &masked.as_bytes()[..keep]);
-        inner.pending[slot] = masked.as_bytes()[keep..].to_vec();
+        inner.pending[slot] = [&masked.as_bytes()[keep..], &rest].concat();
     }
+}
+
+/// How many bytes at the end of a text are the beginning of a character.
+fn begun_character(bytes: &[u8]) -> usize {
+    let is_begun = |end: &[u8]| {
+        std::str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=bytes.len().min(3)).find(|count| is_begun(&bytes[bytes.len() - count..])).unwrap_or(0)
 }
 
 impl Log for StepLog {
@@ -172,6 +181,19 @@ mod tests {
         drop(log);
         let text = std::fs::read_to_string(path).expect("written");
         assert!(!text.contains("hunter2") && text.contains("xx[redacted]yy"));
+    }
+
+    #[test]
+    fn a_character_across_the_pieces_of_an_endless_line_stays_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for before in 0..4 {
+            let path = dir.path().join(format!("{before}.log"));
+            let log = StepLog::new(path.clone(), redactor(), None);
+            let text = format!("{}{}", "x".repeat(before), "€".repeat(LONGEST));
+            log.write(Stream::Out, text.as_bytes());
+            drop(log);
+            assert!(std::fs::read_to_string(path).expect("written").starts_with(&text), "{before}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::heartbeat::Trust;
 
-/// Where a journal's bytes are: one file that grows at its end, and that can be replaced as a whole.
+/// Where a journal's bytes are: lines behind one another, that can be replaced as a whole.
 pub trait Storage: Send + Sync {
     /// All that is in it.
     fn read(&self) -> io::Result<Vec<u8>>;
@@ -36,8 +36,8 @@ pub trait Storage: Send + Sync {
     }
 }
 
-/// Room for all of a large file costs more time than reading it does: where a piece is enough, it is of this size.
-pub(super) const PIECE: usize = 64 * 1024;
+/// Memory for all of a large file costs more time than reading it does: where a piece is enough, it is of this size.
+const PIECE: usize = 64 * 1024;
 
 /// The length and the checksum of some bytes: two journals with one sum hold the same, as surely as each of their lines is whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,16 +71,22 @@ impl Sum {
 /// A file on a disk.
 ///
 /// Behind its end there is room for more: zeros, which no line of a journal holds, and which whoever reads the file leaves out
-/// ([`without_room`]). They are gone when nothing more is written, unless the process was killed. Where others might write to the file at
-/// the same time, because the locks of the file system cannot be trusted, there is no room and all is appended.
+/// ([`without_room`]). They are gone when nothing more is written, unless the process was killed. Where others might write to the file
+/// at the same time, because the locks of the file system cannot be trusted, there is no room and all is appended.
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
-    file: RwLock<File>,
+    open: RwLock<Open>,
+}
+
+/// The file that has the path now.
+#[derive(Debug)]
+struct Open {
+    file: File,
     room: Option<Mutex<Room>>,
 }
 
-/// How far a file reaches.
+/// How far a file reaches that this process alone writes to.
 #[derive(Debug)]
 struct Room {
     /// Where the next byte goes.
@@ -89,12 +95,11 @@ struct Room {
     to: u64,
 }
 
-impl Room {
-    fn of(file: &File) -> io::Result<Self> {
-        let to = file.metadata()?.len();
-        Ok(Self { from: end_of_written(file, to)?, to })
-    }
+/// How much room a file gets at once. A sync of what was written into room writes just that; where it has made the file longer, most
+/// file systems must also sync a journal of their own.
+const MORE: usize = 64 * 1024;
 
+impl Room {
     /// Writes bytes, and makes room first if there is too little. Where none can be had the file just becomes longer.
     fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
         let end = self.from + bytes.len() as u64;
@@ -108,9 +113,37 @@ impl Room {
     }
 }
 
-/// How much room a file gets at once. A sync of what was written into room writes just that; where it has made the file longer, most
-/// file systems must also sync a journal of their own.
-const MORE: usize = 64 * 1024;
+impl Open {
+    fn new(path: &Path, trust: Trust) -> io::Result<Self> {
+        let alone = trust == Trust::Lock;
+        let file = OpenOptions::new().read(true).write(true).append(!alone).create(true).mode(0o600).open(path)?;
+        let (from, to) = (end_of_written(&file)?, file.metadata()?.len());
+        if !alone && from < to {
+            // A killed run left room there when nobody else could write: what is appended belongs before it.
+            file.set_len(from)?;
+        }
+        Ok(Self { file, room: alone.then_some(Mutex::new(Room { from, to })) })
+    }
+
+    fn room(&self) -> Option<MutexGuard<'_, Room>> {
+        self.room.as_ref().map(|room| room.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.room() {
+            Some(mut room) => room.write(&self.file, bytes),
+            None => (&self.file).write_all(bytes),
+        }
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        if let Some(mut room) = self.room() {
+            *room = Room { from: length, to: length };
+        }
+        Ok(())
+    }
+}
 
 /// How much of a file's bytes was written: zeros at its end are room.
 fn written(bytes: &[u8]) -> usize {
@@ -123,8 +156,9 @@ pub(super) fn without_room(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The same for a file of some length: looks at its end only.
-fn end_of_written(file: &File, mut length: u64) -> io::Result<u64> {
+/// How much of a file was written: looks at its end only.
+pub(super) fn end_of_written(file: &File) -> io::Result<u64> {
+    let mut length = file.metadata()?.len();
     let mut piece = [0; 4096];
     while length > 0 {
         let from = length.saturating_sub(piece.len() as u64);
@@ -141,31 +175,22 @@ fn end_of_written(file: &File, mut length: u64) -> io::Result<u64> {
 impl FileStorage {
     /// Opens the file, or makes it, with its name safe from a power cut.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let made = !path.exists();
-        let alone = path.parent().is_none_or(|dir| Trust::of(dir) == Trust::Lock);
-        let file = options(alone).create(true).mode(0o600).open(path)?;
-        if made {
-            // The folder may be new as well, and then its name is in its own folder.
-            path.ancestors().skip(1).take(2).try_for_each(sync_dir)?;
+        Self::open_as(path, path.parent().map_or(Trust::Lock, Trust::of))
+    }
+
+    /// The same on a file system whose locks deserve so much trust.
+    pub fn open_as(path: &Path, trust: Trust) -> io::Result<Self> {
+        let open = Open::new(path, trust)?;
+        if open.file.metadata()?.len() == 0 {
+            // It may be new, and so may be its folder and the folder of that, whose names are in the one above.
+            path.ancestors().skip(1).take(3).try_for_each(sync_dir)?;
         }
-        let room = alone.then(|| Room::of(&file)).transpose()?.map(Mutex::new);
-        Ok(Self { path: path.to_owned(), file: RwLock::new(file), room })
+        Ok(Self { path: path.to_owned(), open: RwLock::new(open) })
     }
 
-    fn with_file<T>(&self, work: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
-        work(&self.file.read().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, work: impl FnOnce(&Open) -> io::Result<T>) -> io::Result<T> {
+        work(&self.open.read().unwrap_or_else(PoisonError::into_inner))
     }
-
-    fn room(&self) -> Option<MutexGuard<'_, Room>> {
-        self.room.as_ref().map(|room| room.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// How a file is opened that this process alone writes to, or perhaps not alone.
-fn options(alone: bool) -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).append(!alone);
-    options
 }
 
 impl Storage for FileStorage {
@@ -174,35 +199,28 @@ impl Storage for FileStorage {
     }
 
     fn sum(&self) -> io::Result<Sum> {
+        let file = File::open(&self.path)?;
         let mut sum = Sum::default();
-        let mut file = File::open(&self.path)?;
-        let mut piece = vec![0; PIECE];
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(sum),
-                count => sum.add(&piece[..count]),
-            }
-        }
+        each_piece(&file, |piece| sum.add(piece))?;
+        Ok(sum)
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.with_file(|mut file| match self.room() {
-            Some(mut room) => room.write(file, bytes),
-            None => file.write_all(bytes),
-        })
+        self.with(|open| open.write(bytes))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.with_file(File::sync_data)
+        self.with(|open| open.file.sync_data())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.with_file(|file| {
-            file.set_len(length)?;
-            if let Some(mut room) = self.room() {
-                *room = Room { from: length, to: length };
-            }
-            Ok(())
+        self.with(|open| open.truncate(length))
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.with(|open| {
+            let room = open.room().filter(|room| room.from < room.to).map(|room| room.from);
+            room.map_or(Ok(()), |from| open.truncate(from))
         })
     }
 
@@ -215,18 +233,21 @@ impl Storage for FileStorage {
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         put(&self.path, bytes)?;
-        let file = options(self.room.is_some()).open(&self.path)?;
-        if let Some(mut room) = self.room() {
-            *room = Room::of(&file)?;
-        }
-        *self.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let trust = if open.room.is_some() { Trust::Lock } else { Trust::Heartbeat(None) };
+        *open = Open::new(&self.path, trust)?;
         Ok(())
     }
+}
 
-    fn finish(&self) -> io::Result<()> {
-        match self.room() {
-            Some(room) if room.from < room.to => self.with_file(|file| file.set_len(room.from)),
-            _ => Ok(()),
+/// What was written to a file, piece by piece.
+pub(super) fn each_piece(file: &File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut file = file.take(end_of_written(file)?);
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(()),
+            count => take(&piece[..count]),
         }
     }
 }
@@ -242,8 +263,11 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Syncs a folder, so that the names in it are there after a power cut.
+/// Syncs a folder, so that the names in it are there after a power cut. One that may not be read is not of our making.
 fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir)?.sync_all()
+    match File::open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        dir => dir?.sync_all(),
+    }
 }

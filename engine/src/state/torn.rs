@@ -1,7 +1,7 @@
-//! A page that a power cut kept from the disk, told from damage. Pure.
+//! What a power cut kept from the disk, told from damage. Pure.
 //!
-//! A file system may put the later pages of a file on the disk before an earlier one. After a power cut the earlier one is then zeros,
-//! up to its end, with whole lines behind it. No line holds a zero byte, and no fault of a single byte makes many of them. As long as
+//! A disk may take the later sectors of a file before an earlier one. After a power cut the earlier one is then zeros, up to its end,
+//! with whole lines behind it. No line holds a zero byte, and no fault of a single byte makes many of them. As long as
 //! nothing behind it shows that a sync had covered it, the journal ends before it, as if the rest had never been written.
 
 use std::collections::BTreeSet;
@@ -9,22 +9,22 @@ use std::collections::BTreeSet;
 use super::record::{Entry, Failed, Record, Started, Succeeded};
 use crate::plan::StepId;
 
-/// The smallest unit in which a disk's cache is written.
-const PAGE: usize = 4096;
+/// The smallest unit that a disk writes.
+const SECTOR: usize = 512;
 
-/// Whether the journal has lost a page at a line that starts at `from`, which no sync had covered.
-pub(super) fn is_torn_page(bytes: &[u8], from: usize, after: impl Iterator<Item = Entry>) -> bool {
-    is_lost_page(bytes, from) && !was_synced(after)
+/// Whether the journal has lost sectors at a line that starts at `from`, which no sync had covered.
+pub(super) fn is_torn(bytes: &[u8], from: usize, after: impl Iterator<Item = Entry>) -> bool {
+    are_lost_sectors(bytes, from) && !was_synced(after)
 }
 
-/// Whether the first zero in a file from a line on belongs to zeros that reach to the end of a page.
-fn is_lost_page(bytes: &[u8], from: usize) -> bool {
+/// Whether the first zero in a file from a line on belongs to zeros that reach to the end of a sector.
+fn are_lost_sectors(bytes: &[u8], from: usize) -> bool {
     let line_end = bytes[from..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| from + end);
     let Some(first) = bytes[from..line_end].iter().position(|byte| *byte == 0).map(|at| from + at) else {
         return false;
     };
     let end = bytes[first..].iter().position(|byte| *byte != 0).map_or(bytes.len(), |more| first + more);
-    end % PAGE == 0 || end == bytes.len()
+    end % SECTOR == 0 || end == bytes.len()
 }
 
 /// Whether these records can only be there because all before them had been synced: a run writes nothing between its header and that

@@ -398,6 +398,22 @@ fn unlocking_wants_the_locks_id() {
     drop(next);
 }
 
+/// Whoever took the lock away may have begun another run: two that write leave neither's journal.
+#[test]
+fn a_run_whose_lock_was_taken_away_writes_nothing_more() {
+    let bench = Bench::new();
+    let mut journal = bench.open();
+    journal.append(Record::Opened(opened(1)), Sync::Now).expect("legal");
+    bench.home().unlock(journal.lock().id(), true).expect("its id");
+    let (mut next, _) = Journal::open(bench.home().lock(Bench::holder()).expect("free"), bench.clock()).expect("whole");
+    next.append(started("a", 1), Sync::Now).expect("legal");
+    let error = journal.append(started("b", 1), Sync::Soon).expect_err("it is not ours any more").to_string();
+    assert!(error.contains("was taken away from this run"), "{error}");
+    drop(journal);
+    drop(next);
+    assert_eq!(journal::read(&bench.home()).expect("whole").state.seq(), 2, "what the next one wrote is there");
+}
+
 #[test]
 fn files_are_private() {
     use std::os::unix::fs::PermissionsExt as _;

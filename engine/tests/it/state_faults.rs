@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use runbook::event::Event;
 use runbook::plan::StepId;
 use runbook::run::Options;
+use runbook::state::heartbeat::Trust;
 use runbook::state::record::{Outcome, Record, Started, Verdict};
 use runbook::state::storage::{FileStorage, Storage};
 use runbook::state::{Journal, StateError, Status, Sync, journal};
@@ -266,11 +267,12 @@ fn long_journal(bench: &Bench, last: &[Record]) -> Vec<u8> {
     std::fs::read(bench.home().journal_path()).expect("a journal")
 }
 
-/// A page that a power cut kept from the disk, though later ones are there: all of it zeros, or its end only; with room behind it all
-/// or without.
+/// Sectors that a power cut kept from the disk, though later ones are there: all of them zeros, or not the beginning of the first; with
+/// room behind it all or without.
 #[test]
-fn a_page_that_never_reached_the_disk_ends_the_journal() {
-    for (lost, room) in [(4096..8192, 0), (5000..8192, 0), (4096..8192, 30_000), (5000..8192, 30_000)] {
+fn sectors_that_never_reached_the_disk_end_the_journal() {
+    let sectors = [4096..8192, 5000..8192, 4608..5120];
+    for (lost, room) in sectors.into_iter().flat_map(|lost| [(lost.clone(), 0), (lost, 30_000)]) {
         let bench = Bench::new();
         let mut bytes = long_journal(&bench, &[]);
         assert!(bytes.len() > 12_000, "{}", bytes.len());
@@ -311,6 +313,26 @@ fn room_behind_the_end_is_no_part_of_the_journal() {
     assert_eq!(journal::read(&bench.home()).expect("whole").state.seq(), 2);
 }
 
+/// The room that a killed run left, on a file system where the next one must append: nothing comes behind the zeros.
+#[test]
+fn what_is_appended_comes_before_room_that_was_left() {
+    let bench = Bench::new();
+    let path = bench.home().journal_path();
+    let mut journal = bench.open();
+    journal.append(Record::Opened(opened(1)), Sync::Now).expect("legal");
+    let killed = std::fs::read(&path).expect("a journal");
+    drop(journal);
+    std::fs::write(&path, killed).expect("written");
+    let lock = bench.home().lock(Bench::holder()).expect("free");
+    let storage = FileStorage::open_as(&path, Trust::Heartbeat(None)).expect("there");
+    let (mut journal, cut) = Journal::open_with(lock, bench.clock(), Arc::new(storage)).expect("whole");
+    assert_eq!(cut, None);
+    journal.append(started("a", 1), Sync::Now).expect("legal");
+    let bytes = std::fs::read(&path).expect("a journal");
+    assert!(!bytes.contains(&0) && bytes.ends_with(b"\n"), "all is appended, and there is no room");
+    assert_eq!(journal::read(&bench.home()).expect("whole").state.seq(), 2);
+}
+
 /// Records that need more room than there is get more, and lie behind one another.
 #[test]
 fn a_journal_outgrows_its_room() {
@@ -322,7 +344,7 @@ fn a_journal_outgrows_its_room() {
     assert_eq!(journal::read(&bench.home()).expect("whole").state, *journal.state());
 }
 
-/// The same zeros where what follows shows that they had been synced, or that are not a page's: then the disk is at fault.
+/// The same zeros where what follows shows that they had been synced, or that are not a sector's: then the disk is at fault.
 #[test]
 fn zeros_in_what_was_synced_are_damage() {
     let blind = |attempt| match started("blind", attempt) {

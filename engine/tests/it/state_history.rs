@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use runbook::plan::StepId;
+use runbook::state::follow::Follower;
 use runbook::state::record::{FORMAT, Format, Record, Snapshot, Verdict};
 use runbook::state::storage::{FileStorage, Storage};
 use runbook::state::{Journal, RunState, Status, Sync, journal};
@@ -128,6 +129,26 @@ fn a_long_journal_goes_to_the_archive_and_nothing_is_forgotten() {
     let header = runbook::state::record::Entry { seq: plain.seq() + 1, time: began, record: Record::Opened(opened(4)) };
     plain.apply(&header).expect("legal");
     assert_eq!(said(&state), said(&plain));
+}
+
+/// Whoever looks on while a run opens that compacts: it goes on with what is new, and is told nothing twice.
+#[test]
+fn who_follows_a_journal_follows_it_across_a_compaction() {
+    let bench = Bench::new();
+    long(&bench);
+    let mut journal = bench.open();
+    let mut follower = Follower::new(&bench.home());
+    let mut told = Vec::new();
+    follower.read_on(|entry, _| told.push(entry.seq)).expect("whole");
+    let before = journal.state().seq();
+    assert_eq!(told, (1..=before).collect::<Vec<_>>());
+    for (record, steps) in [(Record::Opened(opened(4)), 5), (started("new", 1), 6)] {
+        journal.append(record, Sync::Soon).expect("legal");
+        follower.read_on(|entry, _| told.push(entry.seq)).expect("whole");
+        assert_eq!(follower.state(), journal.state());
+        assert_eq!(follower.state().steps().count(), steps);
+    }
+    assert_eq!(told, (1..=before + 3).collect::<Vec<_>>(), "with the snapshot and the header");
 }
 
 /// Where the compaction is cut off.
