@@ -14,7 +14,7 @@ use super::check::Output;
 use super::deployment::{self, Deployment, Opened, state_fatal};
 use super::exit::{Exit, Fatal, exit_of};
 use super::ui::Ui;
-use super::{Inputs, Session, apply, check, secrets, status};
+use super::{Inputs, Session, apply, check, resume, secrets, status};
 use crate::event::Event;
 use crate::plan::load::Given;
 use crate::plan::model::Graph;
@@ -125,11 +125,7 @@ impl Destroy {
         }
         let file = file.map(Path::to_owned).or_else(|| last.map(|last| PathBuf::from(&last.file)));
         let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
-        let mut inputs: BTreeMap<String, String> = last
-            .map(|last| {
-                last.inputs.iter().map(|(name, value)| (name.clone(), super::resume::as_input(value))).collect()
-            })
-            .unwrap_or_default();
+        let mut inputs = last.map(resume::inputs_of).unwrap_or_default();
         inputs.extend(self.inputs.values());
         let plan = match self.without_plan {
             true => empty_plan(&file, &state),

@@ -18,7 +18,6 @@ use runbook_fixtures::faults::FaultKind;
 use runbook_fixtures::scenario::Scenario;
 use runbook_fixtures::stage::Info;
 use runbook_steps::Clock;
-use serde_json::Value;
 
 use super::deployment::{Deployment, HowToRun, Opened, Outcome, state_fatal};
 use super::destroy::HowToDestroy;
@@ -27,7 +26,9 @@ use super::exit::{Exit, Fatal};
 use super::verify::{HowToLook, LIMIT};
 use super::{Environment, Inputs, Session, check, remedy};
 use crate::plan::Plan;
+use crate::plan::inputs::plain;
 use crate::plan::load::Given;
+use crate::plan::texts::tidy;
 use crate::report::words::quote;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
@@ -221,7 +222,7 @@ impl Rehearse {
 
     fn load(&self, rehearsal: &Rehearsal, session: &Session, home: Option<PathBuf>) -> Result<Plan, Fatal> {
         let mut inputs: BTreeMap<String, String> =
-            rehearsal.scenario.inputs.iter().map(|(name, value)| (name.clone(), as_input(value))).collect();
+            rehearsal.scenario.inputs.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
         inputs.extend(self.inputs.values());
         let given = Given { inputs, require_inputs: true, home: home.or_else(|| session.env.home()) };
         check::load_plan(session, &rehearsal.plan_file, &given)
@@ -440,23 +441,6 @@ fn scenarios_of(plan: &Path) -> String {
     } else {
         format!("there are {}", names.join(", "))
     }
-}
-
-/// `a/b/../c` as `a/c`, for messages.
-fn tidy(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir if out.file_name().is_some() => drop(out.pop()),
-            std::path::Component::CurDir => {}
-            part => out.push(part),
-        }
-    }
-    out
-}
-
-fn as_input(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 /// Whether the last rehearsal did not come to an end that leaves nothing to do.

@@ -61,6 +61,11 @@ pub(crate) fn clip(line: &str, width: usize) -> String {
     out
 }
 
+/// A text in one line of at most so many characters.
+pub(crate) fn brief(text: &str, width: usize) -> String {
+    clip(&text.split_whitespace().collect::<Vec<_>>().join(" "), width)
+}
+
 /// A word as a shell would need it.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
@@ -129,6 +134,7 @@ mod tests {
     fn long_lines_are_clipped_by_characters() {
         assert_eq!(clip("größer als gedacht", 7), "größer…");
         assert_eq!(clip("kurz", 7), "kurz");
+        assert_eq!(brief(" zwei\n  Zeilen ", 7), "zwei Z…");
     }
 
     #[test]
