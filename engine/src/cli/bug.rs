@@ -27,7 +27,7 @@ pub(super) fn bug(panic: &Panic) -> Fatal {
     let version = env!("CARGO_PKG_VERSION");
     Fatal::new(Exit::Unexpected, what)
         .hint(format!("please report it with the lines above, which say where it was, and the version: {version}"))
-        .hint("what was done is in the journal; the same command continues from there")
+        .hint("what a run has done is in its journal; the same command goes on from there")
 }
 
 #[cfg(test)]
