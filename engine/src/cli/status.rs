@@ -79,9 +79,18 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
         (None, _) if held && is_last => "running".to_owned(),
         (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
         (Some(_), Some(signal)) => format!("interrupted by {signal}"),
-        (Some(Verdict::NeedsPerson), None) => "needs a person".to_owned(),
         (Some(Verdict::Holds), None) if run.opened.command == "destroy" => "undone".to_owned(),
-        (Some(verdict), None) => format!("{verdict:?}").to_lowercase(),
+        (Some(verdict), None) => name(verdict).to_owned(),
+    }
+}
+
+/// A verdict as a user reads it.
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::Failed => "failed",
+        Verdict::NeedsPerson => "needs a person",
+        Verdict::Interrupted => "interrupted",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::exit::Fatal;
+use super::hidden::Hidden;
 use crate::report::words::Paint;
 
 /// Whether to colour.
@@ -103,8 +104,9 @@ impl Ui {
         if !self.asks {
             return None;
         }
+        let hidden = Hidden::begin()?;
         let _ = write!(io::stderr(), "{question}: ");
-        let answer = read_hidden();
+        let answer = hidden.line();
         self.say("");
         answer.filter(|answer| !answer.is_empty())
     }
@@ -114,17 +116,4 @@ fn size() -> (usize, usize) {
     let found = rustix::termios::tcgetwinsize(io::stderr());
     let (columns, rows) = found.map_or((100, 40), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
     (if columns < 40 { 100 } else { columns }, if rows < 8 { 40 } else { rows })
-}
-
-fn read_hidden() -> Option<String> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let stdin = io::stdin();
-    let before = tcgetattr(&stdin).ok()?;
-    let mut hidden = before.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Now, &hidden).ok()?;
-    let mut line = String::new();
-    let read = stdin.read_line(&mut line);
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
-    read.ok().map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cli::Session;
 use crate::hints::findings::{Finding, Look};
 use crate::plan::{Plan, StepId};
-use crate::report::words::{clip, count, list};
+use crate::report::words::{brief, count, list};
 
 /// Longer evidence is cut on the screen; `-o json` has it whole.
 const LONGEST: usize = 240;
@@ -44,7 +44,7 @@ impl Told<'_> {
         }
         if !self.unseen.is_empty() {
             out.push_str(&format!("\n{}\n", paint.dim("could not be looked at:")));
-            out.extend(self.unseen.iter().map(|line| format!("  {}\n", clip(line, LONGEST))));
+            out.extend(self.unseen.iter().map(|line| format!("  {}\n", brief(line, LONGEST))));
         }
         out
     }
@@ -72,7 +72,7 @@ impl Told<'_> {
         let paint = session.ui.paint;
         let mut rows = vec![
             ("fix", finding.hint.whole_fix()),
-            ("seen", clip(&one_line(&finding.evidence), LONGEST)),
+            ("seen", brief(&finding.evidence, LONGEST)),
             ("look", finding.look.sighting.command.clone()),
         ];
         if let Some(step) = &finding.look.step {
@@ -98,7 +98,7 @@ impl Told<'_> {
         }
         let head = if alone { "not as wanted:" } else { "also not as wanted:" };
         let mut out = format!("\n{}\n", session.ui.paint.dim(head));
-        let lines = self.rest.iter().take(MOST_REST).map(|look| clip(&one_line(&look.sighting.text), LONGEST));
+        let lines = self.rest.iter().take(MOST_REST).map(|look| brief(&look.sighting.text, LONGEST));
         out.extend(lines.map(|line| format!("  {line}\n")));
         if self.rest.len() > MOST_REST {
             out.push_str(&format!("  … {} more; -o json has them all\n", self.rest.len() - MOST_REST));
@@ -127,8 +127,4 @@ impl Told<'_> {
                             "unseen": self.unseen });
         format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
