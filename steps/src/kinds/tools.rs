@@ -133,7 +133,7 @@ fn report(bad: &[&Found]) -> Failure {
     let one = |it: &&Found| it.fault.as_ref().map(|fault| fault.told(it.name, it.version.as_ref())).unwrap_or_default();
     let what: Vec<String> = bad.iter().map(one).collect();
     let fixes: Vec<String> = bad.iter().map(|it| format!("{}: {}", it.name, it.install)).collect();
-    Failure::invalid(what.join("; ")).detail(what.join("\n")).fix(fixes.join("\n"))
+    Failure::invalid(what.join("; ")).fix(fixes.join("\n"))
 }
 
 impl Step for Tools {
