@@ -8,15 +8,14 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
 };
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use serde_json::Value;
 use url::Url;
 
-use super::connection::{Line, Route, Unsent, in_words};
+use super::connection::{Route, in_words};
 use super::events::Streamed;
+use super::framing::Request;
+use super::line::Line;
 use super::trouble::{Broken, Trouble};
 
 /// What this program calls itself.
@@ -32,8 +31,7 @@ pub(crate) struct Ask {
     pub(crate) version: Version,
     /// Whether there is a secret in the body.
     pub(crate) secret_body: bool,
-    path: Uri,
-    whole: Uri,
+    uri: Uri,
 }
 
 impl Ask {
@@ -52,18 +50,13 @@ impl Ask {
         headers.entry(HOST).or_insert(host);
         headers.entry(USER_AGENT).or_insert(AGENT);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let (path, whole) = forms(&url).ok_or_else(|| wrong("cannot be asked for"))?;
-        Ok(Self { method, url, headers, body, version, secret_body: false, path, whole })
+        let uri = sent_form(&url).ok_or_else(|| wrong("cannot be asked for"))?;
+        Ok(Self { method, url, headers, body, version, secret_body: false, uri })
     }
 
-    /// The request as it goes out; a proxy is told the whole address.
-    pub(crate) fn request(&self, absolute: bool, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = if absolute { self.whole.clone() } else { self.path.clone() };
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        request
+    /// The request with this body.
+    pub(crate) fn request<'a>(&'a self, body: &'a [u8]) -> Request<'a> {
+        Request { method: &self.method, uri: &self.uri, version: self.version, headers: &self.headers, body }
     }
 
     /// What is asked next, after an answer that sends elsewhere. Secrets stay with the host that they were meant for.
@@ -104,15 +97,13 @@ fn withheld(status: StatusCode, url: &Url) -> Broken {
     Broken::new(Trouble::Withheld, text)
 }
 
-/// The address without and with its host. User, password and fragment are never sent.
-fn forms(url: &Url) -> Option<(Uri, Uri)> {
+/// The address as it may be sent: without user, password and fragment.
+fn sent_form(url: &Url) -> Option<Uri> {
     let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let path: PathAndQuery = path.parse().ok()?;
     let authority = url
         .port()
         .map_or_else(|| url.host_str().map(ToOwned::to_owned), |port| Some(format!("{}:{port}", url.host_str()?)))?;
-    let whole = Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(path.clone()).build().ok()?;
-    Some((Uri::from(path), whole))
+    Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(path).build().ok()
 }
 
 /// How far to go for an answer.
@@ -172,24 +163,19 @@ async fn followed(route: &Route, ask: &Ask, limits: Limits) -> Result<Answer, Br
     loop {
         let mut line = route.open(&ask.url).await?;
         let connected = Instant::now();
-        let response = match line.send(ask.request(line.absolute, ask.body.clone())).await {
-            Ok(response) => response,
-            Err(Unsent::Broken(broken)) => return Err(broken),
-            Err(Unsent::Idle(_)) => return Err(Broken::new(Trouble::Reset, "the connection ended at once")),
-        };
+        let answered = line.send(ask.request(&ask.body)).await?;
         let head = Instant::now();
-        let (parts, body) = response.into_parts();
-        if let Some(next) = ask.redirected(parts.status, &parts.headers).filter(|_| left > 0) {
+        if let Some(next) = ask.redirected(answered.status, &answered.headers).filter(|_| left > 0) {
             (ask, left) = (next?, left - 1);
             continue;
         }
-        let streams = is_stream(&parts.headers);
-        let read = read(&mut line, body, limits.body, streams.then(Streamed::keeping)).await?;
+        let streams = is_stream(&answered.headers);
+        let read = read(&mut line, limits.body, streams.then(Streamed::keeping)).await?;
         return Ok(Answer {
             url: ask.url,
-            status: parts.status.as_u16(),
-            version: parts.version,
-            headers: parts.headers,
+            status: answered.status.as_u16(),
+            version: answered.version,
+            headers: answered.headers,
             body: read.bytes,
             truncated: read.more,
             tls: line.tls,
@@ -210,16 +196,11 @@ struct Read {
     streamed: Option<Streamed>,
 }
 
-async fn read(
-    line: &mut Line,
-    mut body: Incoming,
-    limit: usize,
-    mut streamed: Option<Streamed>,
-) -> Result<Read, Broken> {
+async fn read(line: &mut Line, limit: usize, mut streamed: Option<Streamed>) -> Result<Read, Broken> {
     let mut bytes = Vec::new();
-    while let Some(piece) = line.piece(&mut body).await? {
+    while let Some(piece) = line.piece().await? {
         if let Some(streamed) = &mut streamed {
-            streamed.feed(&piece, Instant::now());
+            streamed.feed(piece, Instant::now());
         }
         bytes.extend_from_slice(&piece[..piece.len().min(limit.saturating_add(1).saturating_sub(bytes.len()))]);
         if streamed.as_ref().map_or(bytes.len() > limit, Streamed::is_broken) {
@@ -251,10 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_told_the_whole_address() {
+    fn user_password_and_fragment_stay_here() {
         let ask = ask(Method::GET, "http://user:word@[::1]:8080/a/b?c=d#e");
-        assert_eq!(ask.request(false, Bytes::new()).uri(), "/a/b?c=d");
-        assert_eq!(ask.request(true, Bytes::new()).uri(), "http://[::1]:8080/a/b?c=d");
+        assert_eq!(ask.uri, "http://[::1]:8080/a/b?c=d");
         assert_eq!(ask.headers[HOST], "[::1]:8080");
     }
 

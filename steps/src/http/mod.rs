@@ -1,6 +1,6 @@
 //! HTTP for probes, load and downloads: TLS verified, bodies bounded, times taken where bytes arrive.
 //!
-//! `connection` and `exchange` are one request as a probe and a load generator need it: driven by the task that waits, with the
+//! `connection`, `line`, `framing` and `exchange` are one request as a probe and a load generator need it: driven by the task that waits, with the
 //! times of its parts. Downloads go through reqwest. Knows the world's proxy; takes no proxy from the process's own environment.
 //! Does not retry.
 
@@ -9,7 +9,9 @@ pub(crate) mod connection;
 pub(crate) mod events;
 pub(crate) mod exchange;
 pub(crate) mod forward;
+pub(crate) mod framing;
 pub(crate) mod judge;
+pub(crate) mod line;
 pub(crate) mod options;
 pub(crate) mod trouble;
 mod trust;

@@ -1,6 +1,5 @@
 //! Why a request got no whole answer: the kinds that are counted and told apart, and how each reads to a person.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -82,30 +81,6 @@ impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         Self::new(kind_of(&error), error.to_string())
     }
-}
-
-impl From<hyper::Error> for Broken {
-    fn from(error: hyper::Error) -> Self {
-        let below = cause(&error);
-        let kind = match below {
-            _ if error.is_parse() || error.is_parse_too_large() => Trouble::Garbled,
-            Some(below) => kind_of(below),
-            None => Trouble::Reset,
-        };
-        let text = below.map_or_else(|| error.to_string(), |below| format!("{error}: {below}"));
-        Self::new(kind, text)
-    }
-}
-
-fn cause(error: &hyper::Error) -> Option<&io::Error> {
-    let mut below = error.source();
-    while let Some(error) = below {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        below = error.source();
-    }
-    None
 }
 
 fn kind_of(error: &io::Error) -> Trouble {
