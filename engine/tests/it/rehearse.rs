@@ -58,7 +58,7 @@ fn an_error_leaves_the_world_that_was_kept() {
 
 /// A plan whose step lasts until it is killed once, and a scenario that kills it.
 fn killed_once(sandbox: &Sandbox) {
-    let once = "if [ ! -e begun ]; then touch begun; exec sleep 600; fi";
+    let once = "if [ ! -e begun ]; then touch begun; exec sleep 20; fi";
     sandbox.write(
         "plan.yaml",
         &format!(
