@@ -15,6 +15,7 @@ use super::{Inputs, Session, check};
 use crate::plan::load::Given;
 use crate::plan::{Plan as Checked, StepId, graph};
 use crate::report::words::{count, pad, span};
+use crate::report::{estimate, layout};
 use crate::run::{self, Fate};
 use crate::state::{Home, journal};
 
@@ -42,11 +43,14 @@ impl Plan {
         let state = journal::read(&home).map_err(state_fatal)?.state;
         let options = self.selection.options(&plan, &state)?;
         let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
-        let text = match self.output {
-            Output::Json => as_json(&plan, &verdicts, &options.selection),
-            Output::Text => text(&plan, &verdicts, state.current().is_some(), &meaning(&options, &verdicts)),
-        };
-        session.ui.data(&text);
+        match self.output {
+            Output::Json => session.ui.data(&as_json(&plan, &verdicts, &options.selection)),
+            Output::Text => {
+                let meaning = meaning(&options, &verdicts);
+                let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
+                session.ui.page(&text);
+            }
+        }
         Ok(Exit::Holds)
     }
 }
@@ -76,12 +80,12 @@ fn why(fate: &Fate) -> Vec<String> {
     }
 }
 
-fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String]) -> String {
+fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String], width: usize) -> String {
     let (path, long) = graph::critical_path(plan);
     let waves = graph::waves(plan);
     let cost: f64 = plan.steps.iter().filter_map(|step| step.cost).map(|cost| cost.per_hour).sum();
-    let mut out =
-        format!("{}, {}, estimate {}", count(plan.steps.len(), "step"), count(waves.len(), "wave"), span(long));
+    let mut out = format!("{}, {}", count(plan.steps.len(), "step"), count(waves.len(), "wave"));
+    out.extend(estimate::in_words(plan).map(|long| format!(", estimate {long}")));
     if cost > 0.0 {
         let run = cost * long.as_secs_f64() / 3600.0;
         out.push_str(&format!(" · about ${run:.2} for the run, then ${cost:.2} an hour"));
@@ -98,14 +102,15 @@ fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &
             let mark = if critical.contains(&index) { "◆" } else { " " };
             let expected = step.expected.map(|expected| span(expected.typical())).unwrap_or_default();
             let line = format!(
-                "  {:>2} {mark} {}  {}  {}  {}  {}",
+                "  {:>2} {mark} {}  {}  {}  {}  ",
                 number + 1,
                 pad(fate, 6),
                 pad(step.id.as_str(), names),
                 pad(kind, 16),
-                pad(&expected, 8),
-                step.name
+                pad(&expected, 8)
             );
+            let name = if step.name == step.id.as_str() { "" } else { &step.name };
+            let line = format!("{line}{}", layout::title(name, layout::visible(&line), width));
             out.push_str(line.trim_end());
             out.push('\n');
         }

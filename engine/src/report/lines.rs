@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use runbook_steps::Class;
+
 use super::tracker::{News, between};
 use super::words::{self, Paint, span};
 use crate::event::Event;
@@ -65,6 +67,9 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
             Some(format!("{}  {}  {took}{note}", done.step, paint.good(word)))
         }
         Record::Failed(failed) => {
+            if failed.failure.class == Class::NeedsPerson {
+                return Some(format!("{}  {}  {}", failed.step, paint.warn("needs you"), failed.failure.what));
+            }
             let took = span(Duration::from_millis(failed.took_ms));
             let word = paint.bad(&format!("failed ({})", failed.failure.class));
             let again =
@@ -73,8 +78,8 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
             Some(format!("{}  {word}  {took}  {}{again}", failed.step, failed.failure.what))
         }
         Record::Skipped { step, why } => Some(format!("{step}  skipped  {why}")),
-        Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.bad("blocked"), words::list(by))),
-        Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.bad("cancelled"))),
+        Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.warn("blocked"), words::list(by))),
+        Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.warn("stopped"))),
         Record::UndoStarted { step, attempt } => {
             let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
             Some(format!("{step}  {}{again}{}", paint.busy("undoing"), about(plan, step)))
