@@ -185,17 +185,33 @@ struct Row<'s> {
     id: StepId,
     step: Option<&'s StepState>,
     stands: Standing,
+    /// What it made is still there, though it counts as done no more: what it stood on was undone.
+    left_alone: bool,
 }
 
-impl Row<'_> {
+impl<'s> Row<'s> {
+    fn new(id: &StepId, state: &'s RunState) -> Self {
+        let step = state.step(id);
+        let undoing = state.current().filter(|run| run.opened.command == "destroy");
+        let touched = |step: &&StepState| undoing.is_some_and(|run| run.opened.run == step.run());
+        let fallen = step.filter(|step| *step.status() == Step::Pending).filter(touched);
+        let left_alone = fallen.is_some_and(StepState::ever_changed);
+        let stands = if fallen.is_some() && !left_alone { Standing::Undone } else { stands(step) };
+        Self { id: id.clone(), step, stands, left_alone }
+    }
+
     fn word(&self, held: bool) -> &'static str {
-        if held { self.stands.said() } else { self.stands.said_afterwards() }
+        match (self.left_alone, held) {
+            (true, _) => "left alone",
+            (false, true) => self.stands.said(),
+            (false, false) => self.stands.said_afterwards(),
+        }
     }
 }
 
 /// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
 fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>> {
-    let row = |id: &StepId| Row { id: id.clone(), step: state.step(id), stands: stands(state.step(id)) };
+    let row = |id: &StepId| Row::new(id, state);
     let plan = follow::plan_of(session, home, state);
     let steps = plan.iter().flat_map(|plan| &plan.steps);
     let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
@@ -208,7 +224,7 @@ fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>>
 fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
     let times = row.step.map(|step| (step.status(), step.started(), step.ended()));
     let took = match times {
-        Some((Step::Running { since, .. }, ..)) => span(between(*since, now(state))),
+        Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
         Some((_, Some(started), Some(ended))) => span(between(started, ended)),
         _ => String::new(),
     };

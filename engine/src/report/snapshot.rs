@@ -46,9 +46,13 @@ impl Standing {
         }
     }
 
-    /// The same after a run: nothing waits any more.
+    /// The same where nobody runs it any more: nothing waits, and what still seems to run was cut off.
     pub(crate) fn said_afterwards(self) -> &'static str {
-        if self == Standing::Waiting { "not started" } else { self.said() }
+        match self {
+            Standing::Waiting => "not started",
+            Standing::Running | Standing::Retrying | Standing::Undoing => "in flight",
+            ended => ended.said(),
+        }
     }
 
     /// The word for it, for programs and scenarios.

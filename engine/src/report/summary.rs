@@ -285,7 +285,8 @@ fn failure(ended: &Ended, row: &Row) -> String {
         ("cause", failure.cause.clone()),
         ("fix", failure.fix.clone()),
         ("remedy", failure.remedy.as_ref().map(|step| format!("{} --only {step}", ended.next))),
-        ("where", Some(format!("{place} · {} {}", ended.log_command, row.id))),
+        ("where", Some(place)),
+        ("log", Some(format!("{} {}", ended.log_command, row.id))),
         ("next", Some(ended.next.to_owned())),
     ];
     let width = if failure.remedy.is_some() { 6 } else { 5 };

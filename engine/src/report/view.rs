@@ -253,9 +253,13 @@ steps:
 ";
 
     fn plan() -> Plan {
+        plan_of(PLAN)
+    }
+
+    fn plan_of(text: &str) -> Plan {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("plan.yaml");
-        std::fs::write(&file, PLAN).expect("written");
+        std::fs::write(&file, text).expect("written");
         load(&file, &Given::default()).expect("a plan").plan
     }
 
@@ -290,6 +294,55 @@ steps:
         let plan = plan();
         let said = why(&plan.steps[0], &row(1000, 300, None));
         assert_eq!(said, "slower than usual (expected 4m10s..15m) · 0 of 1 ready");
+    }
+
+    const CHAIN: &str = "runbook: 1
+name: chain
+steps:
+  broken: { run: echo, expected: 1m }
+  after: { needs: [broken], run: echo, expected: 2h }
+  last: { needs: [after], run: echo }
+  apart: { run: echo, expected: 30m }
+  beside: { needs: [apart], run: echo, expected: 10m }
+";
+
+    /// The first step has failed, what needs it is blocked, and another works.
+    fn trouble(width: usize) -> Vec<String> {
+        let plan = plan_of(CHAIN);
+        let stand = |id: &str, standing, why: Option<&str>, by: &[&str]| Row {
+            id: StepId::from(id),
+            standing,
+            why: why.map(str::to_owned),
+            by: by.iter().map(|id| StepId::from(*id)).collect(),
+            ..row(60, 0, None)
+        };
+        let rows = vec![
+            stand("broken", Standing::Failed, Some("there is no such zone"), &[]),
+            stand("after", Standing::Blocked, None, &["broken"]),
+            stand("last", Standing::Blocked, None, &["broken"]),
+            stand("apart", Standing::Running, None, &[]),
+            stand("beside", Standing::Waiting, None, &[]),
+        ];
+        let snapshot = Snapshot { rows, elapsed: Duration::from_secs(60) };
+        let frame = Frame { paint: Paint { on: false }, width, height: 30, speed: 10.0 };
+        draw(&plan, "chain · rehearsal (simulated, 10× time)", &snapshot, frame)
+    }
+
+    #[test]
+    fn a_failure_says_why_and_what_it_blocks() {
+        let lines = trouble(140);
+        assert_eq!(lines[3], "      there is no such zone");
+        assert!(lines.iter().any(|line| line == "  ⊘ 2 blocked by broken: after, last"), "{lines:?}");
+        assert_eq!(lines.last().map(String::as_str), Some("critical path: apart → beside"), "not of what cannot run");
+    }
+
+    #[test]
+    fn a_narrow_headline_keeps_name_counts_and_times() {
+        let counts = "0 of 5 done · 1 failed · 2 blocked";
+        let long = "1m 00s of ~39m model time · ETA 3m 48s";
+        assert_eq!(trouble(140)[0], format!("chain · rehearsal (simulated, 10× time) · {counts} · {long}"));
+        assert_eq!(trouble(80)[0], format!("chain · rehearsal · {counts} · 1m 00s · ETA 3m 48s"));
+        assert_eq!(trouble(70)[0], format!("chain · {counts} · 1m 00s · ETA 3m 48s"));
     }
 
     #[test]
