@@ -93,7 +93,9 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
 
 /// The table of runs.
 fn runs(session: &Session, state: &RunState, held: bool) -> String {
-    let heading = ["run", "command", "began", "took", "ended", "who", "part of the plan"].map(str::to_owned);
+    let partial = state.runs().iter().any(|run| !run.opened.selection.is_empty());
+    let part = if partial { "part of the plan" } else { "" };
+    let heading = ["run", "command", "began", "took", "ended", "who", part].map(str::to_owned);
     let rows = state.runs().iter().map(|run| {
         let until = if run.verdict.is_none() && held { now(state) } else { run.last };
         [

@@ -97,8 +97,8 @@ fn is_drawn(line: &str) -> bool {
 fn hanging(line: &str, width: usize) -> usize {
     let words = words(line);
     let lead = words.first().map_or(0, |word| word.gap);
-    let bullet = words.first().is_some_and(|word| ["-", "│", "⊘", "✗", "?", "!"].contains(&plain(&word.text).as_str()));
-    let mut hang = if bullet { lead + 2 } else { lead };
+    let bullet = words.first().filter(|word| is_bullet(&plain(&word.text)));
+    let mut hang = bullet.map_or(lead, |bullet| lead + bullet.width() + 1);
     let mut column = 0;
     for (number, word) in words.iter().enumerate() {
         column += word.gap;
@@ -108,6 +108,12 @@ fn hanging(line: &str, width: usize) -> usize {
         column += word.width();
     }
     hang
+}
+
+/// What stands before the first line of something: a mark, or a number.
+fn is_bullet(word: &str) -> bool {
+    let number = word.strip_suffix('.').is_some_and(|number| number.parse::<u16>().is_ok());
+    number || ["-", "│", "⊘", "✗", "?", "!"].contains(&word)
 }
 
 /// The words of a line, those that belong together in one.
@@ -191,6 +197,7 @@ mod tests {
     fn prose_is_wrapped_at_words_and_goes_on_under_itself() {
         assert_eq!(lines("  fix  make a subnet of it", 18), ["  fix  make a", "       subnet of", "       it"]);
         assert_eq!(lines("- one two three", 9), ["- one two", "  three"]);
+        assert_eq!(lines("12. one two three", 11), ["12. one two", "    three"]);
         assert_eq!(lines("it all fits", 11), ["it all fits"]);
     }
 
