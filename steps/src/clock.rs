@@ -58,11 +58,39 @@ impl Clock {
 
     /// How long a span of this clock's time takes on the machine's clock.
     pub fn real_span(&self, span: Duration) -> Duration {
-        span.div_f64(self.speed)
+        bounded(span.as_secs_f64() / self.speed)
     }
 
     /// How long a span of the machine's time is on this clock.
     pub fn model_span(&self, real: Duration) -> Duration {
-        real.mul_f64(self.speed)
+        bounded(real.as_secs_f64() * self.speed)
+    }
+}
+
+/// Nobody waits longer, and it can still be added to any point in time.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+fn bounded(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(LONGEST, |span| span.min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_without_end_stays_one_that_can_be_waited_for() {
+        for clock in [Clock::real(), Clock::scaled(0, 0.001), Clock::scaled(0, 1e6)] {
+            for span in [clock.real_span(Duration::MAX), clock.model_span(Duration::MAX)] {
+                assert!(tokio::time::Instant::now().checked_add(span).is_some(), "{span:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn spans_go_there_and_back() {
+        let (clock, minute) = (Clock::scaled(0, 120.0), Duration::from_secs(60));
+        assert_eq!(clock.real_span(minute), Duration::from_millis(500));
+        assert_eq!(clock.model_span(Duration::from_millis(500)), minute);
     }
 }

@@ -53,13 +53,25 @@ impl Secrets {
         Self(values)
     }
 
-    /// A text with every marker replaced by its value. The error names the secret that this run does not have.
+    /// The secrets that are too short to be masked: among so few letters half of every log would be. Empty ones have nothing to
+    /// be masked.
+    pub fn too_short(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, secret)| is_too_short(secret)).map(|(name, _)| name.as_str())
+    }
+
+    /// A text with every marker replaced by its value. The error names the secret that this run does not have, or that is so
+    /// short that it could not be masked in what comes back.
     pub fn reveal(&self, text: &str) -> Result<Secret, String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(OPEN) {
             let Some((name, after)) = after.split_once(CLOSE) else { break };
             let secret = self.0.get(name).ok_or_else(|| format!("secret `{name}` was not given"))?;
+            if is_too_short(secret) {
+                return Err(format!(
+                    "secret `{name}` has fewer than {SHORTEST} characters: so short a value cannot be kept out of logs, and is most likely a mistake"
+                ));
+            }
             out.push_str(before);
             out.push_str(secret.expose());
             rest = after;
@@ -74,12 +86,16 @@ impl Secrets {
             self.0.values().flat_map(|secret| forms(secret.expose())).filter(|form| form.len() >= SHORTEST).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();
-        Redactor { values }
+        Redactor { first: FirstBytes::of(&values), values }
     }
 }
 
 /// Shorter values would mask half of every log.
 const SHORTEST: usize = 4;
+
+fn is_too_short(secret: &Secret) -> bool {
+    (1..SHORTEST).contains(&secret.expose().trim().len())
+}
 
 /// How a secret may turn up: as it is, line by line, in base64, in a URL, inside JSON.
 fn forms(value: &str) -> Vec<String> {
@@ -120,7 +136,27 @@ fn json_escaped(value: &str) -> String {
 /// Masks secret values in text.
 #[derive(Clone, Default)]
 pub struct Redactor {
+    /// Longest first.
     values: Vec<String>,
+    first: FirstBytes,
+}
+
+/// What values begin with: most bytes of a text need no other look.
+#[derive(Clone, Default)]
+struct FirstBytes([u128; 2]);
+
+impl FirstBytes {
+    fn of(values: &[String]) -> Self {
+        let mut bits = [0; 2];
+        for byte in values.iter().filter_map(|value| value.bytes().next()) {
+            bits[usize::from(byte >> 7)] |= 1 << (byte & 127);
+        }
+        Self(bits)
+    }
+
+    fn contains(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 7)] >> (byte & 127) & 1 == 1
+    }
 }
 
 impl fmt::Debug for Redactor {
@@ -133,11 +169,6 @@ impl Redactor {
     /// What stands in place of a secret.
     pub const MASK: &'static str = "[redacted]";
 
-    /// What is masked, longest first.
-    pub(crate) fn values(&self) -> &[String] {
-        &self.values
-    }
-
     /// Whether there is nothing to mask.
     pub fn is_idle(&self) -> bool {
         self.values.is_empty()
@@ -145,13 +176,47 @@ impl Redactor {
 
     /// The text with every secret value masked. Borrows where there is none.
     pub fn mask<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
-        let mut text = std::borrow::Cow::Borrowed(text);
-        for value in &self.values {
-            if text.contains(value.as_str()) {
-                text = std::borrow::Cow::Owned(text.replace(value.as_str(), Self::MASK));
+        if !self.values.iter().any(|value| text.contains(value.as_str())) {
+            return text.into();
+        }
+        let (masked, _) = self.mask_bytes(text.as_bytes(), false);
+        // A whole value begins and ends where a character does.
+        String::from_utf8_lossy(&masked).into_owned().into()
+    }
+
+    /// A part of a stream masked, and how much of it that is: where `more` may follow, what may be the start of a secret waits
+    /// for it. Bytes, not text: output need not be UTF-8, and a part may end inside a character.
+    ///
+    /// One look from left to right, longest value first. What is masked before the rest of it has come would no longer be seen
+    /// to belong to a longer value.
+    pub(crate) fn mask_bytes(&self, text: &[u8], more: bool) -> (Vec<u8>, usize) {
+        let (mut masked, mut at) = (Vec::with_capacity(text.len()), 0);
+        while at < text.len() && !(more && self.may_begin(&text[at..])) {
+            if let Some(length) = self.secret_at(&text[at..]) {
+                masked.extend_from_slice(Self::MASK.as_bytes());
+                at += length;
+            } else {
+                masked.push(text[at]);
+                at += 1;
             }
         }
-        text
+        (masked, at)
+    }
+
+    /// Whether all of a text is the start of a longer value.
+    fn may_begin(&self, text: &[u8]) -> bool {
+        let mut longer = self.candidates(text).iter().take_while(|value| value.len() > text.len());
+        longer.any(|value| value.as_bytes().starts_with(text))
+    }
+
+    /// The length of the longest value that a text starts with.
+    fn secret_at(&self, text: &[u8]) -> Option<usize> {
+        let found = self.candidates(text).iter().find(|value| text.starts_with(value.as_bytes()));
+        found.map(String::len)
+    }
+
+    fn candidates(&self, text: &[u8]) -> &[String] {
+        if text.first().is_some_and(|byte| self.first.contains(*byte)) { &self.values } else { &[] }
     }
 
     /// Masks every text inside a value, keys too.
@@ -195,6 +260,18 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_masked_is_not_used() {
+        let named = [("pin", "123\n"), ("none", ""), ("good", "1234")]
+            .map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        let secrets = Secrets::new(named.into());
+        assert_eq!(secrets.too_short().collect::<Vec<_>>(), ["pin"]);
+        assert!(
+            secrets.reveal(&marker("pin")).expect_err("short").starts_with("secret `pin` has fewer than 4 characters")
+        );
+        assert!(secrets.reveal(&marker("good")).is_ok() && secrets.reveal(&marker("none")).is_ok());
+    }
+
+    #[test]
     fn the_value_and_its_base64_are_masked() {
         let redactor = secrets().redactor();
         assert_eq!(redactor.mask("x hf_abcdef y aGZfYWJjZGVmCg== z"), "x [redacted] y [redacted] z");
@@ -214,6 +291,17 @@ mod tests {
             let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}p/ss+w0rd&\"more"));
             assert!(redactor.mask(&text).contains(Redactor::MASK), "{before}: {text}");
         }
+    }
+
+    fn redactor(values: &[&str]) -> Redactor {
+        let named = values.iter().map(|value| ((*value).to_owned(), Secret::new(*value)));
+        Secrets::new(named.collect()).redactor()
+    }
+
+    #[test]
+    fn the_longest_value_is_masked_and_a_mask_is_not_masked_again() {
+        let redactor = redactor(&["hunter2", "hunter2longer", "redacted"]);
+        assert_eq!(redactor.mask("hunter2longer hunter2 é"), "[redacted] [redacted] é");
     }
 
     #[test]

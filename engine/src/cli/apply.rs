@@ -1,6 +1,7 @@
 //! `runbook apply`: run a plan, or continue it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use runbook_steps::Clock;
@@ -47,7 +48,7 @@ pub(super) fn for_real(plan: Plan, name: String, command: &'static str, session:
     Deployment {
         next: format!("{} resume {name}", session.program()),
         log_command: format!("{} log", session.program()),
-        plan,
+        plan: Arc::new(plan),
         name,
         root: session.state.clone(),
         command,

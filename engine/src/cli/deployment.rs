@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
-use clap::Args;
-use runbook_steps::{Clock, World};
+use clap::{Args, ValueEnum as _};
+use runbook_steps::{Clock, Redactor, Secrets, World};
 use serde_json::json;
 
+use super::bug::bug;
 use super::check::Output;
-use super::exit::{Exit, Fatal};
-use super::screen::Screen;
+use super::exit::{Exit, Fatal, exit_of};
+use super::screen::{Said, Screen};
 use super::select::{Selection, Stale, meaning};
 use super::{Environment, Session, secrets};
 use crate::plan::{Plan, StepId};
@@ -59,12 +60,24 @@ impl HowToRun {
     pub(super) fn only(&self, step: &str) -> Self {
         Self { selection: Selection::of(step), events: None, ..self.clone() }
     }
+
+    /// The words that ask for the same again, but for what is written: that is for whoever began.
+    pub(super) fn words(&self) -> Vec<String> {
+        let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;
+        let mut words = vec!["--parallel".to_owned(), parallel.to_string()];
+        words.extend(selection.words());
+        let stale = stale.and_then(|stale| stale.to_possible_value());
+        words.extend(stale.into_iter().flat_map(|stale| ["--stale".to_owned(), stale.get_name().to_owned()]));
+        words.extend(fail_fast.then(|| "--fail-fast".to_owned()));
+        words.extend(answer.iter().flat_map(|(name, value)| ["--answer".to_owned(), format!("{name}={value}")]));
+        words
+    }
 }
 
 /// A plan, and the world that it is to change.
 pub(super) struct Deployment {
     /// The plan.
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     /// The deployment's name.
     pub(super) name: String,
     /// Where deployments are kept.
@@ -118,6 +131,32 @@ impl Outcome {
     }
 }
 
+/// The part of a plan that a run is for.
+struct Part {
+    /// What was asked for, where that is not all of it.
+    asked: Option<String>,
+    /// The steps that the run is not for.
+    left: BTreeSet<StepId>,
+}
+
+impl Part {
+    fn of(plan: &Plan, options: &Options) -> Self {
+        let partial = !options.only.is_empty() || !options.skip.is_empty();
+        let left = plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone());
+        Self { asked: partial.then(|| options.selection.clone()), left: left.collect() }
+    }
+}
+
+/// A run that has ended, and what telling of it takes.
+struct Ran {
+    summary: Summary,
+    part: Part,
+    redactor: Redactor,
+    advice: Said,
+    /// How long it took on the machine's clock.
+    real: Duration,
+}
+
 impl Deployment {
     /// Runs the plan, or continues it, and says how it went.
     pub(super) fn run(mut self, how: &HowToRun, session: &Session) -> Result<Outcome, Fatal> {
@@ -127,69 +166,83 @@ impl Deployment {
 
     /// The same with a journal that is opened in another way.
     pub(super) fn run_with(
-        self,
+        mut self,
         how: &HowToRun,
         session: &Session,
         opening: impl FnOnce(Lock, Clock) -> Opened,
     ) -> Result<Outcome, Fatal> {
         let journal = self.open(session, opening)?;
         let world = Arc::new(self.world(journal.home()));
-        let mut options = self.options(how, session, &journal)?;
-        let (secrets, fates) = self.get_ready(&options, &world, session, &journal)?;
-        let secrets = Arc::new(secrets);
-        self.announce(session, &journal, &options, &fates);
+        let (options, secrets) = self.settle(how, session, &journal, &world)?;
+        give_answers(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), &how.answer)?;
+        let part = Part::of(&self.plan, &options);
+        let events = how.events.as_deref().map(open_events).transpose()?;
+        let screen = Screen::new(self.plan.clone(), self.title(), self.clock, session.ui, events);
+        let screen = screen.without(part.left.clone());
+        let (advice, redactor) = (screen.advice(), secrets.redactor());
+        let began = Instant::now();
+        let summary = self.drive(world, journal, secrets, options, screen)?;
+        let ran = Ran { summary, part, redactor, advice, real: began.elapsed() };
+        Ok(self.tell(ran, how, session))
+    }
+
+    /// Finds what the run needs, says what becomes of the steps, and asks where a person is to decide.
+    fn settle(
+        &self,
+        how: &HowToRun,
+        session: &Session,
+        journal: &Journal,
+        world: &World,
+    ) -> Result<(Options, Secrets), Fatal> {
+        let mut options = self.options(how, session, journal)?;
+        let (secrets, fates) = self.get_ready(&options, world, session, journal)?;
+        self.announce(session, journal, &options, &fates);
         Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
         options.trust(&fates);
-        let mut plan = self.plan;
-        give_answers(&mut plan, &how.answer)?;
-        let plan = Arc::new(plan);
-        let left = left_out(&plan, &options);
-        let partial = !options.only.is_empty() || !options.skip.is_empty();
-        let selection = options.selection.clone();
-        let events = how.events.as_deref().map(open_events).transpose()?;
-        let title = title(&self.name, self.simulated.as_deref(), self.clock);
-        let screen = Screen::new(plan.clone(), title, self.clock, session.ui, events).without(left.clone());
-        let advice = screen.advice();
-        let began = Instant::now();
-        let runtime = super::runtime()?;
-        let summary = runtime.block_on(async {
+        Ok((options, secrets))
+    }
+
+    /// Runs the steps to the end.
+    fn drive(
+        &self,
+        world: Arc<World>,
+        journal: Journal,
+        secrets: Secrets,
+        options: Options,
+        screen: Screen,
+    ) -> Result<Summary, Fatal> {
+        super::block_on(async {
             let run = Run {
-                plan: plan.clone(),
+                plan: self.plan.clone(),
                 world,
                 journal,
-                secrets: secrets.clone(),
+                secrets: Arc::new(secrets),
                 options,
-                header: Header {
-                    command: self.command.to_owned(),
-                    who: who(&self.env),
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                },
+                header: header(self.command, &self.env),
                 watcher: Box::new(screen),
                 interrupts: Interrupts::from_system()?,
             };
             // On a worker, where the steps are: each start and end would otherwise cross threads twice.
             match tokio::spawn(run::drive(run)).await {
                 Ok(result) => result.map_err(state_fatal),
-                Err(error) => Err(Fatal::new(Exit::Unexpected, format!("a bug in runbook: {}", panic_text(error)))),
+                Err(error) => Err(bug(&error.into_panic())),
             }
-        })?;
-        let real = began.elapsed();
-        // What a cancelled step left in a blocking thread must not keep the program from ending.
-        runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+        })
+    }
+
+    /// Says how it went.
+    fn tell(self, ran: Ran, how: &HowToRun, session: &Session) -> Outcome {
+        let Ran { summary, part, redactor, advice, real } = ran;
         let state = summary.journal.state();
-        let snapshot = Tracker::without(left.clone()).snapshot(
-            &plan,
-            state,
-            state.current().map_or_else(|| self.clock.now(), |run| run.last),
-        );
-        let mut outputs = plan.final_outputs(state.known());
-        let redactor = secrets.redactor();
+        let until = state.current().map_or_else(|| self.clock.now(), |run| run.last);
+        let snapshot = Tracker::without(part.left.clone()).snapshot(&self.plan, state, until);
+        let mut outputs = self.plan.final_outputs(state.known());
         outputs.values_mut().for_each(|value| redactor.mask_value(value));
         let ended = Ended {
-            plan: &plan,
+            plan: &self.plan,
             state,
             snapshot: &snapshot,
-            part: Some((selection.as_str(), &left)).filter(|_| partial),
+            part: part.asked.as_deref().map(|asked| (asked, &part.left)),
             outputs: &outputs,
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
@@ -205,9 +258,17 @@ impl Deployment {
         if how.output == Output::Json {
             session.ui.data(&as_json(&ended, &summary));
         }
-        let told = advice.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n");
+        let told = advice.lock().unwrap_or_else(PoisonError::into_inner).join("\n");
         let text = format!("{text}\n{told}");
-        Ok(Outcome { exit: exit_of(&summary), journal: summary.journal, outputs, text, plan })
+        let exit = exit_of(summary.verdict, summary.signal);
+        Outcome { exit, journal: summary.journal, outputs, text, plan: self.plan }
+    }
+
+    fn title(&self) -> String {
+        match self.simulated {
+            Some(_) => format!("{} · rehearsal (simulated, {}× time)", self.name, self.clock.speed()),
+            None => self.name.clone(),
+        }
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
@@ -224,9 +285,9 @@ impl Deployment {
         world: &World,
         session: &Session,
         journal: &Journal,
-    ) -> Result<(runbook_steps::Secrets, Fates), Fatal> {
+    ) -> Result<(Secrets, Fates), Fatal> {
         let state = journal.state();
-        let fates = run::verdicts(&self.plan, state, options, &runbook_steps::Redactor::default());
+        let fates = run::verdicts(&self.plan, state, options, &Redactor::default());
         refuse_missing(&preflight::missing_programs(&self.plan, world, state, &fates))?;
         let needed = preflight::needed_secrets(&self.plan, state, &fates);
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
@@ -325,11 +386,6 @@ fn is_another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> bool {
     other && known.peek().is_some() && !known.any(|(id, _)| plan.index.contains_key(id))
 }
 
-/// The steps that a run is not for.
-fn left_out(plan: &Plan, options: &Options) -> BTreeSet<StepId> {
-    plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone()).collect()
-}
-
 /// The lines that say what becomes of the steps, so many at most for single steps.
 pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
     let having = |wanted: &Fate| {
@@ -359,7 +415,7 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
 /// The line of a step whose fate has a reason.
 fn single(id: &StepId, fate: &Fate) -> Option<String> {
     match fate {
-        Fate::InFlight => Some(format!("  look    {id} was in flight: it is looked at before anything is done")),
+        Fate::InFlight(flight) => Some(format!("  look    {id}: {flight}")),
         Fate::Look(by) => {
             Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
         }
@@ -407,27 +463,10 @@ fn are(number: usize) -> String {
     }
 }
 
-fn title(name: &str, simulated: Option<&str>, clock: Clock) -> String {
-    match simulated {
-        Some(_) => format!("{name} · rehearsal (simulated, {}× time)", clock.speed()),
-        None => name.to_owned(),
-    }
-}
-
 /// The file that events are written to.
 pub(super) fn open_events(path: &Path) -> Result<Events, Fatal> {
     Events::create(path)
         .map_err(|error| Fatal::new(Exit::Usage, format!("cannot write events to `{}`: {error}", path.display())))
-}
-
-fn exit_of(summary: &Summary) -> Exit {
-    match (summary.verdict, summary.signal) {
-        (Verdict::Holds, _) => Exit::Holds,
-        (Verdict::Failed, _) => Exit::StepFailed,
-        (Verdict::NeedsPerson, _) => Exit::NeedsPerson,
-        (Verdict::Interrupted, Some(run::Signal::Terminate)) => Exit::Terminated,
-        (Verdict::Interrupted, _) => Exit::Interrupted,
-    }
 }
 
 fn as_json(ended: &Ended, summary: &Summary) -> String {
@@ -450,7 +489,7 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
 }
 
 /// The same where another process may have the lock: how to look on.
-fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
+pub(super) fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
     let StateError::Held(held) = &error else { return state_fatal(error) };
     let program = if root == session.state { session.program() } else { format!("runbook --state {}", root.display()) };
     let follow = format!("follow it with: {program} status {} --follow", held.deployment);
@@ -472,13 +511,6 @@ pub(super) fn state_fatal(error: StateError) -> Fatal {
     }
 }
 
-fn panic_text(error: tokio::task::JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => run::panic_text(panic.as_ref()).to_owned(),
-        Err(error) => error.to_string(),
-    }
-}
-
 /// A path that does not depend on where programs run.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
@@ -495,8 +527,13 @@ pub(super) fn holder(command: &str, env: &Environment, clock: Clock) -> Holder {
     }
 }
 
+/// What the journal says at the head of a run.
+pub(super) fn header(command: &str, env: &Environment) -> Header {
+    Header { command: command.to_owned(), who: who(env), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
 /// `user@host`.
-pub(super) fn who(env: &Environment) -> String {
+fn who(env: &Environment) -> String {
     let user = env.get("USER").or_else(|| env.get("LOGNAME")).and_then(|name| name.to_str()).unwrap_or("somebody");
     format!("{user}@{}", this_host())
 }

@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::check::Output;
 use super::deployment::{self, Deployment, Opened, state_fatal};
-use super::exit::{Exit, Fatal};
+use super::exit::{Exit, Fatal, exit_of};
 use super::ui::Ui;
-use super::{Inputs, Session, apply, check, secrets, status};
+use super::{Inputs, Session, apply, check, resume, secrets, status};
 use crate::event::Event;
 use crate::plan::load::Given;
 use crate::plan::model::Graph;
@@ -22,10 +22,10 @@ use crate::plan::{Plan, StepId};
 use crate::report::events::Events;
 use crate::report::lines;
 use crate::report::undo::{self as words, Ended};
-use crate::run::drive::{Header, Wants};
+use crate::run::drive::Wants;
+use crate::run::undo::drive::Summary;
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
-use crate::run::{Interrupts, Signal, Watcher, preflight};
-use crate::state::record::Verdict;
+use crate::run::{Interrupts, Watcher, preflight};
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 
 /// Undo what a deployment made, in reverse order
@@ -125,11 +125,7 @@ impl Destroy {
         }
         let file = file.map(Path::to_owned).or_else(|| last.map(|last| PathBuf::from(&last.file)));
         let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
-        let mut inputs: BTreeMap<String, String> = last
-            .map(|last| {
-                last.inputs.iter().map(|(name, value)| (name.clone(), super::resume::as_input(value))).collect()
-            })
-            .unwrap_or_default();
+        let mut inputs = last.map(resume::inputs_of).unwrap_or_default();
         inputs.extend(self.inputs.values());
         let plan = match self.without_plan {
             true => empty_plan(&file, &state),
@@ -177,6 +173,27 @@ fn empty_plan(file: &Path, state: &RunState) -> Plan {
     }
 }
 
+/// What was decided before anything was undone, and is told of afterwards.
+struct About {
+    wanted: Vec<StepId>,
+    left: Vec<(StepId, undo::Left)>,
+    before: Vec<StepId>,
+}
+
+impl About {
+    fn of(undo: &UndoPlan) -> Self {
+        let wanted = undo.in_order().map(|item| item.step.clone()).collect();
+        Self { wanted, left: undo.left.clone(), before: undo.before.clone() }
+    }
+}
+
+/// Undoes steps to the end.
+fn take_back(undoing: impl FnOnce(Interrupts) -> Undoing) -> Result<Summary, Fatal> {
+    // In a rehearsal, the run before this one had a runtime of its own.
+    runbook_steps::cluster::disconnect();
+    super::block_on(async { undo::drive(undoing(Interrupts::from_system()?)).await.map_err(state_fatal) })
+}
+
 impl Deployment {
     /// Shows what it will undo, asks, undoes it, and says how it went.
     pub(super) fn destroy(self, how: &HowToDestroy, session: &Session) -> Result<Destroyed, Fatal> {
@@ -205,54 +222,35 @@ impl Deployment {
         confirm(&self.name, &self.next, how, session)?;
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
         let secrets = secrets::resolve(&self.plan, &needed_secrets(&undo), &places)?;
-        self.take_back(undo, how, session, (journal, world, secrets))
+        let about = About::of(&undo);
+        let events = how.events.as_deref().map(deployment::open_events).transpose()?;
+        let talk = Talk { plan: self.plan.clone(), ui: session.ui, events };
+        let summary = take_back(|interrupts| Undoing {
+            plan: self.plan.clone(),
+            undo,
+            world,
+            journal,
+            secrets: Arc::new(secrets),
+            parallel: how.parallel.into(),
+            seed: 0,
+            header: deployment::header("destroy", &self.env),
+            watcher: Box::new(talk),
+            interrupts,
+        })?;
+        Ok(self.tell_undone(&summary, &about, how, session))
     }
 
-    fn take_back(
-        self,
-        mut undo: UndoPlan,
-        how: &HowToDestroy,
-        session: &Session,
-        (journal, world, secrets): (Journal, Arc<World>, runbook_steps::Secrets),
-    ) -> Result<Destroyed, Fatal> {
-        let wanted: Vec<StepId> = undo.in_order().map(|item| item.step.clone()).collect();
-        let (left, before) = (std::mem::take(&mut undo.left), std::mem::take(&mut undo.before));
-        undo.left.clone_from(&left);
-        let plan = Arc::new(self.plan);
-        let events = how.events.as_deref().map(deployment::open_events).transpose()?;
-        let talk = Talk { plan: plan.clone(), ui: session.ui, events };
-        // In a rehearsal, the run before this one had a runtime of its own.
-        runbook_steps::cluster::disconnect();
-        let runtime = super::runtime()?;
-        let summary = runtime.block_on(async {
-            let undoing = Undoing {
-                plan: plan.clone(),
-                undo,
-                world,
-                journal,
-                secrets: Arc::new(secrets),
-                parallel: how.parallel.into(),
-                seed: 0,
-                header: Header {
-                    command: "destroy".to_owned(),
-                    who: deployment::who(&self.env),
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                },
-                watcher: Box::new(talk),
-                interrupts: Interrupts::from_system()?,
-            };
-            undo::drive(undoing).await.map_err(state_fatal)
-        })?;
-        // What a cancelled step left in a blocking thread must not keep the program from ending.
-        runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    /// Says how it went.
+    fn tell_undone(&self, summary: &Summary, about: &About, how: &HowToDestroy, session: &Session) -> Destroyed {
+        let About { wanted, left, before } = about;
         let state = summary.journal.state();
         let text = words::summary(&Ended {
-            plan: &plan,
+            plan: &self.plan,
             state,
-            wanted: &wanted,
+            wanted,
             blocked: &summary.blocked,
-            left: &left,
-            before: &before,
+            left,
+            before,
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
             log_command: &self.log_command,
@@ -261,10 +259,10 @@ impl Deployment {
         });
         session.ui.say(&text);
         if how.output == Output::Json {
-            let steps: Vec<_> = wanted.iter().map(|id| outcome(id, &summary, state)).collect();
-            session.ui.data(&as_json(&self.name, Some(summary.run), &steps, &left, &before));
+            let steps: Vec<_> = wanted.iter().map(|id| outcome(id, summary, state)).collect();
+            session.ui.data(&as_json(&self.name, Some(summary.run), &steps, left, before));
         }
-        Ok(Destroyed { exit: exit_of(summary.verdict, summary.signal), state: state.clone(), text })
+        Destroyed { exit: exit_of(summary.verdict, summary.signal), state: state.clone(), text }
     }
 
     fn headline(&self, ui: Ui) -> String {
@@ -353,16 +351,6 @@ fn needed_secrets(undo: &UndoPlan) -> BTreeSet<String> {
     names
 }
 
-fn exit_of(verdict: Verdict, signal: Option<Signal>) -> Exit {
-    match (verdict, signal) {
-        (Verdict::Holds, _) => Exit::Holds,
-        (Verdict::Failed, _) => Exit::StepFailed,
-        (Verdict::NeedsPerson, _) => Exit::NeedsPerson,
-        (Verdict::Interrupted, Some(Signal::Terminate)) => Exit::Terminated,
-        (Verdict::Interrupted, _) => Exit::Interrupted,
-    }
-}
-
 fn planned(undo: &UndoPlan) -> Vec<serde_json::Value> {
     let one = |item: &undo::Item| {
         let does: Vec<String> = item.deeds.iter().flat_map(undo::Deed::intent).collect();
@@ -371,7 +359,7 @@ fn planned(undo: &UndoPlan) -> Vec<serde_json::Value> {
     undo.in_order().map(one).collect()
 }
 
-fn outcome(id: &StepId, summary: &undo::drive::Summary, state: &RunState) -> serde_json::Value {
+fn outcome(id: &StepId, summary: &Summary, state: &RunState) -> serde_json::Value {
     let blocked = summary.blocked.iter().find(|(blocked, _)| blocked == id).map(|(_, roots)| roots);
     let word = match state.status(id) {
         Status::Undone => "undone",

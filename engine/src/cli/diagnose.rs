@@ -3,10 +3,9 @@
 mod bundle;
 mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use runbook_steps::survey::{Sighting, Survey};
@@ -16,12 +15,12 @@ use super::check::Output;
 use super::deployment::{Deployment, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, resume, secrets, status};
-use crate::hints::findings::{Look, findings, unexplained};
+use crate::hints::findings::{Finding, Look, findings, unexplained};
 use crate::hints::{self, Hint};
 use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
+use crate::run::Interrupts;
 use crate::run::survey::{Surroundings, step_that_waits};
-use crate::run::{Interrupts, Signal};
 use crate::state::{Home, RunState, Status, journal};
 use told::Told;
 
@@ -83,37 +82,30 @@ impl Deployment {
         let state = journal::read(&home).map_err(state_fatal)?.state;
         let concern = concern(&self.plan, &state, how.step.as_deref())?;
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
-        let secrets = Arc::new(secrets::resolve(&self.plan, &std::collections::BTreeSet::new(), &places)?);
-        let world = Arc::new(self.world(&home));
+        let secrets = Arc::new(secrets::resolve(&self.plan, &BTreeSet::new(), &places)?);
         let survey = look(&Surroundings {
             plan: &self.plan,
             known: state.known(),
-            world,
+            world: Arc::new(self.world(&home)),
             secrets: Arc::clone(&secrets),
             home: &home,
             cancel: Cancel::default(),
         })?;
         let looks = looks(&self.plan, &state, &home, &survey, &secrets);
-        let all: Vec<&Hint> = every_hint(&self.plan);
-        let mut found = findings(&looks, &all, &concern);
-        if how.step.is_some() {
-            found.retain(|finding| finding.look.step.as_ref().is_none_or(|step| concern.contains(step)));
-        }
-        let rest = unexplained(&looks, &found);
+        let found = explain(&self.plan, &looks, &concern, how.step.is_some());
         let told = Told {
             name: &self.name,
             next: &self.next,
             plan: &self.plan,
             concern: &concern,
+            rest: &unexplained(&looks, &found),
             found: &found,
-            rest: &rest,
             unseen: &survey.unseen,
         };
         if let Some(file) = &how.bundle {
             bundle::write(file, &home, &survey, &told.json(), &secrets.redactor())?;
-            session
-                .ui
-                .say(&format!("written: {} (no secret values; look into it before you give it away)", file.display()));
+            let what = format!("written: {} (no secret values; look into it before you give it away)", file.display());
+            session.ui.say(&what);
         }
         match how.output {
             Output::Json => session.ui.data(&told.json()),
@@ -123,10 +115,19 @@ impl Deployment {
     }
 }
 
+/// What the hints say of what was seen; of the steps of interest only, if one was named.
+fn explain<'a>(plan: &'a Plan, looks: &'a [Look], concern: &[StepId], named: bool) -> Vec<Finding<'a>> {
+    let mut found = findings(looks, &every_hint(plan), concern);
+    if named {
+        found.retain(|finding| finding.look.step.as_ref().is_none_or(|step| concern.contains(step)));
+    }
+    found
+}
+
 fn every_hint(plan: &Plan) -> Vec<&Hint> {
     let of_steps = plan.steps.iter().flat_map(|step| &step.hints);
     let kinds = plan.steps.iter().filter_map(|step| step.work.as_ref()).map(|work| work.kind.name);
-    let kinds: std::collections::BTreeSet<&str> = kinds.collect();
+    let kinds: BTreeSet<&str> = kinds.collect();
     let of_kinds =
         kinds.into_iter().flat_map(|kind| hints::beside(plan, Some(kind)).filter(|hint| hint.kind.is_some()));
     of_steps.chain(hints::beside(plan, None)).chain(of_kinds).collect()
@@ -156,19 +157,13 @@ fn concern(plan: &Plan, state: &RunState, named: Option<&str>) -> Result<Vec<Ste
 }
 
 fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
-    let runtime = super::runtime()?;
-    let found = runtime.block_on(async {
+    super::block_on(async {
         let mut interrupts = Interrupts::from_system()?;
         tokio::select! {
             survey = surroundings.survey() => Ok(survey),
-            signal = interrupts.next() => {
-                let exit = if signal == Signal::Terminate { Exit::Terminated } else { Exit::Interrupted };
-                Err(Fatal::new(exit, "interrupted; nothing was changed"))
-            }
+            signal = interrupts.next() => Err(Fatal::interrupted(signal)),
         }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    found
+    })
 }
 
 /// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::run::Signal;
+use crate::state::record::Verdict;
+
 /// Why the program ends, as its caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -24,6 +27,8 @@ pub enum Exit {
     NeedsPerson = 7,
     /// `verify` found drift.
     Drift = 8,
+    /// The terminal went away (SIGHUP); the run can be continued.
+    HungUp = 129,
     /// Interrupted from the terminal; the run can be continued.
     Interrupted = 130,
     /// Asked to end by SIGTERM; the run can be continued.
@@ -33,6 +38,26 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
+    }
+}
+
+impl From<Signal> for Exit {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Interrupt => Exit::Interrupted,
+            Signal::Terminate => Exit::Terminated,
+            Signal::Hangup => Exit::HungUp,
+        }
+    }
+}
+
+/// The code for how a run ended, and the signal that interrupted it.
+pub(super) fn exit_of(verdict: Verdict, signal: Option<Signal>) -> Exit {
+    match verdict {
+        Verdict::Holds => Exit::Holds,
+        Verdict::Failed => Exit::StepFailed,
+        Verdict::NeedsPerson => Exit::NeedsPerson,
+        Verdict::Interrupted => signal.map_or(Exit::Interrupted, Exit::from),
     }
 }
 
@@ -51,6 +76,11 @@ impl Fatal {
     /// An error with a code and words.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The end of a command that only looked, by a signal.
+    pub(crate) fn interrupted(signal: Signal) -> Self {
+        Self::new(signal.into(), "interrupted; nothing was changed")
     }
 
     /// Adds what to do next.

@@ -5,6 +5,7 @@ use runbook_steps::{Effect, KINDS, Kind};
 
 use super::Session;
 use super::exit::{Exit, Fatal};
+use crate::plan::error::did_you_mean;
 use crate::report::words;
 
 /// List the kinds of steps, or explain one
@@ -38,12 +39,9 @@ impl Kinds {
 }
 
 fn unknown(name: &str) -> Fatal {
-    let nearest = KINDS.iter().min_by_key(|kind| strsim::damerau_levenshtein(kind.name, name));
     let fatal = Fatal::new(Exit::Usage, format!("there is no kind `{name}`"));
-    match nearest {
-        Some(kind) => fatal.hint(format!("did you mean `{}`? `runbook kinds` lists them all", kind.name)),
-        None => fatal,
-    }
+    let near = did_you_mean(name, KINDS.iter().map(|kind| kind.name));
+    near.into_iter().fold(fatal, Fatal::hint).hint("`runbook kinds` lists them all")
 }
 
 fn table(kinds: &[&Kind]) -> String {

@@ -6,6 +6,7 @@ use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
 use crate::plan::StepId;
+use crate::plan::error::did_you_mean;
 use crate::state::{Home, journal};
 
 /// Show what a step printed
@@ -49,11 +50,7 @@ fn nothing(home: &Home, id: &StepId) -> Result<Fatal, Fatal> {
     if reading.state.step(id).is_some() {
         return Ok(Fatal::new(Exit::Usage, format!("`{id}` has printed nothing")));
     }
-    let nearest =
-        reading.state.steps().min_by_key(|(known, _)| strsim::damerau_levenshtein(known.as_str(), id.as_str()));
     let fatal = Fatal::new(Exit::Usage, format!("`{}` has no step `{id}`", home.deployment()));
-    Ok(match nearest {
-        Some((near, _)) => fatal.hint(format!("did you mean `{near}`?")),
-        None => fatal,
-    })
+    let near = did_you_mean(id.as_str(), reading.state.steps().map(|(known, _)| known.as_str()));
+    Ok(near.into_iter().fold(fatal, Fatal::hint))
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command, and the only part that reads the environment, asks, and exits.
 
 mod apply;
+mod bug;
 mod check;
 mod completions;
 mod deployment;
@@ -10,6 +11,7 @@ mod early;
 pub mod exit;
 mod follow;
 mod graph;
+mod hidden;
 mod kinds;
 mod log;
 mod plan;
@@ -35,6 +37,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::report::words::quote;
 use exit::Fatal;
 use ui::{Color, Ui};
 
@@ -43,7 +46,7 @@ use ui::{Color, Ui};
 #[command(name = "runbook", version, propagate_version = true, arg_required_else_help = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 everything holds, 1 unexpected, 2 usage, 3 invalid plan, 4 a step failed (resumable), 5 locked, \
-                  6 state unusable, 7 a person is needed, 8 drift, 130/143 interrupted (resumable)"
+                  6 state unusable, 7 a person is needed, 8 drift, 129/130/143 interrupted (resumable)"
 )]
 struct Cli {
     /// Whether to colour
@@ -157,7 +160,7 @@ impl Session {
         if self.state == std::path::Path::new(".runbook") {
             return "runbook".to_owned();
         }
-        format!("runbook --state {}", self.state.display())
+        format!("runbook --state {}", quote(&self.state.to_string_lossy()))
     }
 }
 
@@ -170,9 +173,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.color, &env);
     start_tracing(&env);
-    silence_step_panics();
+    bug::silence_step_panics();
     let session = Session { ui, env, state: cli.state };
-    match dispatch(cli.command, &session) {
+    match bug::guarded(|| dispatch(cli.command, &session)) {
         Ok(exit) => exit,
         Err(fatal) => {
             ui.fatal(&fatal);
@@ -210,17 +213,11 @@ fn start_tracing(env: &Environment) {
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
-/// A panic in a step is a failure of that step and is told as one; the default hook would write into the live picture as well.
-fn silence_step_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().name() == Some("main") {
-            default(panic);
-        }
-    }));
-}
-
-/// The runtime that everything asynchronous runs on.
-fn runtime() -> Result<tokio::runtime::Runtime, Fatal> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+/// Does something asynchronous to its end, on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = Result<T, Fatal>>) -> Result<T, Fatal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = bug::guarded(|| runtime.block_on(work));
+    // What a cancelled step left in a blocking thread must not keep the program from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    ended
 }

@@ -60,7 +60,7 @@ fn word(fate: &Fate) -> &'static str {
         Fate::Reuse => "reuse",
         Fate::Stale(_) => "stale",
         Fate::New => "run",
-        Fate::InFlight | Fate::Look(_) => "look",
+        Fate::InFlight(_) | Fate::Look(_) => "look",
         Fate::Again(_) | Fate::Redo => "again",
         Fate::Left => "left",
         Fate::Skip => "skip",
@@ -73,7 +73,7 @@ fn why(fate: &Fate) -> Vec<String> {
     match fate {
         Fate::Stale(why) => why.clone(),
         Fate::Look(by) => vec![format!("`{by}` runs again")],
-        Fate::InFlight => vec!["it was in flight".to_owned()],
+        Fate::InFlight(flight) => vec![flight.to_string()],
         Fate::Again(how) => vec![format!("{how} last time")],
         Fate::Redo => vec!["as asked for".to_owned()],
         _ => Vec::new(),
@@ -81,41 +81,7 @@ fn why(fate: &Fate) -> Vec<String> {
 }
 
 fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String], width: usize) -> String {
-    let (path, long) = graph::critical_path(plan);
-    let waves = graph::waves(plan);
-    let cost: f64 = plan.steps.iter().filter_map(|step| step.cost).map(|cost| cost.per_hour).sum();
-    let mut out = format!("{}, {}", count(plan.steps.len(), "step"), count(waves.len(), "wave"));
-    out.extend(estimate::in_words(plan).map(|long| format!(", estimate {long}")));
-    if cost > 0.0 {
-        let run = cost * long.as_secs_f64() / 3600.0;
-        out.push_str(&format!(" · about ${run:.2} for the run, then ${cost:.2} an hour"));
-    }
-    out.push_str("\n\n");
-    let names = plan.steps.iter().map(|step| step.id.as_str().chars().count()).max().unwrap_or(0);
-    let critical: HashSet<usize> = path.into_iter().collect();
-    let fated: HashMap<&StepId, &Fate> = verdicts.iter().map(|(id, fate)| (id, fate)).collect();
-    for (number, wave) in waves.iter().enumerate() {
-        for &index in wave {
-            let step = &plan.steps[index];
-            let fate = fated.get(&step.id).map_or("run", |fate| word(fate));
-            let kind = step.work.as_ref().map_or("wait", |work| work.kind.name);
-            let mark = if critical.contains(&index) { "◆" } else { " " };
-            let expected = step.expected.map(|expected| span(expected.typical())).unwrap_or_default();
-            let line = format!(
-                "  {:>2} {mark} {}  {}  {}  {}  ",
-                number + 1,
-                pad(fate, 6),
-                pad(step.id.as_str(), names),
-                pad(kind, 16),
-                pad(&expected, 8)
-            );
-            let name = if step.name == step.id.as_str() { "" } else { &step.name };
-            let line = format!("{line}{}", layout::title(name, layout::visible(&line), width));
-            out.push_str(line.trim_end());
-            out.push('\n');
-        }
-    }
-    out.push_str("\n◆ on the critical path\n");
+    let mut out = format!("{}\n\n{}\n◆ on the critical path\n", headline(plan), table(plan, verdicts, width));
     if !meaning.is_empty() {
         out.push_str(&format!("\n{}\n", meaning.join("\n")));
     }
@@ -124,6 +90,44 @@ fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &
         out.extend(fates(verdicts, usize::MAX).into_iter().map(|line| format!("{line}\n")));
     }
     out
+}
+
+/// How large the plan is, how long it takes and what it costs.
+fn headline(plan: &Checked) -> String {
+    let (_, long) = graph::critical_path(plan);
+    let steps = count(plan.steps.len(), "step");
+    let waves = count(graph::waves(plan).len(), "wave");
+    let mut out = format!("{steps}, {waves}");
+    out.extend(estimate::in_words(plan).map(|long| format!(", estimate {long}")));
+    let cost: f64 = plan.steps.iter().filter_map(|step| step.cost).map(|cost| cost.per_hour).sum();
+    if cost > 0.0 {
+        let run = cost * long.as_secs_f64() / 3600.0;
+        out.push_str(&format!(" · about ${run:.2} for the run, then ${cost:.2} an hour"));
+    }
+    out
+}
+
+/// A line for each step, wave by wave.
+fn table(plan: &Checked, verdicts: &[(StepId, Fate)], width: usize) -> String {
+    let names = plan.steps.iter().map(|step| step.id.as_str().chars().count()).max().unwrap_or(0);
+    let critical: HashSet<usize> = graph::critical_path(plan).0.into_iter().collect();
+    let fated: HashMap<&StepId, &Fate> = verdicts.iter().map(|(id, fate)| (id, fate)).collect();
+    let waves = graph::waves(plan);
+    let places = waves.iter().enumerate().flat_map(|(wave, steps)| steps.iter().map(move |&index| (wave + 1, index)));
+    let line = |(wave, index): (usize, usize)| {
+        let step = &plan.steps[index];
+        let fate = fated.get(&step.id).map_or("run", |fate| word(fate));
+        let kind = step.work.as_ref().map_or("wait", |work| work.kind.name);
+        let mark = if critical.contains(&index) { "◆" } else { " " };
+        let expected = step.expected.map(|expected| span(expected.typical())).unwrap_or_default();
+        let [fate, id, kind, expected] = [(fate, 6), (step.id.as_str(), names), (kind, 16), (expected.as_str(), 8)]
+            .map(|(cell, width)| pad(cell, width));
+        let line = format!("  {wave:>2} {mark} {fate}  {id}  {kind}  {expected}  ");
+        let name = if step.name == step.id.as_str() { "" } else { &step.name };
+        let line = format!("{line}{}", layout::title(name, layout::visible(&line), width));
+        format!("{}\n", line.trim_end())
+    };
+    places.map(line).collect()
 }
 
 fn as_json(plan: &Checked, verdicts: &[(StepId, Fate)], selection: &str) -> String {

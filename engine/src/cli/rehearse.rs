@@ -3,19 +3,21 @@
 //! The same code runs as for `apply`; only the handles point elsewhere. The world is a process of its own, which outlives an
 //! engine that is killed, as a cloud would.
 
+mod claim;
 mod expect;
 mod mortal;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use runbook_fixtures::faults::FaultKind;
 use runbook_fixtures::scenario::Scenario;
 use runbook_fixtures::stage::Info;
 use runbook_steps::Clock;
-use serde_json::Value;
 
 use super::deployment::{Deployment, HowToRun, Opened, Outcome, state_fatal};
 use super::destroy::HowToDestroy;
@@ -24,9 +26,13 @@ use super::exit::{Exit, Fatal};
 use super::verify::{HowToLook, LIMIT};
 use super::{Environment, Inputs, Session, check, remedy};
 use crate::plan::Plan;
+use crate::plan::inputs::plain;
 use crate::plan::load::Given;
+use crate::plan::texts::tidy;
+use crate::report::words::quote;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
+use claim::Claim;
 use mortal::Death;
 use stage::Stage;
 
@@ -216,7 +222,7 @@ impl Rehearse {
 
     fn load(&self, rehearsal: &Rehearsal, session: &Session, home: Option<PathBuf>) -> Result<Plan, Fatal> {
         let mut inputs: BTreeMap<String, String> =
-            rehearsal.scenario.inputs.iter().map(|(name, value)| (name.clone(), as_input(value))).collect();
+            rehearsal.scenario.inputs.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
         inputs.extend(self.inputs.values());
         let given = Given { inputs, require_inputs: true, home: home.or_else(|| session.env.home()) };
         check::load_plan(session, &rehearsal.plan_file, &given)
@@ -224,6 +230,7 @@ impl Rehearse {
 
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
     fn stage(&self, rehearsal: &Rehearsal, name: &str, session: &Session) -> Result<Stage, Fatal> {
+        let claim = Claim::all(&rehearsal.root, name, session)?;
         let live = stage::live(&rehearsal.root);
         let partial = self.how.selection.is_partial();
         let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
@@ -240,6 +247,9 @@ impl Rehearse {
                     session.ui.say(&format!("ending the simulated world of an earlier rehearsal (pid {})\n", info.pid));
                 }
                 stage::clear(&rehearsal.root, live)?;
+                // The old locks went with the folder; until the world is up, this one stands for the run that will follow.
+                drop(claim);
+                let _claim = Claim::one(&rehearsal.root, name, session)?;
                 Stage::open(rehearsal, self.real_tools)
             }
         }
@@ -254,7 +264,7 @@ impl Rehearse {
         session: &Session,
     ) -> Deployment {
         Deployment {
-            plan,
+            plan: Arc::new(plan),
             name,
             root: rehearsal.root.clone(),
             command: "rehearse",
@@ -310,14 +320,13 @@ impl Rehearse {
         outcome: Result<Outcome, Fatal>,
     ) -> Result<Exit, Fatal> {
         let info = stage.info().clone();
-        let unfinished = |outcome: &Outcome| outcome.exit != Exit::Holds || has_failures(outcome.journal.state());
-        let unfinished = !self.expect && outcome.as_ref().is_ok_and(unfinished);
+        let outcome = outcome?;
+        let unfinished = !self.expect && (outcome.exit != Exit::Holds || has_failures(outcome.journal.state()));
         if self.keep || unfinished || self.attach {
             stage.keep();
         } else {
             stage.close();
         }
-        let outcome = outcome?;
         self.say_more(rehearsal, &info, session, &outcome);
         if !self.expect {
             return Ok(outcome.exit);
@@ -363,28 +372,31 @@ impl Rehearse {
 
     /// What a user types to continue.
     fn again(&self, session: &Session) -> String {
-        let mut line = format!("{} rehearse {}", session.program(), self.file.display());
-        for (flag, value) in [("--scenario", &self.scenario), ("--name", &self.inputs.name)] {
-            line.extend(value.iter().map(|value| format!(" {flag} {value}")));
-        }
-        line.extend(self.inputs.inputs.iter().map(|(name, value)| format!(" --input {name}={value}")));
-        line.extend(self.destroy.then_some(" --destroy".to_owned()));
-        line
+        let words: Vec<String> = self.words().iter().map(|word| quote(&word.to_string_lossy())).collect();
+        format!("{} {}", session.program(), words.join(" "))
     }
 
-    /// The arguments that start this rehearsal's engine again, on the world that is up.
-    fn arguments(&self, session: &Session) -> Vec<std::ffi::OsString> {
-        let mut args: Vec<std::ffi::OsString> =
-            vec!["--state".into(), session.state.clone().into(), "rehearse".into(), self.file.clone().into()];
-        args.extend(["--attach".into(), "--color".into(), "never".into()]);
-        args.extend(self.destroy.then(|| "--destroy".into()));
-        if let Some(scenario) = &self.scenario {
-            args.extend(["--scenario".into(), scenario.into()]);
+    /// The arguments that start this rehearsal's engine again, on the world that is up: the same rehearsal, run in the same way.
+    fn arguments(&self, session: &Session) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["--state".into(), session.state.clone().into()];
+        words.extend(self.words());
+        words.extend(["--attach".into(), "--color".into(), "never".into()]);
+        words.extend(self.how.words().into_iter().map(OsString::from));
+        words
+    }
+
+    /// The words that say what is rehearsed, but not how far and how fast its steps run.
+    fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["rehearse".into(), self.file.clone().into()];
+        let speed = self.speed.map(|speed| speed.to_string());
+        for (flag, value) in [("--scenario", &self.scenario), ("--name", &self.inputs.name), ("--speed", &speed)] {
+            words.extend(value.iter().flat_map(|value| [flag.into(), value.into()]));
         }
-        for (name, value) in &self.inputs.inputs {
-            args.extend(["--input".into(), format!("{name}={value}").into()]);
-        }
-        args
+        let inputs = self.inputs.inputs.iter();
+        words.extend(inputs.flat_map(|(name, value)| ["--input".into(), format!("{name}={value}").into()]));
+        words.extend(self.real_tools.then(|| "--real-tools".into()));
+        words.extend(self.destroy.then(|| "--destroy".into()));
+        words
     }
 }
 
@@ -429,23 +441,6 @@ fn scenarios_of(plan: &Path) -> String {
     } else {
         format!("there are {}", names.join(", "))
     }
-}
-
-/// `a/b/../c` as `a/c`, for messages.
-fn tidy(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir if out.file_name().is_some() => drop(out.pop()),
-            std::path::Component::CurDir => {}
-            part => out.push(part),
-        }
-    }
-    out
-}
-
-fn as_input(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 /// Whether the last rehearsal did not come to an end that leaves nothing to do.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
-use serde_json::Value;
 
 use super::deployment::{Deployment, HowToRun, Outcome, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, check, remedy, status};
 use crate::plan::Plan;
+use crate::plan::inputs::plain;
 use crate::plan::load::Given;
 use crate::state::fold::RunSummary;
 use crate::state::record::Opened;
@@ -84,7 +84,7 @@ pub(super) fn plan_of_last_run(
 
 /// The inputs of a run, as a user would give them.
 pub(super) fn inputs_of(opened: &Opened) -> BTreeMap<String, String> {
-    opened.inputs.iter().map(|(name, value)| (name.clone(), as_input(value))).collect()
+    opened.inputs.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
 }
 
 /// Where the plan of a run is now: where it was, or, if the folder with plan and state has moved, at the same place in that.
@@ -103,11 +103,6 @@ fn moved(file: &Path, folder: &Path, now: &Path) -> Option<PathBuf> {
     let up = folder.strip_prefix(common).ok()?.components().filter(|part| matches!(part, Component::Normal(_))).count();
     let base = now.ancestors().nth(up)?;
     Some(base.join(file.strip_prefix(common).ok()?))
-}
-
-/// An input as a user would give it.
-pub(super) fn as_input(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 #[cfg(test)]

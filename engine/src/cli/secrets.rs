@@ -10,6 +10,7 @@ use super::exit::{Exit, Fatal};
 use super::ui::Ui;
 use crate::plan::Plan;
 use crate::plan::model::{SecretSource, SecretSpec};
+use crate::report::words::{count, list};
 
 /// Where to look for secrets.
 pub(super) struct Places<'a> {
@@ -28,15 +29,17 @@ pub(super) fn resolve(plan: &Plan, needed: &BTreeSet<String>, places: &Places) -
     let mut missing = Vec::new();
     for (name, spec) in &plan.secrets {
         let wanted = needed.contains(name);
+        let mut looked_at = Vec::new();
+        let sources = spec.from.iter().filter(|source| wanted || !asks(source));
         let value = match places.given {
             Some(given) => given.get(name).cloned(),
-            None => {
-                spec.from.iter().filter(|source| wanted || !asks(source)).find_map(|source| look(source, plan, places))
-            }
+            None => sources
+                .map(|source| look(source, plan, places))
+                .find_map(|look| look.map_err(|place| looked_at.push(place)).ok()),
         };
         match value {
             Some(value) => drop(found.insert(name.clone(), Secret::new(value))),
-            None if wanted && spec.required => missing.push(describe(name, spec)),
+            None if wanted && spec.required => missing.push(describe(name, spec, &looked_at)),
             None => {}
         }
     }
@@ -47,14 +50,32 @@ fn asks(source: &SecretSource) -> bool {
     matches!(source, SecretSource::Prompt(_))
 }
 
-fn look(source: &SecretSource, plan: &Plan, places: &Places) -> Option<String> {
+/// The secret, or the place where it is not, and why it cannot be had from there.
+fn look(source: &SecretSource, plan: &Plan, places: &Places) -> Result<String, String> {
     match source {
-        SecretSource::Env(name) => places.env.get(name).and_then(|value| value.to_str()).map(ToOwned::to_owned),
+        SecretSource::Env(name) => match places.env.get(name).map(|value| value.to_str()) {
+            Some(Some(value)) => Ok(value.to_owned()),
+            Some(None) => Err(format!("the variable {name} (it is not UTF-8)")),
+            None => Err(format!("the variable {name}")),
+        },
         SecretSource::File(path) => {
-            let text = std::fs::read_to_string(expand(path, &plan.dir, places.env)).ok()?;
-            Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty())
+            read(&expand(path, &plan.dir, places.env)).map_err(|why| format!("the file {}{why}", path.display()))
         }
-        SecretSource::Prompt(question) => places.ui.ask_secret(question),
+        SecretSource::Prompt(question) => {
+            places.ui.ask_secret(question).ok_or_else(|| "a prompt on a terminal".to_owned())
+        }
+    }
+}
+
+/// What is in a file, or why nothing is; that it is not there needs no words.
+fn read(file: &Path) -> Result<String, String> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(" (it is empty)".to_owned()),
+            text => Ok(text.to_owned()),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(String::new()),
+        Err(error) => Err(format!(" (it cannot be read: {error})")),
     }
 }
 
@@ -66,22 +87,15 @@ fn expand(path: &Path, dir: &Path, env: &Environment) -> PathBuf {
     }
 }
 
-fn describe(name: &str, spec: &SecretSpec) -> String {
-    let sources: Vec<String> = spec
-        .from
-        .iter()
-        .map(|source| match source {
-            SecretSource::Env(name) => format!("the variable {name}"),
-            SecretSource::File(path) => format!("the file {}", path.display()),
-            SecretSource::Prompt(_) => "a prompt on a terminal".to_owned(),
-        })
-        .collect();
+/// In a rehearsal nobody looks anywhere.
+fn describe(name: &str, spec: &SecretSpec, looked_at: &[String]) -> String {
     let about = if spec.description.is_empty() { String::new() } else { format!(" ({})", spec.description) };
-    format!("  `{name}`{about}: looked for {}", crate::report::words::list(&sources))
+    let places = if looked_at.is_empty() { String::new() } else { format!(": looked for {}", list(looked_at)) };
+    format!("  `{name}`{about}{places}")
 }
 
 fn refuse(missing: &[String], rehearsal: bool) -> Fatal {
-    let what = crate::report::words::count(missing.len(), "secret");
+    let what = count(missing.len(), "secret");
     let verb = if missing.len() == 1 { "is" } else { "are" };
     let fatal = Fatal::new(Exit::NeedsPerson, format!("{what} {verb} missing\n{}", missing.join("\n")));
     if rehearsal {

@@ -43,6 +43,18 @@ impl Selection {
         Asked { from, only, redo, downstream, skip }
     }
 
+    /// The words that ask for it again.
+    pub(super) fn words(&self) -> Vec<String> {
+        let Self { from, only, redo, downstream, skip } = self;
+        let mut words = Vec::new();
+        for (flag, steps) in [("--only", only), ("--redo", redo), ("--skip", skip)] {
+            words.extend(steps.iter().flat_map(|step| [flag.to_owned(), step.clone()]));
+        }
+        words.extend(from.iter().flat_map(|step| ["--from".to_owned(), step.clone()]));
+        words.extend(downstream.then(|| "--downstream".to_owned()));
+        words
+    }
+
     /// Whether it is about steps that ran before.
     pub(super) fn is_partial(&self) -> bool {
         self.from.is_some() || !self.only.is_empty() || !self.redo.is_empty()

@@ -75,7 +75,7 @@ impl Settle {
             let what = format!("`{program}` (pid {pid}), which `{step}` had started, still runs, so it is not done");
             return Err(Fatal::new(Exit::NeedsPerson, what).hint(format!("wait for it, or end it with: kill {pid}")));
         }
-        for orphan in super::runtime()?.block_on(tools::end_marked(&marks, Clock::real())) {
+        for orphan in super::block_on(async { Ok(tools::end_marked(&marks, Clock::real()).await) })? {
             let what =
                 format!("`{step}` had left `{}` (pid {}) running; {}", orphan.program, orphan.pid, orphan.fate());
             if !orphan.gone {

@@ -16,7 +16,8 @@ use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, stands, why};
 use crate::report::words::{count, list, pad, span};
-use crate::state::fold::{RunState, RunSummary, Status as Step, StepState};
+use crate::run::only_reads;
+use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
 use crate::state::record::Verdict;
 use crate::state::{Home, journal};
@@ -85,9 +86,18 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
         (None, _) if held && is_last => "running".to_owned(),
         (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
         (Some(_), Some(signal)) => format!("interrupted by {signal}"),
-        (Some(Verdict::NeedsPerson), None) => "needs a person".to_owned(),
         (Some(Verdict::Holds), None) if run.opened.command == "destroy" => "undone".to_owned(),
-        (Some(verdict), None) => format!("{verdict:?}").to_lowercase(),
+        (Some(verdict), None) => name(verdict).to_owned(),
+    }
+}
+
+/// A verdict as a user reads it.
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::Failed => "failed",
+        Verdict::NeedsPerson => "needs a person",
+        Verdict::Interrupted => "interrupted",
     }
 }
 
@@ -192,12 +202,12 @@ struct Row<'s> {
 }
 
 impl<'s> Row<'s> {
-    fn new(id: &StepId, state: &'s RunState) -> Self {
+    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState) -> Self {
         let step = state.step(id);
         let undoing = state.current().filter(|run| run.opened.command == "destroy");
         let touched = |step: &&StepState| undoing.is_some_and(|run| run.opened.run == step.run());
         let fallen = step.filter(|step| *step.status() == Step::Pending).filter(touched);
-        let left_alone = fallen.is_some_and(StepState::ever_changed);
+        let left_alone = fallen.is_some_and(|step| step.made() != Made::Nothing) && !planned.is_some_and(only_reads);
         let stands = if fallen.is_some() && !left_alone { Standing::Undone } else { stands(step) };
         Self { id: id.clone(), step, stands, left_alone }
     }
@@ -213,13 +223,12 @@ impl<'s> Row<'s> {
 
 /// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
 fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>> {
-    let row = |id: &StepId| Row::new(id, state);
     let plan = follow::plan_of(session, home, state);
     let steps = plan.iter().flat_map(|plan| &plan.steps);
     let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
-    let mut rows: Vec<Row> = steps.filter(known).map(|step| row(&step.id)).collect();
+    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state)).collect();
     let gone = state.steps().filter(|(id, _)| plan.as_ref().is_none_or(|plan| plan.step(id.as_str()).is_none()));
-    rows.extend(gone.map(|(id, _)| row(id)));
+    rows.extend(gone.map(|(id, _)| Row::new(id, None, state)));
     rows
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::exit::Fatal;
+use super::hidden::Hidden;
 use crate::report::layout;
 use crate::report::words::Paint;
 
@@ -120,8 +121,9 @@ impl Ui {
         if !self.asks {
             return None;
         }
+        let hidden = Hidden::begin()?;
         let _ = write!(io::stderr(), "{question}: ");
-        let answer = read_hidden();
+        let answer = hidden.line();
         self.say("");
         answer.filter(|answer| !answer.is_empty())
     }
@@ -134,22 +136,6 @@ fn size() -> (usize, usize) {
 }
 
 fn columns(stream: impl rustix::fd::AsFd) -> usize {
-    rustix::termios::tcgetwinsize(stream)
-        .map(|size| usize::from(size.ws_col))
-        .ok()
-        .filter(|found| *found >= 40)
-        .unwrap_or(100)
-}
-
-fn read_hidden() -> Option<String> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let stdin = io::stdin();
-    let before = tcgetattr(&stdin).ok()?;
-    let mut hidden = before.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Now, &hidden).ok()?;
-    let mut line = String::new();
-    let read = stdin.read_line(&mut line);
-    let _ = tcsetattr(&stdin, OptionalActions::Now, &before);
-    read.ok().map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
+    let found = rustix::termios::tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
+    if found < 40 { 100 } else { found }
 }

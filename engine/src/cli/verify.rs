@@ -15,7 +15,7 @@ use crate::plan::duration;
 use crate::plan::{Plan, StepId};
 use crate::report::words::{count, list, pad};
 use crate::run::verify::{Found, Verification, verify};
-use crate::run::{Fate, Interrupts, Signal, only_reads, preflight};
+use crate::run::{Fate, Interrupts, only_reads, preflight};
 use crate::state::{Home, RunState, journal};
 
 /// Look at everything again, change nothing, and say what differs
@@ -87,7 +87,7 @@ impl Deployment {
         }
         let world = Arc::new(self.world(&home));
         let secrets = Arc::new(self.get_ready_to_look(&state, &world, session)?);
-        let plan = Arc::new(self.plan);
+        let plan = self.plan;
         let cancel = Cancel::default();
         let verification = Verification {
             plan: plan.clone(),
@@ -129,26 +129,18 @@ impl Deployment {
 
 /// Looks until all is seen or somebody interrupts.
 fn look(verification: Verification, cancel: &Cancel) -> Result<Vec<(StepId, Found)>, Fatal> {
-    let runtime = super::runtime()?;
-    let found = runtime.block_on(async {
+    super::block_on(async {
         let mut interrupts = Interrupts::from_system()?;
         tokio::select! {
             found = verify(verification) => Ok(found),
-            signal = interrupts.next() => Err(interrupted(signal)),
+            signal = interrupts.next() => {
+                // A look that is dropped ends its programs; it gets a moment for that.
+                cancel.soft.cancel();
+                cancel.hard.cancel();
+                Err(Fatal::interrupted(signal))
+            }
         }
-    });
-    if found.is_err() {
-        cancel.soft.cancel();
-        cancel.hard.cancel();
-    }
-    // A look that was dropped ends its programs; it gets a moment for that.
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    found
-}
-
-fn interrupted(signal: Signal) -> Fatal {
-    let exit = if signal == Signal::Terminate { Exit::Terminated } else { Exit::Interrupted };
-    Fatal::new(exit, "interrupted; nothing was changed")
+    })
 }
 
 /// What is said of what was found.

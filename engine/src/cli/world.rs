@@ -44,16 +44,17 @@ impl World {
             keep: true,
             project: None,
         };
-        let runtime = super::runtime()?;
         let clock = Clock::real();
-        let served = runtime.block_on(async {
+        super::block_on(async {
             tokio::select! {
-                served = stage::serve(options) => served,
-                () = clock.sleep(LONGEST) => Ok(()),
-                () = gone(&self.dir, clock) => Ok(()),
+                served = stage::serve(options) => {
+                    served.map_err(|error| Fatal::new(Exit::Unexpected, error.to_string()))?;
+                }
+                () = clock.sleep(LONGEST) => {}
+                () = gone(&self.dir, clock) => {}
             }
-        });
-        served.map(|()| Exit::Holds).map_err(|error| Fatal::new(Exit::Unexpected, error.to_string()))
+            Ok(Exit::Holds)
+        })
     }
 }
 

@@ -35,6 +35,15 @@ pub struct Finding<'h> {
     pub rank: usize,
 }
 
+impl Finding<'_> {
+    /// Whether something is in trouble where it was seen: a step of some concern, or what was looked at. Otherwise it is only known to
+    /// make trouble.
+    pub fn is_trouble(&self, concern: &[StepId]) -> bool {
+        let concerned = self.look.step.as_ref().is_some_and(|step| concern.contains(step));
+        self.look.failed || concerned || !self.look.sighting.text.is_empty()
+    }
+}
+
 /// What was found for some concern: a step's failure weighs most, then what its step waits for, then what is in trouble at all.
 pub fn findings<'h>(looks: &[Look], hints: &[&'h Hint], concern: &[StepId]) -> Vec<Finding<'h>> {
     let mut found: Vec<Finding<'h>> = Vec::new();

@@ -108,9 +108,7 @@ impl Builder<'_> {
             wait: self.conditions(&fields, "wait", each),
             assert: fields.get("assert").map(|node| self.assertions(node)).unwrap_or_default(),
             outputs: fields.get("outputs").map(|node| self.outputs(node, each)).unwrap_or_default(),
-            retry: fields
-                .get("retry")
-                .map_or_else(|| Arc::clone(&defaults.retry), |node| self.retry(node, &defaults.retry, each).into()),
+            retry: self.own_retry(&fields, &defaults.retry, each),
             timeout: fields.get("timeout").map_or(defaults.timeout, |node| self.duration(node, "`timeout`", each)),
             deadline: fields.get("deadline").and_then(|node| self.duration(node, "`deadline`", each)),
             expected: fields.get("expected").and_then(|node| self.expected(node, each)),
@@ -334,6 +332,19 @@ impl Builder<'_> {
             );
         }
         outputs
+    }
+
+    /// A step's own `retry`, or that of the plan. Of a failed script or command nothing is known but its exit code: whoever writes `retry`
+    /// beside one means that.
+    fn own_retry(&mut self, step: &Fields<'_>, usual: &Arc<Retry>, each: &Map<String, Value>) -> Arc<Retry> {
+        let Some(node) = step.get("retry") else { return Arc::clone(usual) };
+        let mut retry = self.retry(node, usual, each);
+        let is_program = ["run", "command"].iter().any(|key| step.get(key).is_some());
+        let says_which = matches!(&node.data, Data::Map(entries) if entries.iter().any(|entry| entry.key == "only"));
+        if is_program && !says_which && !retry.only.contains(&Class::Permanent) {
+            retry.only.push(Class::Permanent);
+        }
+        retry.into()
     }
 
     fn retry(&mut self, node: &Node, base: &Retry, each: &Map<String, Value>) -> Retry {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{Problem, did_you_mean, quoted_list};
-use super::model::{Place, Source};
+use super::model::{Place, Source, names_deployment};
 use super::tree::{Data, Entry, Node};
 
 /// The keys of a plan.
@@ -282,6 +282,17 @@ fn suggested_name(name: &str) -> String {
     better
 }
 
+/// A plan's name, which deployments have where they are given no other.
+fn plan_name<'t>(node: &'t Node, reader: &mut Reader<'_>) -> Option<&'t str> {
+    let name = reader.text(node, "`name`")?;
+    if !names_deployment(name) {
+        let message = format!("`{name}` cannot name a deployment");
+        let remark = "up to 64 letters, digits, `-`, `_` and `.`, starting with a letter or a digit";
+        reader.problem_with_help("plan::name", &node.span, message, remark, "say more about it in `description`");
+    }
+    Some(name)
+}
+
 /// A plan file, by its parts.
 #[derive(Debug, Default)]
 pub(crate) struct File<'t> {
@@ -318,7 +329,7 @@ pub(crate) fn read<'t>(root: &'t Node, reader: &mut Reader<'_>) -> Option<File<'
     let fields = reader.fields(root, "a plan", PLAN_KEYS)?;
     version(root, &fields, reader);
     let mut file = File {
-        name: fields.get("name").and_then(|node| reader.text(node, "`name`")),
+        name: fields.get("name").and_then(|node| plan_name(node, reader)),
         description: fields.get("description").and_then(|node| reader.text(node, "`description`")),
         inputs: declarations(&fields, "inputs", "an input", INPUT_KEYS, reader),
         secrets: declarations(&fields, "secrets", "a secret", SECRET_KEYS, reader),

@@ -10,7 +10,7 @@ mod expr;
 mod file;
 pub mod graph;
 pub(crate) mod hints;
-mod inputs;
+pub(crate) mod inputs;
 pub mod load;
 pub mod model;
 mod references;
@@ -21,7 +21,7 @@ mod schema_check;
 pub mod schema_hints;
 mod sight;
 mod template;
-mod texts;
+pub(crate) mod texts;
 mod tree;
 #[cfg(test)]
 mod tree_tests;

@@ -18,6 +18,13 @@ use serde_json::{Map, Value};
 
 pub use crate::hints::{Hint, HintMatch};
 
+/// Whether a deployment may have this name: its folder has it, too.
+pub fn names_deployment(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
 /// A step's name in the whole plan: `cluster`, `kserve.install` from an include, `secret[hf_token]` from a `foreach`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

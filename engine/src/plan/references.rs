@@ -122,7 +122,7 @@ impl<'c, 't> References<'c, 't> {
             ("vars", Some(name)) => self.check_var(unit, name),
             ("each", Some(name)) => check_each(name, allowed),
             ("each", None) if allowed.each.is_empty() => Some(no_foreach()),
-            ("secrets", Some(name)) => self.check_secret(name, allowed),
+            ("secrets", Some(name)) => self.check_secret(reference, name, allowed),
             ("steps", _) => return self.check_step(reference, unit, allowed),
             ("vars" | "each" | "secrets", _) => None,
             (root, _) => return self.check_root(root, reference, unit, allowed),
@@ -160,7 +160,7 @@ impl<'c, 't> References<'c, 't> {
         (!known).then(|| suggest(Fault::new(format!("there is no var `{name}`")), name, self.vars(unit)))
     }
 
-    fn check_secret(&mut self, name: &str, allowed: &Allowed<'_>) -> Option<Fault> {
+    fn check_secret(&mut self, reference: &Reference, name: &str, allowed: &Allowed<'_>) -> Option<Fault> {
         if !allowed.secrets {
             let fault = Fault::new(format!("{} cannot hold a secret", allowed.what));
             return Some(fault.help(
@@ -169,7 +169,13 @@ impl<'c, 't> References<'c, 't> {
         }
         if self.secrets.contains_key(name) {
             self.used.secrets.insert(name.to_owned());
-            return None;
+            return (!reference.as_is).then(|| {
+                let fault = Fault::new("nothing can be computed from a secret").at(reference.span());
+                fault.help(
+                    "its value is put in only when the step begins, so that it stays out of logs and state: hand it on as it is, \
+                     alone or joined with `~`",
+                )
+            });
         }
         Some(suggest(Fault::new(format!("there is no secret `{name}`")), name, self.secrets.keys().map(String::as_str)))
     }

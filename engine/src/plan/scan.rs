@@ -98,7 +98,7 @@ impl<'t> Dotted<'t> {
         });
         let spans = spans.collect();
         let path = self.names().map(str::to_owned).collect();
-        let reference = Reference { path, spans, computed: false, guarded: false };
+        let reference = Reference { path, spans, computed: false, guarded: false, as_is: true };
         Mentions { references: vec![reference], ..Mentions::default() }
     }
 }
@@ -117,6 +117,8 @@ pub(crate) struct Reference {
     pub(crate) computed: bool,
     /// Whether `default`, `is defined` or `is undefined` follows.
     pub(crate) guarded: bool,
+    /// Whether its value goes on as it is, alone or in a text, a list or a map: nothing is computed from it.
+    pub(crate) as_is: bool,
 }
 
 impl Reference {
@@ -294,8 +296,10 @@ impl<'t> Walk<'t> {
     }
 
     fn reference(&mut self) {
-        let mut reference = Reference { path: Vec::new(), spans: Vec::new(), computed: false, guarded: false };
-        self.add(&mut reference, self.at);
+        let (path, spans) = (Vec::new(), Vec::new());
+        let mut reference = Reference { path, spans, computed: false, guarded: false, as_is: false };
+        let begins = self.at;
+        self.add(&mut reference, begins);
         self.at += 1;
         loop {
             if self.mark_at(self.at, ".") && self.name_at(self.at + 1).is_some() {
@@ -313,6 +317,7 @@ impl<'t> Walk<'t> {
         }
         reference.computed = self.mark_at(self.at, "[");
         reference.guarded = self.is_guarded();
+        reference.as_is = self.is_as_is(begins);
         self.found.references.push(reference);
     }
 
@@ -327,6 +332,17 @@ impl<'t> Walk<'t> {
             What::Text(text) => text.clone(),
         });
         reference.spans.push(token.span.clone());
+    }
+
+    /// Of a reference that begins at a token and has just been read.
+    fn is_as_is(&self, begins: usize) -> bool {
+        let what = |token: &Token<'t>| token.what.clone();
+        let before = begins.checked_sub(1).map(|at| what(&self.tokens[at]));
+        let after = self.tokens.get(self.at).map(what);
+        let begun = matches!(before, None | Some(What::Mark("~" | "," | "[" | ":") | What::Name("else")));
+        let ended = matches!(after, None | Some(What::Mark("~" | "," | "]" | "}") | What::Name("if" | "else")));
+        let open = |mark| self.tokens[..begins].iter().filter(|token| token.what == What::Mark(mark)).count();
+        begun && ended && open("(") == open(")")
     }
 
     fn is_guarded(&self) -> bool {
@@ -407,6 +423,33 @@ mod tests {
         assert!(guarded("(steps.a.outputs.x)|d(1)"));
         assert!(guarded("steps.a.outputs.x is not defined"));
         assert!(!guarded("steps.a.outputs.x | upper"));
+    }
+
+    #[test]
+    fn what_is_computed_with_is_told_from_what_goes_on_as_it_is() {
+        let as_is = |text| mentions(text).references.iter().all(|reference| reference.as_is);
+        for text in [
+            "secrets.a",
+            "'Bearer ' ~ secrets.a",
+            "secrets.a ~ ':' ~ secrets.b",
+            "{'k': secrets.a, 'l': [secrets.b]}",
+            "secrets.a if true else secrets.b",
+        ] {
+            assert!(as_is(text), "{text}");
+        }
+        for text in [
+            "secrets.a | b64",
+            "'x' ~ secrets.a | trim",
+            "secrets.a == ''",
+            "not secrets.a",
+            "f(1, secrets.a)",
+            "(secrets.a) | length",
+            "secrets.a.upper()",
+            "secrets.a[0:2]",
+            "secrets.a is defined",
+        ] {
+            assert!(!as_is(text), "{text}");
+        }
     }
 
     #[test]

@@ -204,7 +204,7 @@ fn definitions() -> Map<String, Value> {
                         "max": described("duration", "The longest pause."),
                     },
                 },
-                "only": { "type": "array", "items": reference("class"), "description": "The classes that are tried again." },
+                "only": { "type": "array", "items": reference("class"), "description": "The classes that are tried again; by default those that may pass by themselves, and for the `retry` of a `run` or `command` also `permanent`, which is any other exit code." },
             },
         },
         "conditions": { "anyOf": [ { "type": "array", "items": reference("condition") }, reference("condition") ] },

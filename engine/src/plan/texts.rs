@@ -80,7 +80,7 @@ fn included_in(text: &Text) -> Vec<(String, Range<usize>)> {
 }
 
 /// Without `.` and with `..` taken up, so that one file has one name.
-fn tidy(path: &Path) -> PathBuf {
+pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {

@@ -145,6 +145,9 @@ impl Worker<'_> {
 
     fn script(&mut self, node: &Node) -> Option<Entry> {
         let text = self.reader().text(node, "`run`")?.to_owned();
+        if text.trim().is_empty() {
+            self.reader().problem("plan::script", &node.span, "a script without a command", "nothing would be done");
+        }
         if let Some(at) = text.find("${{") {
             let inside = text[at..].split("}}").next().unwrap_or_default().trim_start_matches("${{").trim().to_owned();
             let variable = variable_for(&inside);

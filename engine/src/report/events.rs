@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
+use runbook_steps::Stream;
 use serde_json::{Value, json};
 
 use crate::event::Event;
@@ -37,8 +38,31 @@ fn as_json(event: &Event) -> Value {
             json!({ "event": "progress", "step": step, "text": text, "hint": advice, "stage": stage })
         }
         Event::Output { step, stream, line } => {
-            json!({ "event": "output", "step": step, "stream": format!("{stream:?}").to_lowercase(), "line": line })
+            json!({ "event": "output", "step": step, "stream": name(*stream), "line": line })
         }
         Event::Notice(text) => json!({ "event": "notice", "text": text }),
+    }
+}
+
+/// A stream as programs read it.
+fn name(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Out => "out",
+        Stream::Err => "err",
+        Stream::Note => "note",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::StepId;
+
+    #[test]
+    fn a_line_of_output_names_its_stream() {
+        for (stream, name) in [(Stream::Out, "out"), (Stream::Err, "err"), (Stream::Note, "note")] {
+            let event = Event::Output { step: StepId::from("a"), stream, line: "l".into() };
+            assert_eq!(as_json(&event), json!({ "event": "output", "step": "a", "stream": name, "line": "l" }));
+        }
     }
 }

@@ -182,7 +182,11 @@ pub(crate) fn visible(text: &str) -> usize {
 
 /// A text without its colours.
 fn plain(text: &str) -> String {
-    anstream::adapter::strip_str(text).to_string()
+    let mut pieces = text.split('\u{1b}');
+    let first = pieces.next().unwrap_or_default();
+    // A colour is set by `[`, numbers, and `m`.
+    let behind = |piece: &'_ str| piece.split_once('m').map_or("", |(_, behind)| behind).to_owned();
+    std::iter::once(first.to_owned()).chain(pieces.map(behind)).collect()
 }
 
 #[cfg(test)]

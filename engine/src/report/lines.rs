@@ -9,7 +9,7 @@ use super::words::{self, Paint, span};
 use crate::event::Event;
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::RunState;
-use crate::state::record::{Entry, Outcome, Record, Verdict};
+use crate::state::record::{Entry, Failed, Outcome, Record};
 
 /// The line for an event; many events have none. The plan only adds what kind a step is of.
 pub(crate) fn line(plan: Option<&Plan>, event: &Event, state: &RunState, paint: Paint) -> Option<String> {
@@ -52,54 +52,51 @@ fn clock(since: Duration) -> String {
 
 fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint) -> Option<String> {
     match &entry.record {
-        Record::Started(started) => {
-            let about = about(plan, &started.step);
-            let again = if started.attempt > 1 { format!(" (attempt {})", started.attempt) } else { String::new() };
-            Some(format!("{}  {}{again}{about}", started.step, paint.busy("started")))
-        }
+        Record::Started(started) => Some(began(plan, &started.step, &paint.busy("started"), started.attempt)),
+        Record::UndoStarted { step, attempt } => Some(began(plan, step, &paint.busy("undoing"), *attempt)),
         Record::Succeeded(done) => {
-            let word = match done.outcome {
-                Outcome::Ok => "ok",
-                Outcome::Changed => "changed",
-            };
             let note = done.note.as_ref().map(|note| format!("  {note}")).unwrap_or_default();
-            let took = took(state, &done.step, done.took_ms);
-            Some(format!("{}  {}  {took}{note}", done.step, paint.good(word)))
+            Some(format!("{}{note}", ended(state, &done.step, &paint.good(word(done.outcome)), done.took_ms)))
         }
-        Record::Failed(failed) => {
-            if failed.failure.class == Class::NeedsPerson {
-                return Some(format!("{}  {}  {}", failed.step, paint.warn("needs you"), failed.failure.what));
-            }
-            let took = span(Duration::from_millis(failed.took_ms));
-            let word = paint.bad(&format!("failed ({})", failed.failure.class));
-            let again =
-                failed.retry_in_ms.map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
-            let again = again.unwrap_or_default();
-            Some(format!("{}  {word}  {took}  {}{again}", failed.step, failed.failure.what))
+        Record::Undone { step, took_ms, .. } => Some(ended(state, step, &paint.good("undone"), *took_ms)),
+        Record::Failed(failed) if failed.failure.class == Class::NeedsPerson => {
+            Some(format!("{}  {}  {}", failed.step, paint.warn("needs you"), failed.failure.what))
         }
+        Record::Failed(failed) => Some(failure(failed, "failed", paint)),
+        Record::UndoFailed(failed) => Some(failure(failed, "not undone", paint)),
         Record::Skipped { step, why } => Some(format!("{step}  skipped  {why}")),
         Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.warn("blocked"), words::list(by))),
         Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.warn("stopped"))),
-        Record::UndoStarted { step, attempt } => {
-            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-            Some(format!("{step}  {}{again}{}", paint.busy("undoing"), about(plan, step)))
-        }
-        Record::Undone { step, took_ms, .. } => {
-            Some(format!("{step}  {}  {}", paint.good("undone"), took(state, step, *took_ms)))
-        }
-        Record::UndoFailed(failed) => {
-            let took = span(Duration::from_millis(failed.took_ms));
-            let word = paint.bad(&format!("not undone ({})", failed.failure.class));
-            let again =
-                failed.retry_in_ms.map(|millis| format!("; trying again in {}", span(Duration::from_millis(millis))));
-            Some(format!("{}  {word}  {took}  {}{}", failed.step, failed.failure.what, again.unwrap_or_default()))
-        }
         Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
         Record::Interrupted { signal } => Some(format!("{}  {signal}", paint.warn("interrupted"))),
-        Record::Closed { verdict: Verdict::Holds } | Record::Opened(_) | Record::Spawned { .. } => None,
-        Record::Performing { .. } | Record::UndoSkipped { .. } => None,
+        Record::Opened(_) | Record::Spawned { .. } | Record::Performing { .. } | Record::UndoSkipped { .. } => None,
         Record::Settled { .. } | Record::Snapshot(_) | Record::Later | Record::Closed { .. } => None,
     }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Changed => "changed",
+    }
+}
+
+fn began(plan: Option<&Plan>, step: &StepId, word: &str, attempt: u32) -> String {
+    let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+    format!("{step}  {word}{again}{}", about(plan, step))
+}
+
+fn ended(state: &RunState, step: &StepId, word: &str, last_ms: u64) -> String {
+    format!("{step}  {word}  {}", took(state, step, last_ms))
+}
+
+fn failure(failed: &Failed, word: &str, paint: Paint) -> String {
+    let Failed { step, failure, retry_in_ms, took_ms, .. } = failed;
+    let word = paint.bad(&format!("{word} ({})", failure.class));
+    let took = span(Duration::from_millis(*took_ms));
+    let pause = retry_in_ms.map(Duration::from_millis);
+    let again = pause.map(|pause| format!("; trying again in {}", span(pause))).unwrap_or_default();
+    format!("{step}  {word}  {took}  {}{again}", failure.what)
 }
 
 /// From its first attempt on, pauses and all; the last attempt's own time where that is not known.

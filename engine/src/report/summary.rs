@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{Paint, clip, count, hold, list, pad, some, span};
+use super::words::{Paint, brief, count, hold, list, pad, some, span};
+use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::{RunState, Status};
 
@@ -333,9 +334,8 @@ fn outputs(ended: &Ended) -> Option<String> {
     let names = ended.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let mut text = format!("{}\n", ended.paint.dim("outputs"));
     for (name, value) in ended.outputs {
-        let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
         let longest = if ended.width == layout::ANY { usize::MAX } else { LONGEST_OUTPUT };
-        let value = clip(&value.split_whitespace().collect::<Vec<_>>().join(" "), longest);
+        let value = brief(&plain(value), longest);
         text.push_str(&format!("  {}  {value}\n", pad(name, names)));
     }
     Some(text)

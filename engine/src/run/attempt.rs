@@ -2,17 +2,16 @@
 //!
 //! Knows nothing of order, retries or records: it says how the attempt ended, and the driver writes that down.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use runbook_steps::condition::Verdict;
 use runbook_steps::{Child, Class, Condition, Context, Facts, Failure, Lookup, Observer, Outputs, Progress, Standing};
 use serde_json::Value;
 
 use super::book::Book;
 use super::insight::Insight;
+use super::panics::{Panic, caught, panic_text};
 use super::prepare::{self, Ready};
 use super::scribe::Passing;
 use super::undo::recipe;
@@ -79,7 +78,7 @@ impl Attempt {
     }
 
     async fn lived(&self) -> Ended {
-        let mut life = Box::pin(AssertUnwindSafe(self.life()).catch_unwind());
+        let mut life = Box::pin(caught(self.life()));
         let bound = async {
             match self.limit {
                 Some((limit, _)) => self.cx.clock().sleep(limit).await,
@@ -271,7 +270,7 @@ impl Attempt {
     }
 }
 
-type Lived = Result<Result<(Outcome, Outputs), Early>, Box<dyn std::any::Any + Send>>;
+type Lived = Result<Result<(Outcome, Outputs), Early>, Panic>;
 
 async fn within<F: Future>(real: Duration, work: F) -> Option<F::Output> {
     tokio::time::timeout(real, work).await.ok()
@@ -283,14 +282,6 @@ fn condition(value: &Value) -> Result<Condition, Failure> {
 
 fn lookup(value: &Value) -> Result<Lookup, Failure> {
     Lookup::read(value).map_err(|error| Failure::invalid(format!("an output cannot be read: {}", error.message)))
-}
-
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "no message",
-    }
 }
 
 /// Listens to one attempt: keeps what it saw last, tells the watcher, and writes down the processes that it starts.

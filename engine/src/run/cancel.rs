@@ -25,15 +25,6 @@ impl Signal {
             Signal::Hangup => "SIGHUP",
         }
     }
-
-    /// The exit code of a process that ends because of it.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Signal::Interrupt => 130,
-            Signal::Terminate => 143,
-            Signal::Hangup => 129,
-        }
-    }
 }
 
 /// How far a run has been told to stop.

@@ -223,6 +223,10 @@ impl Making {
 
     pub(super) fn tell_blocked(&mut self) {
         while let Some((step, by)) = self.course.schedule.take_blocked() {
+            // What was not asked for stays as it is, whatever becomes of the others.
+            if self.options.leaves_alone(&self.plan.steps[step]) {
+                continue;
+            }
             let step = self.plan.steps[step].id.clone();
             let by = by.into_iter().map(|root| self.plan.steps[root].id.clone()).collect();
             self.course.record(Record::Blocked { step, by });

@@ -3,7 +3,7 @@
 //! Pure: [`schedule`] says which step may start, [`retry`] whether a failure is tried again,
 //! [`resume`] what becomes of each step when a run continues. Thin: [`mod@drive`] joins them with the journal, [`undo`] takes back what
 //! was made, and both have a `course`, which threads take turns with (`conductor`): `lanes` that see short programs to their end, and the
-//! one that has to `listen`. `attempt` does one attempt of one step, [`cancel`] hears signals, [`preflight`] looks for programs.
+//! one that has to `listen`. `attempt` does one attempt of one step, `panics` catches its panics, [`cancel`] hears signals, [`preflight`] looks for programs.
 
 mod attempt;
 mod bell;
@@ -20,6 +20,7 @@ mod launch;
 mod listen;
 pub(crate) mod orphans;
 mod outcome;
+pub(crate) mod panics;
 mod pauses;
 pub mod preflight;
 mod prepare;
@@ -32,7 +33,6 @@ pub mod survey;
 pub mod undo;
 pub mod verify;
 
-pub(crate) use attempt::panic_text;
 pub use cancel::{Interrupter, Interrupts, Signal};
 pub use drive::{Header, Options, Run, Summary, Watcher, drive};
 pub(crate) use prepare::only_reads;

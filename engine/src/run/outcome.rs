@@ -10,6 +10,7 @@ use super::prepare::{mask_values, masked};
 use super::schedule;
 use crate::hints::{self, About};
 use crate::plan::{Plan, Step, StepId};
+use crate::state::RunState;
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Making {
@@ -20,7 +21,8 @@ impl Making {
             Ended::Failed { failure, untouched } => self.failed(index, failure, untouched),
             Ended::Cancelled { untouched } => {
                 let attempt = self.course.attempt(index);
-                self.store(Record::Cancelled { step, attempt, untouched });
+                self.store(Record::Cancelled { step: step.clone(), attempt, untouched });
+                self.tell_doubt(&step);
                 self.course.schedule.finished(index, schedule::Ended::Cancelled);
             }
             Ended::Unknown(why) => {
@@ -28,6 +30,19 @@ impl Making {
                 self.course.schedule.finished(index, schedule::Ended::Unknown);
                 self.stop_if_fast();
             }
+        }
+    }
+
+    /// Says at once what the next run will ask of a step that was stopped in the middle.
+    fn tell_doubt(&mut self, step: &StepId) {
+        let in_doubt = |state: &RunState| {
+            state.step(step).and_then(|step| step.in_flight()).is_some_and(|flight| !flight.recoverable)
+        };
+        if self.course.scribe.with_state(in_doubt) {
+            self.course.scribe.notice(&format!(
+                "`{step}` was stopped in the middle, and nothing can look at what it has done: say so before you go on \
+                 (`runbook settle {step} --done` or `--redo`)"
+            ));
         }
     }
 

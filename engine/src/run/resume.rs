@@ -4,19 +4,20 @@
 //! changed. Pure but for the files that fingerprints cover.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::num::NonZero;
 use std::thread;
 
 use runbook_steps::Redactor;
 
 use super::drive::Options;
-use super::prepare::{Prepared, only_reads, prepare};
+use super::prepare::{Prepared, only_reads, prepare, recoverable};
 use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::differences;
 use crate::state::fold::Done;
-use crate::state::record::Outcome;
+use crate::state::record::{Fingerprint, Outcome};
 use crate::state::{RunState, Status, StepState};
 
 /// What becomes of a step.
@@ -29,7 +30,7 @@ pub enum Fate {
     /// It never ran.
     New,
     /// It was in the middle when the engine died or was stopped: it is looked at first.
-    InFlight,
+    InFlight(Flight),
     /// It holds, but this step, on which it stands, runs again and may change: then it is looked at.
     Look(StepId),
     /// It ran and did not end well: it runs again. How it ended, in one word.
@@ -42,6 +43,28 @@ pub enum Fate {
     Left,
     /// It is in the journal and no longer in the plan.
     Gone,
+}
+
+/// What is known of a step that was in the middle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// Whether looking or repeating can settle what became of it; otherwise a person must.
+    pub recoverable: bool,
+    /// What it would now do otherwise than what it was doing.
+    pub changes: Vec<String>,
+}
+
+impl fmt::Display for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.recoverable {
+            true => "it was in flight: it is looked at before anything is done",
+            false => "it was in flight, and nothing can look at it: `runbook settle` says what became of it",
+        })?;
+        match self.changes.as_slice() {
+            [] => Ok(()),
+            changes => write!(f, "; it would now do something else: {}", changes.join("; ")),
+        }
+    }
 }
 
 impl Fate {
@@ -180,9 +203,11 @@ impl<'a> Outlook<'a> {
 
     /// The fate of a step that the journal speaks of.
     fn of_known(&self, index: usize, state: &StepState, prospect: Prospect) -> Fate {
+        if let (Some(flight), false) = (state.in_flight(), matches!(state.status(), Status::Unknown { .. })) {
+            return Fate::InFlight(self.of_flight(index, &flight.fingerprint));
+        }
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
-            _ if state.in_flight().is_some() => Fate::InFlight,
             (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
             (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
             (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),
@@ -191,6 +216,17 @@ impl<'a> Outlook<'a> {
             (Status::Cancelled, ..) => Fate::Again("cancelled"),
             _ if state.failure().is_some() => Fate::Again("failed"),
             _ => Fate::New,
+        }
+    }
+
+    /// What becomes of a step that was doing this when it was last seen.
+    fn of_flight(&self, index: usize, was: &Fingerprint) -> Flight {
+        let step = &self.plan.steps[index];
+        match prepare(self.plan, step, self.state.known(), self.redactor) {
+            Prepared::Ready(ready) => {
+                Flight { recoverable: recoverable(step, &ready), changes: differences(was, &ready.fingerprint) }
+            }
+            _ => Flight { recoverable: true, changes: Vec::new() },
         }
     }
 

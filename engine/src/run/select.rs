@@ -27,13 +27,6 @@ pub struct Asked {
     pub skip: Vec<String>,
 }
 
-impl Asked {
-    /// Whether all of the plan is meant.
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// As it would be typed.
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,11 +3,10 @@
 //! Every `check`, `wait` and look-up, every kind that observes, and every step that only reads. Nothing is changed, started anew or
 //! written down. Knows nothing of locks and records; how it is told is `cli/verify`'s business.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use runbook_steps::condition::Verdict;
 use runbook_steps::{
     Cancel, Child, Class, Condition, Context, Failure, Log, Lookup, Observer, Outputs, Progress, Secrets, Standing,
@@ -15,6 +14,7 @@ use runbook_steps::{
 };
 use serde_json::Value;
 
+use super::panics::{caught, panic_text};
 use super::prepare::{self, Prepared, Ready};
 use crate::plan::eval::RenderedOutput;
 use crate::plan::model::{Known, Step};
@@ -90,8 +90,8 @@ impl Verification {
         let limit = step.timeout.map_or(limit, |timeout| limit.min(timeout));
         let clock = cx.clock();
         tokio::select! {
-            found = AssertUnwindSafe(look.all()).catch_unwind() => {
-                found.unwrap_or_else(|_| Found::Unseen("looking at it panicked".to_owned()))
+            found = caught(look.all()) => {
+                found.unwrap_or_else(|panic| Found::Unseen(format!("looking at it panicked: {}", panic_text(panic.as_ref()))))
             }
             () = clock.sleep(limit) => too_long(step, limit, &last.text()),
         }

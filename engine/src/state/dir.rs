@@ -9,6 +9,7 @@ use super::error::StateError;
 use super::heartbeat::Trust;
 use super::lock::{self, Holder, Lock, LockId, Note};
 use crate::plan::StepId;
+use crate::plan::model::names_deployment;
 
 /// The folder of one deployment. Making the value touches nothing; [`Home::lock`] makes the folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct LogFile {
 impl Home {
     /// The home of a deployment below a root, which is `.runbook` in most cases.
     pub fn new(root: &Path, deployment: &str) -> Result<Self, StateError> {
-        if !is_name(deployment) {
+        if !names_deployment(deployment) {
             return Err(StateError::BadName(deployment.to_owned()));
         }
         Ok(Self { path: root.join(deployment), deployment: deployment.to_owned() })
@@ -136,12 +137,6 @@ impl Home {
 /// This machine's name.
 pub fn this_host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn is_name(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 fn make_private(dir: &Path) -> Result<(), StateError> {

@@ -210,11 +210,6 @@ impl StepState {
         self.done.as_ref().map(|done| &done.outputs)
     }
 
-    /// Whether this deployment ever changed the world by it: what `destroy` takes back.
-    pub fn ever_changed(&self) -> bool {
-        self.changed
-    }
-
     /// The run that touched it last.
     pub fn run(&self) -> u32 {
         self.run

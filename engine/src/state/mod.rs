@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! .runbook/<deployment>/
-//!   journal.jsonl                     every record, append-only: `crc32 SP json` a line; or a snapshot, and every record since
+//!   journal.jsonl                     every record, none ever changed: `crc32 SP json` a line; or a snapshot, and every record since
 //!   runs/journal.<first>-<last>.jsonl the records that a snapshot stands for, whole
 //!   lock                              held by the running process through the operating system; says who that is
 //!   logs/<step>.<run>-<attempt>.log   what each attempt printed, redacted

@@ -70,6 +70,8 @@ fn status_and_log_show_what_happened() {
     let log = sandbox.run(&["log", "greet"]).exits(0);
     assert!(log.out.contains("hello, world"), "{}", log.out);
     sandbox.run(&["log", "gret"]).exits(2).says("did you mean `greet`?");
+    let far = sandbox.run(&["log", "zebra"]).exits(2).says("has no step `zebra`");
+    assert!(!far.err.contains("did you mean"), "{}", far.err);
 }
 
 #[test]
@@ -132,6 +134,8 @@ fn kinds_and_schema_print_data() {
     assert!(sandbox.run(&["kinds"]).exits(0).out.contains("gke.cluster"));
     assert!(sandbox.run(&["kinds", "make"]).exits(0).out.contains("target"));
     sandbox.run(&["kinds", "mak"]).exits(2).says("did you mean `make`?");
+    let far = sandbox.run(&["kinds", "xylophone"]).exits(2).says("`runbook kinds` lists them all");
+    assert!(!far.err.contains("did you mean"), "{}", far.err);
     let schema = sandbox.run(&["schema"]).exits(0).out;
     serde_json::from_str::<serde_json::Value>(&schema).expect("JSON");
 }
@@ -211,6 +215,26 @@ fn a_second_run_is_told_who_holds_the_lock() {
     engine.wait().expect("gone");
     sandbox.write("plan.yaml", "runbook: 1\nname: busy\nsteps:\n  long: { run: 'true', idempotent: true }\n");
     sandbox.run(&["apply", "plan.yaml"]).exits(0).says("it was ended");
+}
+
+#[test]
+fn the_exit_code_names_the_signal() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
+        let sandbox = Sandbox::new();
+        sandbox.write(
+            "plan.yaml",
+            "runbook: 1\nname: busy\nsteps:\n  long: { run: 'touch begun; exec sleep 60', idempotent: true }\n",
+        );
+        let mut engine =
+            sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
+        while !sandbox.path("begun").exists() {
+            assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&engine), signal).expect("it lives");
+        assert_eq!(engine.wait().expect("ended").code(), Some(code));
+    }
 }
 
 #[test]

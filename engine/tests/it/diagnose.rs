@@ -106,6 +106,29 @@ fn a_bundle_is_for_its_owner_and_holds_no_secret() {
     assert!(!all.contains(token) && !all.contains("hf_abcdefghij"), "a secret is in the archive");
 }
 
+#[test]
+fn logs_of_steps_with_long_names_stay_apart() {
+    let sandbox = Sandbox::new();
+    let names = ["a", "b"].map(|end| format!("{}_{end}", "long".repeat(30)));
+    let steps = names.clone().map(|name| format!("  {name}: {{ run: 'echo {name}' }}\n")).concat();
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: web\nsteps:\n{steps}"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["diagnose", "--bundle", "b.tar.gz"]).exits(0);
+    let packed = std::fs::File::open(sandbox.path("b.tar.gz")).expect("the archive");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut logs = std::collections::BTreeMap::new();
+    for entry in archive.entries().expect("a tar archive") {
+        let mut entry = entry.expect("an entry");
+        let (name, mut text) = (entry.path().expect("a name").display().to_string(), String::new());
+        entry.read_to_string(&mut text).expect("text");
+        logs.insert(name, text);
+    }
+    for name in names {
+        let log = logs.get(&format!("logs/{name}.1-1.log")).unwrap_or_else(|| panic!("{name} in {:?}", logs.keys()));
+        assert!(log.contains(&name), "{log}");
+    }
+}
+
 /// A rehearsal of a scenario that fails, and what its kept world shows.
 #[test]
 fn it_looks_into_the_world_of_a_rehearsal_and_packs_no_secret_of_it() {

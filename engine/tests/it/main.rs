@@ -11,6 +11,7 @@ mod kinds;
 mod manifests;
 mod plan;
 mod readme;
+mod rehearse;
 mod run;
 mod run_bench;
 mod run_resume;

@@ -243,6 +243,19 @@ fn requirements_and_assertions_say_the_values() {
 }
 
 #[test]
+fn whoever_writes_retry_beside_a_script_means_its_exit_code() {
+    let text = "runbook: 1\ndefaults: { retry: { attempts: 2 } }\nsteps:\n  usual: { run: 'false' }\n  own: { run: 'false', \
+                retry: { attempts: 3 } }\n  chosen: { run: 'false', retry: { only: [transient] } }\n  kind: { uses: make, with: \
+                { dir: ., target: x }, retry: { attempts: 3 } }\n";
+    let loaded = from_text(text, &Given::default()).expect("a plan");
+    let retried = |id: &str| {
+        let step = &loaded.plan.steps[loaded.plan.index[&StepId::from(id)]];
+        step.retry.only.contains(&runbook_steps::Class::Permanent)
+    };
+    assert_eq!(["usual", "own", "chosen", "kind"].map(retried), [false, true, false, false]);
+}
+
+#[test]
 fn the_critical_path_is_the_longest_by_what_is_expected() {
     let text = "
 runbook: 1

@@ -292,6 +292,21 @@ async fn redo_skip_and_only() {
     assert_eq!([bench.did("a"), bench.did("b"), bench.did("c")], [2, 0, 1]);
 }
 
+/// What was not asked for stays as it is, though what it needs has failed.
+#[tokio::test]
+async fn only_what_was_asked_for_is_blocked() {
+    let bench = Bench::new();
+    let steps = vec![
+        bench.step("a", &BLIND, json!({ "does": { "fail": "no" } })),
+        bench.step("b", &BLIND, json!({})),
+        bench.step("c", &BLIND, json!({})),
+    ];
+    let only = ["a", "b"].map(StepId::from).into();
+    let summary = bench.run(&plan(steps, &[("a", "b"), ("b", "c")]), Options { only, ..Options::default() }).await;
+    assert!(matches!(status(&summary, "b"), Status::Blocked { .. }));
+    assert_eq!(summary.journal.state().step(&StepId::from("c")), None);
+}
+
 #[tokio::test]
 async fn a_step_without_work_holds_when_its_waits_do() {
     let bench = Bench::new();

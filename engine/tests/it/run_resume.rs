@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use runbook::plan::StepId;
 use runbook::plan::model::{Plan, Step};
+use runbook::run::resume::Flight;
 use runbook::run::{Fate, Options, verdicts};
 use runbook::state::record::{Record, Verdict};
 use runbook::state::{RunState, Status, journal};
@@ -65,10 +66,29 @@ async fn what_was_in_flight_is_looked_at_and_what_was_done_is_not_done_again() {
     cut_ledger(&bench, "made b");
     let state = journal::read(&bench.home()).expect("whole").state;
     let fates: Vec<Fate> = fates(&plan, &state, &Options::default()).into_iter().map(|(_, fate)| fate).collect();
-    assert_eq!(fates, [Fate::Reuse, Fate::InFlight, Fate::New]);
+    let flight = |changes: &[String]| Fate::InFlight(Flight { recoverable: true, changes: changes.to_vec() });
+    assert_eq!(fates, [Fate::Reuse, flight(&[]), Fate::New]);
     let summary = bench.run(&plan, Options::default()).await;
     assert_eq!((summary.verdict, summary.reused.len()), (Verdict::Holds, 1));
     assert_eq!([bench.did("a"), bench.did("b"), bench.did("c")], [1, 1, 1]);
+}
+
+/// Somebody edits the plan while a step of it is in the middle.
+#[tokio::test]
+async fn what_was_in_flight_says_what_it_would_now_do_otherwise() {
+    let bench = Bench::new();
+    let chain = |text: &str| plan(vec![bench.step("a", &BLIND, json!({ "outputs": { "x": text } }))], &[]);
+    drop(bench.run(&chain("1"), Options::default()).await);
+    cut(&bench, line_of(&bench, starts("a")));
+    let state = journal::read(&bench.home()).expect("whole").state;
+    let told = |plan: &Plan| match fates(plan, &state, &Options::default()).remove(0).1 {
+        Fate::InFlight(flight) => flight,
+        other => panic!("{other:?}"),
+    };
+    let (same, other) = (told(&chain("1")), told(&chain("2")));
+    assert_eq!((same.recoverable, same.changes.len(), other.changes.len()), (false, 0, 1), "{other:?}");
+    let said = other.to_string();
+    assert!(said.contains("`runbook settle`") && said.contains("it would now do something else: "), "{said}");
 }
 
 #[tokio::test]

@@ -59,3 +59,58 @@ fn a_secret_in_an_argument_is_refused_before_anything_runs() {
     assert!(matches!(ran.code, 3 | 4), "{ran:?}");
     assert!(!ran.err.contains(TOKEN) && ran.err.contains("secret"), "{}", ran.err);
 }
+
+#[test]
+fn a_secret_that_cannot_be_read_says_why() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: files\nsecrets:\n  a: { from: [{ file: folder }] }\n  b: { from: [{ file: blank }, { file: gone }] }\n\
+         steps:\n  use: { run: 'true', env: { A: '${{ secrets.a }}', B: '${{ secrets.b }}' } }\n",
+    );
+    // Who may do everything can read every file, but nobody reads a folder.
+    std::fs::create_dir(sandbox.path("folder")).expect("made");
+    sandbox.write("blank", "\n");
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(7).says("the file folder (it cannot be read: Is a directory");
+    assert!(ran.err.contains("the file blank (it is empty) and the file gone\n"), "{}", ran.err);
+}
+
+/// A terminal: a person at one end, the program at the other.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&person).expect("granted");
+    unlockpt(&person).expect("unlocked");
+    let name = ptsname(&person, Vec::new()).expect("a name");
+    let program = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("the other end");
+    (person.into(), program.into())
+}
+
+#[test]
+fn ctrl_c_at_a_secret_gives_the_terminal_back_as_it_was() {
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::io::{Read as _, Write as _};
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asks\nsecrets:\n  token: { from: [{ prompt: The token }] }\nsteps:\n  \
+         use: { run: 'true', env: { TOKEN: '${{ secrets.token }}' } }\n",
+    );
+    let (mut person, program) = terminal();
+    let modes = || tcgetattr(&program).expect("modes").local_modes;
+    let before = modes();
+    let mut command = sandbox.command(&["apply", "plan.yaml"]);
+    let end = || program.try_clone().expect("a copy");
+    let mut engine = command.stdin(end()).stderr(end()).spawn().expect("starts");
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains("The token: ") {
+        let mut some = [0; 256];
+        let read = person.read(&mut some).expect("a prompt");
+        shown.extend(&some[..read]);
+    }
+    assert!(!modes().contains(LocalModes::ECHO), "what is typed is hidden");
+    person.write_all(b"abc\x03def\n").expect("typed");
+    assert_eq!(engine.wait().expect("ended").code(), Some(7), "nobody answered");
+    assert_eq!(modes(), before);
+}

@@ -36,7 +36,8 @@ fn killed_in_the_middle() -> Sandbox {
 fn both_ways_out_are_named() {
     let sandbox = killed_in_the_middle();
     let ran = sandbox.run(&["apply", "plan.yaml"]).exits(7);
-    let ran = ran.says("look    once was in flight: it is looked at before anything is done");
+    let ran =
+        ran.says("look    once: it was in flight, and nothing can look at it: `runbook settle` says what became of it");
     let ran = ran.says("`once` had left `bash`").says("? nobody can tell whether once was done");
     let why = "an earlier run ended in the middle of it, and a `run` cannot be looked at; a `check`, or `idempotent: true` where \
                a repeat is safe, would let it go on by itself";

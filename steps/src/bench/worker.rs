@@ -4,18 +4,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response};
-use hyper::body::Incoming;
 use tokio::sync::Barrier;
 
+use super::limit::Limit;
 use super::pace::{Due, Pace, counts_from};
 use super::script::Script;
 use super::tally::{Bad, End, Good, Tally, What};
 use crate::clock::Clock;
-use crate::http::connection::{Line, Route, Unsent};
+use crate::http::connection::Route;
 use crate::http::events::{Streamed, Usage, usage};
 use crate::http::exchange::is_stream;
+use crate::http::framing::Head;
+use crate::http::line::Line;
 use crate::http::options::Expect;
 use crate::http::trouble::{Broken, Trouble};
 
@@ -47,14 +49,15 @@ pub(super) struct Shared {
 
 /// One connection, and where its counts go.
 pub(super) struct Worker {
-    pub(super) shared: Arc<Shared>,
-    pub(super) number: usize,
+    shared: Arc<Shared>,
+    number: usize,
     line: Option<Line>,
+    limit: Limit,
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
-        Self { shared, number, line: None }
+        Self { shared, number, line: None, limit: Limit::default() }
     }
 
     /// Sends until there is nothing more to send.
@@ -67,97 +70,88 @@ impl Worker {
             let apart = APART.saturating_mul(u32::try_from(self.number).unwrap_or(u32::MAX));
             shared.clock.sleep(shared.clock.model_span(apart)).await;
         }
+        let tally = &shared.tallies[self.number % shared.tallies.len()];
         let mut free = Instant::now();
         while let Some(due) = shared.pace.take(start, free) {
-            let end = self.turn(due, free).await;
-            free = Instant::now();
-            let tally = &shared.tallies[self.number % shared.tallies.len()];
+            let (end, ended) = self.turn(&shared, due, free).await;
             tally.lock().unwrap_or_else(PoisonError::into_inner).count(end);
+            free = ended;
         }
     }
 
     /// Opens the connection, and sends what is not counted. What goes wrong here will go wrong again where it counts.
     async fn warm_up(&mut self, shared: &Shared) {
         let start = Instant::now();
-        while let Some(due) = shared.warm_up.take(start, start) {
-            self.turn(due, start).await;
+        let mut free = start;
+        while let Some(due) = shared.warm_up.take(start, free) {
+            (_, free) = self.turn(shared, due, free).await;
         }
         if self.line.is_none() {
             self.line = shared.route.open(&shared.script.ask.url).await.ok();
         }
     }
 
-    /// One request, when it is due.
-    async fn turn(&mut self, due: Due, free: Instant) -> End {
-        let shared = Arc::clone(&self.shared);
+    /// One request, when it is due; what came of it, and when.
+    async fn turn(&mut self, shared: &Shared, due: Due, free: Instant) -> (End, Instant) {
         let body = shared.script.body(due.number);
-        if let Some(wait) = due.at.map(|at| at.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
-        {
-            shared.clock.sleep(shared.clock.model_span(wait)).await;
-        }
-        let sent = Instant::now();
-        let from = counts_from(due, free, sent);
-        let asked = tokio::time::timeout(shared.patience, self.ask(&shared, body, sent)).await;
-        let asked = asked.unwrap_or_else(|_| Err(Broken::new(Trouble::Timeout, "no answer in time")));
-        match asked {
+        let sent = match due.at {
+            Some(at) => shared.wait_until(at).await,
+            None => free,
+        };
+        let asked = self.limit.within(sent + shared.patience, ask(shared, &mut self.line, body, sent)).await;
+        let now = Instant::now();
+        let asked = asked.unwrap_or_else(|| Err(Broken::new(Trouble::Timeout, "no answer in time")));
+        let end = match asked {
             Ok(End::Good(good)) => {
-                let now = Instant::now();
-                let service = due.at.map(|_| now - sent);
-                End::Good(Good { latency: now.saturating_duration_since(from), service, ..good })
+                let latency = now.saturating_duration_since(counts_from(due, free, sent));
+                End::Good(Good { latency, service: due.at.map(|_| now - sent), ..good })
             }
             Ok(bad) => bad,
             Err(broken) => {
                 self.line = None;
                 End::Bad(Bad { what: What::Trouble(broken.kind.name()), text: broken.text })
             }
-        }
-    }
-
-    async fn ask(&mut self, shared: &Shared, body: Bytes, sent: Instant) -> Result<End, Broken> {
-        let response = self.send(shared, body).await?;
-        let Some(line) = &mut self.line else {
-            return Err(Broken::new(Trouble::Reset, "the connection is gone"));
         };
-        read(line, response, &shared.expect, sent).await
-    }
-
-    /// Sends over the connection that is open, or a new one where the server has ended it between two requests.
-    async fn send(&mut self, shared: &Shared, body: Bytes) -> Result<Response<Incoming>, Broken> {
-        let mut line = match self.line.take() {
-            Some(line) => line,
-            None => shared.route.open(&shared.script.ask.url).await?,
-        };
-        let request = shared.script.ask.request(line.absolute, body);
-        let sent = match line.send(request).await {
-            Err(Unsent::Idle(request)) => {
-                line = shared.route.open(&shared.script.ask.url).await?;
-                line.send(*request).await
-            }
-            other => other,
-        };
-        self.line = Some(line);
-        sent.map_err(|unsent| match unsent {
-            Unsent::Broken(broken) => broken,
-            Unsent::Idle(_) => Broken::new(Trouble::Reset, "the server ended the connection at once"),
-        })
+        (end, now)
     }
 }
 
+impl Shared {
+    /// When that time has come, or now where it is past.
+    async fn wait_until(&self, at: Instant) -> Instant {
+        let wait = at.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            self.clock.sleep(self.clock.model_span(wait)).await;
+        }
+        Instant::now()
+    }
+}
+
+/// Asks over the connection that is open, or a new one where the server has ended it between two requests.
+async fn ask(shared: &Shared, line: &mut Option<Line>, body: Bytes, sent: Instant) -> Result<End, Broken> {
+    let Shared { script, route, expect, .. } = shared;
+    if line.as_mut().is_none_or(Line::is_over) {
+        *line = Some(route.open(&script.ask.url).await?);
+    }
+    let line = line.as_mut().expect("it has just been opened");
+    let head = line.send(script.ask.request(&body)).await?;
+    read(line, &head, expect, sent).await
+}
+
 /// Reads the answer, and says whether it is good.
-async fn read(line: &mut Line, response: Response<Incoming>, expect: &Expect, sent: Instant) -> Result<End, Broken> {
-    let (head, mut body) = response.into_parts();
+async fn read(line: &mut Line, head: &Head, expect: &Expect, sent: Instant) -> Result<End, Broken> {
     let status = head.status.as_u16();
     let good = expect.takes(status);
     let mut streamed = is_stream(&head.headers).then(Streamed::default);
     let keeps = !good || (streamed.is_none() && is_json(&head.headers));
     let (mut kept, mut bytes) = (Vec::new(), 0);
-    while let Some(piece) = line.piece(&mut body).await? {
+    while let Some(piece) = line.piece().await? {
         bytes += piece.len() as u64;
         if let Some(streamed) = &mut streamed {
-            streamed.feed(&piece, Instant::now());
+            streamed.feed(piece, Instant::now());
         }
         if keeps && kept.len() < KEPT {
-            kept.extend_from_slice(&piece);
+            kept.extend_from_slice(piece);
         }
     }
     let bad = |what, text: String| Ok(End::Bad(Bad { what, text }));
@@ -172,7 +166,8 @@ async fn read(line: &mut Line, response: Response<Incoming>, expect: &Expect, se
     }
     let tokens = match &streamed {
         Some(streamed) => Usage { completion_tokens: streamed.tokens(), ..streamed.usage.unwrap_or_default() },
-        None => usage(&kept).unwrap_or_default(),
+        None if keeps => usage(&kept).unwrap_or_default(),
+        None => Usage::default(),
     };
     let first = streamed.as_ref().and_then(|streamed| streamed.first_after(sent));
     let each = streamed.as_ref().and_then(Streamed::each_token);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::core::Status;
 
 use crate::failure::{Class, Facts, Failure};
+use crate::http::LONGEST_REST;
 
 /// The failure for a request that did not work. `doing` is what was tried: verb, resource, object.
 pub(super) fn classify(error: &kube::Error, doing: &str, url: &str) -> Failure {
@@ -96,7 +97,7 @@ fn verb_and_resource(doing: &str) -> &str {
 
 fn retry_after(status: &Status) -> Option<Duration> {
     let seconds = status.details.as_ref()?.retry_after_seconds;
-    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST_REST))
 }
 
 /// Manager and field of every conflict that server-side apply reports.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::page::{self, Page};
-use super::{Cluster, Resource, name_of};
+use super::{Cluster, Resource, name_of, uid_of};
 use crate::failure::{Class, Failure};
 
 /// An answer that takes longer than this on the machine's clock never comes: the connection is dead.
@@ -188,7 +188,29 @@ impl Cluster {
 
     /// Deletes an object. Says whether there was one.
     pub async fn delete(&self, resource: &Resource, namespace: &str, name: &str) -> Result<bool, Failure> {
-        let options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background" });
+        self.delete_by(resource, (namespace, name), json!({})).await
+    }
+
+    /// Deletes this very object, as it was seen before, and not another that has its name by now. Says whether it was still there.
+    pub async fn delete_object(&self, resource: &Resource, object: &Value) -> Result<bool, Failure> {
+        let place = (super::namespace_of(object), name_of(object));
+        match self.delete_by(resource, place, json!({ "uid": uid_of(object) })).await {
+            Err(failure) if failure.class == Class::Conflict && failure.what.contains("UID in precondition") => {
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    async fn delete_by(
+        &self,
+        resource: &Resource,
+        (namespace, name): (&str, &str),
+        preconditions: Value,
+    ) -> Result<bool, Failure> {
+        let options = json!({
+            "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "preconditions": preconditions
+        });
         let request = Request::delete(resource.path(namespace, Some(name)));
         let request = full(request.header(CONTENT_TYPE, "application/json"), &options)?;
         match self.send(request, &doing("delete", resource, namespace, name)).await {

@@ -13,7 +13,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::leaf::Stands;
-use crate::span;
+use crate::expression::environment;
 
 /// The expressions.
 #[derive(Debug)]
@@ -36,32 +36,7 @@ impl fmt::Debug for Expression {
     }
 }
 
-/// Enough for any sensible expression, and over within milliseconds.
-const FUEL: u64 = 200_000;
-
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-    environment.set_fuel(Some(FUEL));
-    environment.add_function("cond", condition_status);
-    environment.add_function("duration", |text: String| {
-        let wrong = || minijinja::Error::new(ErrorKind::InvalidOperation, format!("`{text}` is no span such as `90s`"));
-        span::parse(&text).map(|span| span.as_secs_f64()).ok_or_else(wrong)
-    });
-    environment.add_test("matching", |text: String, pattern: String| {
-        let wrong = |error: regex::Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
-        Regex::new(&pattern).map(|pattern| pattern.is_match(&text)).map_err(wrong)
-    });
-    environment
-});
-
-/// `cond(object, 'Ready')`: the status of a condition of an object, `Unknown` where it has none.
-#[expect(clippy::needless_pass_by_value, reason = "the form that a function of the expression language must have")]
-fn condition_status(object: Serde<Value>, wanted: &str) -> String {
-    let conditions = object.0.pointer("/status/conditions").and_then(Value::as_array);
-    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == wanted);
-    found.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown").to_owned()
-}
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(UndefinedBehavior::Chainable));
 
 /// What an expression names of the object.
 static NAMES: LazyLock<Regex> = LazyLock::new(|| {

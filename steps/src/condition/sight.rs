@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::log::Searched;
 use crate::cluster::{Bell, Cluster, Feed, Resource, Selection, Selector};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
@@ -30,8 +31,8 @@ pub(super) struct Sight<'c> {
     pub(super) began: Timestamp,
     /// The last log lines of containers, by what tells their lives apart, and when they were read.
     pub(super) logs: HashMap<String, (Timestamp, String)>,
-    /// Logs that were searched: when, while nothing was found.
-    pub(super) read: HashMap<String, Option<Timestamp>>,
+    /// Logs that were searched.
+    pub(super) searched: HashMap<String, Searched>,
     /// Why the watches cannot follow at the moment.
     pub(super) blind: Option<String>,
 }
@@ -56,7 +57,7 @@ impl<'c> Sight<'c> {
             looks: 0,
             began: cx.clock().now(),
             logs: HashMap::new(),
-            read: HashMap::new(),
+            searched: HashMap::new(),
             blind: None,
         }
     }

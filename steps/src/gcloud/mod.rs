@@ -234,33 +234,6 @@ pub(crate) fn operation_in(failure: &Failure) -> Option<String> {
     pattern.find(&failure.facts.stderr).map(|found| found.as_str().to_owned())
 }
 
-/// What a person most likely meant.
-pub(crate) fn nearest<'n>(given: &str, known: &[&'n str]) -> Option<&'n str> {
-    let given = given.to_lowercase();
-    let similar = |name: &&&'n str| distance(&given, &name.to_lowercase()) <= 1 + given.len() / 4;
-    let part = |name: &&&'n str| {
-        given.len() > 3 && (name.to_lowercase().contains(&given) || given.contains(&name.to_lowercase()))
-    };
-    let closest = known.iter().filter(similar).min_by_key(|name| distance(&given, &name.to_lowercase()));
-    closest.or_else(|| known.iter().find(part)).copied()
-}
-
-/// How many letters must be changed, added or left out.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, letter) in left.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = line + 1;
-        for (column, other) in right.iter().enumerate() {
-            let changed = corner + usize::from(letter != *other);
-            corner = row[column + 1];
-            row[column + 1] = changed.min(corner + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -280,14 +253,6 @@ mod tests {
         let said = "code=400, message=Operation operation-1700000000000-9e3779b1 is currently creating cluster c.";
         let failure = Failure::new(Class::Conflict, "x").facts(Facts { stderr: said.to_owned(), ..Facts::default() });
         assert_eq!(operation_in(&failure).as_deref(), Some("operation-1700000000000-9e3779b1"));
-    }
-
-    #[test]
-    fn near_names_are_suggested() {
-        let known = ["NetworkPolicy", "HttpLoadBalancing", "NodeLocalDNS"];
-        assert_eq!(nearest("GkeNetworkPolicy", &known), Some("NetworkPolicy"));
-        assert_eq!(nearest("HTTPLoadBalancer", &known), Some("HttpLoadBalancing"));
-        assert_eq!(nearest("Istio", &known), None);
     }
 
     #[test]

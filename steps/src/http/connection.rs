@@ -1,39 +1,21 @@
-//! One connection that speaks HTTP/1, driven by whoever waits for its answer.
-//!
-//! There is no task behind it: an answer is read in the task that wants it, which costs a load generator no hop between threads.
-//! Knows nothing of redirects, retries or what an answer means.
+//! How a connection is opened: straight, through a proxy, over TLS, or to a port of a pod.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context as Waking, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::certificate;
 use super::forward::Forward;
+use super::line::{Line, Wire};
 use super::trouble::{Broken, Trouble};
-
-/// What bytes go over: a socket, TLS on it, or a port of a pod.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
-type Driver = Pin<Box<http1::Connection<TokioIo<Box<dyn Wire>>, Full<Bytes>>>>;
 
 /// How connections are opened.
 #[derive(Clone)]
@@ -70,12 +52,12 @@ impl Route {
         let wire = self.wire(url).await?;
         if url.scheme() != "https" {
             let absolute = self.proxy.is_some() && self.forward.is_none();
-            return Line::over(wire, Value::Null, absolute).await;
+            return Ok(Line::new(wire, Value::Null, absolute));
         }
         let name = self.name(url)?;
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, wire).await?;
         let tls = tls_facts(stream.get_ref().1, self.now);
-        Line::over(Box::new(stream), tls, false).await
+        Ok(Line::new(Box::new(stream), tls, false))
     }
 
     async fn wire(&self, url: &Url) -> Result<Box<dyn Wire>, Broken> {
@@ -137,82 +119,6 @@ fn tls_facts(session: &rustls::ClientConnection, now: Timestamp) -> Value {
     let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
     let first = session.peer_certificates().and_then(<[_]>::first);
     json!({ "version": version, "cipher": cipher, "certificate": first.map(|der| certificate::shown(der, now)) })
-}
-
-/// A connection that is open.
-pub(crate) struct Line {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// Gone once the connection has ended.
-    driver: Option<Driver>,
-    /// What is known of TLS; null without it.
-    pub(crate) tls: Value,
-    /// Whether requests name the whole address, because a proxy gets them.
-    pub(crate) absolute: bool,
-}
-
-/// A request that did not go well.
-pub(crate) enum Unsent {
-    /// The connection had ended before: nothing went out, and another connection may take it.
-    Idle(Box<Request<Full<Bytes>>>),
-    /// It went out, or may have.
-    Broken(Broken),
-}
-
-impl Line {
-    async fn over(wire: Box<dyn Wire>, tls: Value, absolute: bool) -> Result<Self, Broken> {
-        let (sender, driver) = http1::handshake(TokioIo::new(wire)).await?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), tls, absolute })
-    }
-
-    /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unsent> {
-        let sender = &mut self.sender;
-        if drive(&mut self.driver, poll_fn(|waking| sender.poll_ready(waking))).await.is_err() {
-            return Err(Unsent::Idle(Box::new(request)));
-        }
-        let sent = self.sender.try_send_request(request);
-        drive(&mut self.driver, sent).await.map_err(|mut error| match error.take_message() {
-            Some(request) => Unsent::Idle(Box::new(request)),
-            None => Unsent::Broken(error.into_error().into()),
-        })
-    }
-
-    /// The next piece of an answer's body.
-    pub(crate) async fn piece(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, Broken> {
-        loop {
-            match drive(&mut self.driver, body.frame()).await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(error.into()),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Waits for something that only comes while the connection is driven.
-async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|waking| {
-        turn(driver, waking);
-        if let Poll::Ready(done) = work.as_mut().poll(waking) {
-            return Poll::Ready(done);
-        }
-        // The work may just have handed over what the connection shall write.
-        turn(driver, waking);
-        work.as_mut().poll(waking)
-    })
-    .await
-}
-
-/// What went wrong with the connection itself is told to the request that was on it.
-fn turn(driver: &mut Option<Driver>, waking: &mut Waking<'_>) {
-    if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(waking).is_ready()) {
-        *driver = None;
-    }
 }
 
 /// A span for a message, such as `2 s` or `250 ms`.

@@ -7,35 +7,46 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+/// The longest line or event, and the most text that is kept. A model's events have a few hundred bytes.
+const LONGEST: usize = 1 << 20;
+
 /// Takes a stream of events apart, however it is cut into pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     rest: Vec<u8>,
     data: String,
+    /// Whether something was too long; nothing is taken after that.
+    overlong: bool,
 }
 
 impl Events {
     /// Takes a piece, and calls `each` with the data of every event that is now whole.
     pub(crate) fn feed(&mut self, piece: &[u8], mut each: impl FnMut(&str)) {
-        self.rest.extend_from_slice(piece);
-        let mut done = 0;
-        while let Some(end) = self.rest[done..].iter().position(|byte| *byte == b'\n') {
-            let line = &self.rest[done..done + end];
-            done += end + 1;
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
-                if !self.data.is_empty() {
-                    each(&std::mem::take(&mut self.data));
-                }
-            } else if let Some(data) = line.strip_prefix(b"data:") {
-                let data = data.strip_prefix(b" ").unwrap_or(data);
-                if !self.data.is_empty() {
-                    self.data.push('\n');
-                }
-                self.data.push_str(&String::from_utf8_lossy(data));
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.overlong || self.rest.len() + self.data.len() + part.len() > LONGEST {
+                *self = Self { overlong: true, ..Self::default() };
+                return;
+            }
+            self.rest.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                self.end_line(&mut each);
             }
         }
-        self.rest.drain(..done);
+    }
+
+    fn end_line(&mut self, each: &mut impl FnMut(&str)) {
+        let line = self.rest.strip_suffix(b"\n").unwrap_or(&self.rest);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() && !self.data.is_empty() {
+            each(&std::mem::take(&mut self.data));
+        } else if let Some(data) = line.strip_prefix(b"data:") {
+            let data = data.strip_prefix(b" ").unwrap_or(data);
+            if !self.data.is_empty() {
+                self.data.push('\n');
+            }
+            self.data.push_str(&String::from_utf8_lossy(data));
+        }
+        self.rest.clear();
     }
 }
 
@@ -110,7 +121,7 @@ pub(crate) struct Streamed {
     pub(crate) done: bool,
     /// What it said went wrong.
     pub(crate) error: Option<String>,
-    /// The text, where it is kept.
+    /// The text, or the start of a long one, where it is kept.
     pub(crate) text: Option<String>,
     /// Whether it is a model's answer.
     model: bool,
@@ -147,9 +158,14 @@ impl Streamed {
             self.pieces += 1;
             self.texts = Some((self.texts.map_or(at, |(first, _)| first), at));
             if let Some(kept) = &mut self.text {
-                kept.push_str(choice.text());
+                keep(kept, choice.text());
             }
         }
+    }
+
+    /// Whether nothing more of it can be understood.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.events.overlong
     }
 
     /// How many tokens were written: as the server counted, or else one for each piece of text.
@@ -175,8 +191,17 @@ impl Streamed {
         if let Some(error) = &self.error {
             return Some(format!("the stream says: {error}"));
         }
+        if self.is_broken() {
+            return Some(format!("the stream has an event of more than {LONGEST} bytes"));
+        }
         (self.model && !self.done).then(|| "the stream ended without `[DONE]`".to_owned())
     }
+}
+
+fn keep(kept: &mut String, text: &str) {
+    let room = LONGEST - kept.len();
+    let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    kept.push_str(&text[..end.unwrap_or_default()]);
 }
 
 #[cfg(test)]
@@ -199,6 +224,29 @@ mod tests {
         for cut in 0..text.len() {
             assert_eq!(events(&[&text[..cut], &text[cut..]]), expected, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_line_or_an_event_without_end_takes_no_memory() {
+        for (begin, piece) in [("data: ", "x".repeat(10_000)), ("", format!("data: {}\n", "x".repeat(10_000)))] {
+            let (mut streamed, at) = (Streamed::keeping(), Instant::now());
+            streamed.feed(begin.as_bytes(), at);
+            for _ in 0..200 {
+                streamed.feed(piece.as_bytes(), at);
+                assert!(streamed.events.rest.len() + streamed.events.data.len() <= LONGEST);
+            }
+            streamed.feed(b"\n\ndata: [DONE]\n\n", at);
+            assert!(streamed.fault().is_some_and(|fault| fault.contains("1048576 bytes")), "{:?}", streamed.fault());
+            assert_eq!(streamed.count, 0);
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_long_text_is_kept() {
+        let word = "ä".repeat(1000);
+        let event = format!(r#"{{"choices":[{{"text":"{word}"}}]}}"#);
+        let (streamed, _) = streamed(&vec![(1, event.as_str()); 600]);
+        assert_eq!((streamed.count, streamed.text.map(|text| text.len())), (600, Some(LONGEST)));
     }
 
     #[test]

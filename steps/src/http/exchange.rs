@@ -8,15 +8,14 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT,
 };
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use serde_json::Value;
 use url::Url;
 
-use super::connection::{Line, Route, Unsent, in_words};
+use super::connection::{Route, in_words};
 use super::events::Streamed;
+use super::framing::Request;
+use super::line::Line;
 use super::trouble::{Broken, Trouble};
 
 /// What this program calls itself.
@@ -30,8 +29,9 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) version: Version,
-    path: Uri,
-    whole: Uri,
+    /// Whether there is a secret in the body.
+    pub(crate) secret_body: bool,
+    uri: Uri,
 }
 
 impl Ask {
@@ -50,21 +50,16 @@ impl Ask {
         headers.entry(HOST).or_insert(host);
         headers.entry(USER_AGENT).or_insert(AGENT);
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let (path, whole) = forms(&url).ok_or_else(|| wrong("cannot be asked for"))?;
-        Ok(Self { method, url, headers, body, version, path, whole })
+        let uri = sent_form(&url).ok_or_else(|| wrong("cannot be asked for"))?;
+        Ok(Self { method, url, headers, body, version, secret_body: false, uri })
     }
 
-    /// The request as it goes out; a proxy is told the whole address.
-    pub(crate) fn request(&self, absolute: bool, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = if absolute { self.whole.clone() } else { self.path.clone() };
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        request
+    /// The request with this body.
+    pub(crate) fn request<'a>(&'a self, body: &'a [u8]) -> Request<'a> {
+        Request { method: &self.method, uri: &self.uri, version: self.version, headers: &self.headers, body }
     }
 
-    /// What is asked next, after an answer that sends elsewhere.
+    /// What is asked next, after an answer that sends elsewhere. Secrets stay with the host that they were meant for.
     fn redirected(&self, status: StatusCode, headers: &HeaderMap) -> Option<Result<Self, Broken>> {
         if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
@@ -72,10 +67,10 @@ impl Ask {
         let url = self.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
         let mut next = self.headers.clone();
         next.remove(HOST);
-        if url.origin() != self.url.origin() {
-            for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                next.remove(secret);
-            }
+        let elsewhere = url.origin() != self.url.origin();
+        if elsewhere {
+            let staying = self.headers.iter().filter(|(name, value)| !may_leave(name, value));
+            staying.for_each(|(name, _)| drop(next.remove(name)));
         }
         let becomes_get = status == StatusCode::SEE_OTHER || (self.method == Method::POST && status.as_u16() < 303);
         if becomes_get && self.method != Method::HEAD {
@@ -83,19 +78,32 @@ impl Ask {
             next.remove(CONTENT_LENGTH);
             return Some(Self::new(Method::GET, url, next, Bytes::new(), self.version));
         }
-        Some(Self::new(self.method.clone(), url, next, self.body.clone(), self.version))
+        if elsewhere && self.secret_body {
+            return Some(Err(withheld(status, &url)));
+        }
+        let again = Self::new(self.method.clone(), url, next, self.body.clone(), self.version);
+        Some(again.map(|again| Self { secret_body: self.secret_body, ..again }))
     }
 }
 
-/// The address without and with its host. User, password and fragment are never sent.
-fn forms(url: &Url) -> Option<(Uri, Uri)> {
+/// Whether a header may go to another host than it was meant for.
+fn may_leave(name: &HeaderName, value: &HeaderValue) -> bool {
+    !value.is_sensitive() && ![AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+}
+
+fn withheld(status: StatusCode, url: &Url) -> Broken {
+    let host = url.origin().ascii_serialization();
+    let text = format!("the answer ({status}) sends the request on to `{host}`, but its body holds a secret");
+    Broken::new(Trouble::Withheld, text)
+}
+
+/// The address as it may be sent: without user, password and fragment.
+fn sent_form(url: &Url) -> Option<Uri> {
     let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let path: PathAndQuery = path.parse().ok()?;
     let authority = url
         .port()
         .map_or_else(|| url.host_str().map(ToOwned::to_owned), |port| Some(format!("{}:{port}", url.host_str()?)))?;
-    let whole = Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(path.clone()).build().ok()?;
-    Some((Uri::from(path), whole))
+    Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(path).build().ok()
 }
 
 /// How far to go for an answer.
@@ -155,24 +163,19 @@ async fn followed(route: &Route, ask: &Ask, limits: Limits) -> Result<Answer, Br
     loop {
         let mut line = route.open(&ask.url).await?;
         let connected = Instant::now();
-        let response = match line.send(ask.request(line.absolute, ask.body.clone())).await {
-            Ok(response) => response,
-            Err(Unsent::Broken(broken)) => return Err(broken),
-            Err(Unsent::Idle(_)) => return Err(Broken::new(Trouble::Reset, "the connection ended at once")),
-        };
+        let answered = line.send(ask.request(&ask.body)).await?;
         let head = Instant::now();
-        let (parts, body) = response.into_parts();
-        if let Some(next) = ask.redirected(parts.status, &parts.headers).filter(|_| left > 0) {
+        if let Some(next) = ask.redirected(answered.status, &answered.headers).filter(|_| left > 0) {
             (ask, left) = (next?, left - 1);
             continue;
         }
-        let streams = is_stream(&parts.headers);
-        let read = read(&mut line, body, limits.body, streams.then(Streamed::keeping)).await?;
+        let streams = is_stream(&answered.headers);
+        let read = read(&mut line, limits.body, streams.then(Streamed::keeping)).await?;
         return Ok(Answer {
             url: ask.url,
-            status: parts.status.as_u16(),
-            version: parts.version,
-            headers: parts.headers,
+            status: answered.status.as_u16(),
+            version: answered.version,
+            headers: answered.headers,
             body: read.bytes,
             truncated: read.more,
             tls: line.tls,
@@ -193,19 +196,14 @@ struct Read {
     streamed: Option<Streamed>,
 }
 
-async fn read(
-    line: &mut Line,
-    mut body: Incoming,
-    limit: usize,
-    mut streamed: Option<Streamed>,
-) -> Result<Read, Broken> {
+async fn read(line: &mut Line, limit: usize, mut streamed: Option<Streamed>) -> Result<Read, Broken> {
     let mut bytes = Vec::new();
-    while let Some(piece) = line.piece(&mut body).await? {
+    while let Some(piece) = line.piece().await? {
         if let Some(streamed) = &mut streamed {
-            streamed.feed(&piece, Instant::now());
+            streamed.feed(piece, Instant::now());
         }
         bytes.extend_from_slice(&piece[..piece.len().min(limit.saturating_add(1).saturating_sub(bytes.len()))]);
-        if bytes.len() > limit && streamed.is_none() {
+        if streamed.as_ref().map_or(bytes.len() > limit, Streamed::is_broken) {
             break;
         }
     }
@@ -234,10 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_told_the_whole_address() {
+    fn user_password_and_fragment_stay_here() {
         let ask = ask(Method::GET, "http://user:word@[::1]:8080/a/b?c=d#e");
-        assert_eq!(ask.request(false, Bytes::new()).uri(), "/a/b?c=d");
-        assert_eq!(ask.request(true, Bytes::new()).uri(), "http://[::1]:8080/a/b?c=d");
+        assert_eq!(ask.uri, "http://[::1]:8080/a/b?c=d");
         assert_eq!(ask.headers[HOST], "[::1]:8080");
     }
 
@@ -251,6 +248,25 @@ mod tests {
         assert_eq!(moved.headers[AUTHORIZATION], "Bearer x");
         let away = redirected(&post, 307, "http://b/");
         assert_eq!((away.headers.get(AUTHORIZATION), &away.headers[HOST]), (None, &HeaderValue::from_static("b")));
+    }
+
+    #[test]
+    fn a_secret_does_not_leave_its_host() {
+        let mut post = ask(Method::POST, "http://a/");
+        let mut key = HeaderValue::from_static("hunter2");
+        key.set_sensitive(true);
+        post.headers.insert("x-api-key", key);
+        post.headers.insert("x-kind", HeaderValue::from_static("plain"));
+        assert_eq!(redirected(&post, 307, "/here").headers["x-api-key"], "hunter2");
+        let away = redirected(&post, 307, "http://b/");
+        assert_eq!((away.headers.get("x-api-key"), away.headers.get("x-kind").is_some()), (None, true));
+
+        let secret = Ask { secret_body: true, ..post };
+        assert!(redirected(&secret, 308, "/here").secret_body);
+        assert!(redirected(&secret, 303, "http://b/").body.is_empty());
+        let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("http://b/x"))]);
+        let refused = secret.redirected(StatusCode::PERMANENT_REDIRECT, &headers).expect("a redirect").err();
+        assert_eq!(refused.map(|broken| broken.kind), Some(Trouble::Withheld));
     }
 
     #[test]

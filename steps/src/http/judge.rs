@@ -11,25 +11,29 @@ use std::sync::LazyLock;
 use crate::failure::Failure;
 use crate::secret::mentions_secret;
 
-/// How much work one expression may be.
+/// How much work one expression may be: an answer is longer than what other expressions look at.
 const FUEL: u64 = 1_000_000;
+
+/// What is not there is nothing.
+static EXPRESSIONS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(UndefinedBehavior::Chainable));
+
+/// What is not there is a mistake.
+static TEXTS: LazyLock<Environment<'static>> = LazyLock::new(|| environment(UndefinedBehavior::Strict));
+
+fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
+    let mut environment = crate::expression::environment(undefined);
+    environment.set_fuel(Some(FUEL));
+    environment
+}
 
 /// A path such as `response.json.data[0].id`.
 static PATHS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\b(?:response|bench)(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d+\]|\['[^']*'\])+").expect("a good pattern")
 });
 
-fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(undefined);
-    environment.set_fuel(Some(FUEL));
-    environment
-}
-
 /// What is wrong with an expression's form.
 pub(crate) fn expression_problem(expression: &str) -> Option<String> {
-    let environment = environment(UndefinedBehavior::Chainable);
-    let error = environment.compile_expression(expression).err()?;
+    let error = EXPRESSIONS.compile_expression(expression).err()?;
     Some(format!("`{expression}` is no expression: {error}"))
 }
 
@@ -48,9 +52,8 @@ pub(crate) fn holds(expression: &str, name: &str, seen: &Value) -> Result<bool, 
 }
 
 fn evaluated(expression: &str, name: &str, seen: &Value) -> Result<Item, Failure> {
-    let environment = environment(UndefinedBehavior::Chainable);
     let wrong = |error: minijinja::Error| Failure::invalid(format!("cannot evaluate `{expression}`: {error}"));
-    let compiled = environment.compile_expression(expression).map_err(wrong)?;
+    let compiled = EXPRESSIONS.compile_expression(expression).map_err(wrong)?;
     compiled.eval(Item::from_pairs([(name, Item::from(Serde(seen)))])).map_err(wrong)
 }
 
@@ -93,8 +96,7 @@ pub(crate) fn clipped(text: &str) -> String {
 
 /// What is wrong with the form of a text with `{{ }}`.
 pub(crate) fn template_problem(text: &str) -> Option<String> {
-    let environment = environment(UndefinedBehavior::Strict);
-    let error = environment.template_from_str(text).err()?;
+    let error = TEXTS.template_from_str(text).err()?;
     Some(format!("`{}` cannot be filled in: {error}", clipped(text)))
 }
 
@@ -108,7 +110,7 @@ pub(crate) fn filled(text: &str, names: &Map<String, Value>) -> Result<String, F
     if !is_template(text) {
         return Ok(text.to_owned());
     }
-    environment(UndefinedBehavior::Strict).render_str(text, Serde(names)).map_err(|error| {
+    TEXTS.render_str(text, Serde(names)).map_err(|error| {
         let known: Vec<&str> = names.keys().map(String::as_str).collect();
         let known =
             if known.is_empty() { "nothing is known here".to_owned() } else { format!("known: {}", known.join(", ")) };

@@ -1,6 +1,6 @@
 //! HTTP for probes, load and downloads: TLS verified, bodies bounded, times taken where bytes arrive.
 //!
-//! `connection` and `exchange` are one request as a probe and a load generator need it: driven by the task that waits, with the
+//! `connection`, `line`, `framing` and `exchange` are one request as a probe and a load generator need it: driven by the task that waits, with the
 //! times of its parts. Downloads go through reqwest. Knows the world's proxy; takes no proxy from the process's own environment.
 //! Does not retry.
 
@@ -9,7 +9,9 @@ pub(crate) mod connection;
 pub(crate) mod events;
 pub(crate) mod exchange;
 pub(crate) mod forward;
+pub(crate) mod framing;
 pub(crate) mod judge;
+pub(crate) mod line;
 pub(crate) mod options;
 pub(crate) mod trouble;
 mod trust;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response};
 
 use crate::cluster::install_crypto;
@@ -71,7 +74,7 @@ impl Way {
         let mut builder = Client::builder()
             .http1_only()
             .connect_timeout(self.connect_timeout)
-            .redirect(reqwest::redirect::Policy::limited(5))
+            .redirect(Policy::custom(redirected))
             .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")));
         builder = match &self.proxy {
             Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy)?),
@@ -82,6 +85,15 @@ impl Way {
         }
         builder.build()
     }
+}
+
+/// A few are followed, but none that leaves TLS: what comes without it may be anybody's.
+fn redirected(attempt: Attempt<'_>) -> Action {
+    let secure = attempt.previous().iter().any(|url| url.scheme() == "https");
+    if secure && attempt.url().scheme() != "https" {
+        return attempt.error("the server sends on to an address without TLS");
+    }
+    Policy::limited(5).redirect(attempt)
 }
 
 /// The body of an answer up to a limit, and whether there was more.
@@ -118,6 +130,9 @@ pub(crate) fn unanswered(error: &reqwest::Error, url: &str) -> Failure {
     let text = chain(error);
     if error.is_builder() {
         return Failure::invalid(format!("cannot ask `{url}`: {text}"));
+    }
+    if error.is_redirect() {
+        return Failure::permanent(format!("cannot follow where `{url}` sends: {text}"));
     }
     if text.contains("certificate") {
         return Failure::permanent(format!("cannot trust `{url}`: {text}"))
@@ -156,14 +171,17 @@ fn class_of(status: u16) -> Class {
     }
 }
 
+/// The longest that a server's wish to be left alone is believed: no server means years.
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(86_400);
+
 /// How long an answer asks to be left alone: seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(LONGEST_REST));
     }
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default().min(LONGEST_REST))
 }
 
 /// An error with everything below it; the outer ones only say that something failed. The address is told apart.
@@ -180,7 +198,50 @@ fn chain(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// A server with TLS that sends everybody to that address; its own address, and the certificate of its authority.
+    async fn sending_to(location: &str) -> (String, String) {
+        install_crypto();
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = authority.self_signed(&authority_key).unwrap().pem();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let wanted = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = wanted.signed_by(&key, &rcgen::Issuer::new(authority, authority_key)).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}/", listener.local_addr().unwrap());
+        let answer =
+            format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        tokio::spawn(async move {
+            loop {
+                let mut socket = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+                assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                socket.shutdown().await.ok();
+            }
+        });
+        (address, pem)
+    }
+
+    #[tokio::test]
+    async fn a_redirect_does_not_lead_out_of_tls() {
+        // Nobody listens there.
+        let (url, authority) = sending_to("http://127.0.0.1:1/").await;
+        let way = Way { proxy: None, authorities: authority.into_bytes(), connect_timeout: SHORTEST };
+        let error = way.client().unwrap().get(&url).send().await.expect_err("without TLS");
+        let failure = unanswered(&error, &url);
+        assert_eq!(failure.class, Class::Permanent);
+        assert!(failure.what.ends_with("the server sends on to an address without TLS"), "{}", failure.what);
+    }
 
     #[test]
     fn a_time_to_wait_is_seconds_or_a_date() {
@@ -193,6 +254,8 @@ mod tests {
         assert_eq!(read("Thu, 01 Jan 2026 00:01:30 GMT"), Some(90));
         assert_eq!(read("Wed, 31 Dec 2025 00:00:00 GMT"), Some(0));
         assert_eq!(read("soon"), None);
+        assert_eq!(read("18446744073709551615"), Some(86_400));
+        assert_eq!(read("Thu, 31 Dec 9998 00:00:00 GMT"), Some(86_400));
     }
 
     #[test]

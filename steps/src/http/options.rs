@@ -159,10 +159,20 @@ impl Parts<'_> {
         let mut headers = HeaderMap::new();
         let body = self.content(&filling, &mut headers)?;
         for (name, value) in self.headers {
-            let (name, value) = header(name, &filling.secret(&value.0)?)?;
-            headers.insert(name, value);
+            let (name, mut sent) = header(name, &filling.secret(&value.0)?)?;
+            sent.set_sensitive(mentions_secret(&value.0));
+            headers.insert(name, sent);
         }
-        Ask::new(method, url, headers, body, self.version.of()).map_err(|broken| Failure::invalid(broken.text))
+        let ask = Ask::new(method, url, headers, body, self.version.of());
+        let mut ask = ask.map_err(|broken| Failure::invalid(broken.text))?;
+        ask.secret_body = self.has_secret_body();
+        Ok(ask)
+    }
+
+    fn has_secret_body(&self) -> bool {
+        let form = self.form.is_some_and(|form| form.values().any(|value| mentions_secret(&value.0)));
+        form || self.body.is_some_and(|body| mentions_secret(body))
+            || self.json.is_some_and(|json| mentions_secret(&json.to_string()))
     }
 
     /// The body alone, for a request that is sent with many.
@@ -229,8 +239,7 @@ fn address(text: &str) -> Result<Url, String> {
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Failure> {
     let wrong = |what: &str| Failure::invalid(format!("{what} of the header `{name}` cannot be sent"));
     let key = name.parse().map_err(|_| wrong("the name"))?;
-    let mut value = HeaderValue::from_str(value.trim_end_matches('\n')).map_err(|_| wrong("the value"))?;
-    value.set_sensitive(true);
+    let value = HeaderValue::from_str(value.trim_end_matches('\n')).map_err(|_| wrong("the value"))?;
     Ok((key, value))
 }
 

@@ -1,6 +1,5 @@
 //! Why a request got no whole answer: the kinds that are counted and told apart, and how each reads to a person.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -23,6 +22,8 @@ pub(crate) enum Trouble {
     Timeout,
     /// What came back is not HTTP.
     Garbled,
+    /// It was sent on to another host, which may not have its secret.
+    Withheld,
 }
 
 impl Trouble {
@@ -36,6 +37,7 @@ impl Trouble {
             Trouble::Reset => "reset",
             Trouble::Timeout => "timeout",
             Trouble::Garbled => "garbled",
+            Trouble::Withheld => "withheld",
         }
     }
 }
@@ -61,6 +63,8 @@ impl Broken {
                 .fix("name the authority's certificates in `ca_bundle`, or the certificate's name in `server_name`"),
             Trouble::Garbled => Failure::permanent(format!("`{url}` does not speak HTTP/1: {text}"))
                 .cause("the port belongs to something else, or wants TLS (`https://`)"),
+            Trouble::Withheld => Failure::permanent(format!("`{url}`: {text}"))
+                .fix("if that host may have the secret, name its address in `url`"),
             Trouble::Timeout => Failure::transient(format!("`{url}`: no answer in time: {text}")),
             _ => Failure::transient(format!("`{url}`: no answer: {text}")),
         }
@@ -77,30 +81,6 @@ impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         Self::new(kind_of(&error), error.to_string())
     }
-}
-
-impl From<hyper::Error> for Broken {
-    fn from(error: hyper::Error) -> Self {
-        let below = cause(&error);
-        let kind = match below {
-            _ if error.is_parse() || error.is_parse_too_large() => Trouble::Garbled,
-            Some(below) => kind_of(below),
-            None => Trouble::Reset,
-        };
-        let text = below.map_or_else(|| error.to_string(), |below| format!("{error}: {below}"));
-        Self::new(kind, text)
-    }
-}
-
-fn cause(error: &hyper::Error) -> Option<&io::Error> {
-    let mut below = error.source();
-    while let Some(error) = below {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        below = error.source();
-    }
-    None
 }
 
 fn kind_of(error: &io::Error) -> Trouble {
@@ -150,6 +130,7 @@ mod tests {
             (Trouble::Timeout, Class::Transient),
             (Trouble::Untrusted, Class::Permanent),
             (Trouble::Garbled, Class::Permanent),
+            (Trouble::Withheld, Class::Permanent),
         ] {
             assert_eq!(Broken::new(kind, "x").failure("http://a").class, class, "{kind:?}");
         }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_as, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
-use crate::tools::{Finished, OutputFile, Program};
+use crate::tools::{Finished, MOST_OUTPUT, OutputFile, Program};
 
 /// The kind `command`.
 pub(super) static KIND: Kind = Kind {
@@ -48,7 +48,8 @@ Runs one program. The arguments reach it as they are: no shell expands anything.
 - **perform**: runs the program in a process group of its own, in `dir` (default: the plan's folder). An exit code other than 0
   is a failure, classed by what was said last on standard error.
 - **undo**: nothing; give the step an `undo` of its own.
-- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`.
+- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`
+  (64 KiB at most).
 
 Secrets go through `env` or `stdin`; in `argv` they are refused, because every user of the machine can read them there.
 ";
@@ -137,14 +138,17 @@ pub(super) async fn run_for_outputs(cx: &Context, program: Program) -> Result<Ou
     let mut file = OutputFile::new(&cx.state_dir);
     let program = program.env(OUTPUT_FILE, file.path().to_string_lossy());
     let finished = program.capture(true).run(cx).await?;
-    let text = file.read().map_err(|error| Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")))?;
+    let text = file.read().map_err(|error| {
+        Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")).fix(
+            "write short `NAME=value` lines to it; what is long belongs into a file of its own, named by an output",
+        )
+    })?;
     let mut outputs = program_outputs(&finished);
     outputs.extend(named_outputs(&text, cx)?);
     Ok(outputs)
 }
 
 const OUTPUT_FILE: &str = "RUNBOOK_OUTPUT";
-const MOST_OUTPUT: usize = 64 << 10;
 
 fn program_outputs(finished: &Finished) -> Outputs {
     let whole = finished.stdout.trim();

@@ -287,8 +287,8 @@ impl Apply {
         match live {
             Some(live) if manifest::is_ours(&live, cx) => {
                 cx.note(&format!("delete {}", describe(&object)));
-                cluster.delete(&resource, namespace_of(&object), name_of(&object)).await?;
-                Ok(Some(gone_condition(&resource, namespace_of(&object), name_of(&object))))
+                let deleted = cluster.delete_object(&resource, &live).await?;
+                Ok(deleted.then(|| gone_condition(&resource, namespace_of(&object), name_of(&object))))
             }
             Some(_) => {
                 cx.note(&format!("leave {}: it was there before", describe(&object)));

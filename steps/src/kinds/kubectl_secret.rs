@@ -237,14 +237,17 @@ impl Secret {
         let mut going = Vec::new();
         let secrets = builtin(&cluster, "secrets").await?;
         let live = cluster.get(&secrets, &namespace, &self.name).await?;
-        if live.is_some_and(|live| manifest::is_ours(&live, cx)) {
-            cluster.delete(&secrets, &namespace, &self.name).await?;
+        if let Some(live) = live.filter(|live| manifest::is_ours(live, cx))
+            && cluster.delete_object(&secrets, &live).await?
+        {
             going.push(gone_condition(&secrets, &namespace, &self.name));
         }
         let namespaces = builtin(&cluster, "namespaces").await?;
         let home = cluster.get(&namespaces, "", &namespace).await?;
-        if self.create_namespace && home.is_some_and(|home| manifest::is_of_this_step(&home, cx)) {
-            cluster.delete(&namespaces, "", &namespace).await?;
+        let home = home.filter(|home| self.create_namespace && manifest::is_of_this_step(home, cx));
+        if let Some(home) = home
+            && cluster.delete_object(&namespaces, &home).await?
+        {
             going.push(gone_condition(&namespaces, "", &namespace));
         }
         if going.is_empty() { Ok(()) } else { gone(&going).wait(cx).await }

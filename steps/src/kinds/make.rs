@@ -40,7 +40,8 @@ Runs GNU make in a folder.
 - **perform**: `make --no-print-directory [-j N] TARGET… NAME=VALUE…` in `dir`. Flags of an outer make are not inherited. Where its recipes
   install `releases` with helm, a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
 - **undo**: nothing; give the step an `undo` of its own.
-- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that a recipe writes to the file `$RUNBOOK_OUTPUT`.
+- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that a recipe writes to the file `$RUNBOOK_OUTPUT`
+  (64 KiB at most).
 
 Secrets go through `env`; in `variables` they are refused, because every user of the machine can read arguments.
 ";

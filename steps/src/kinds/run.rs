@@ -42,7 +42,8 @@ Values reach the script through `env`, never by `${{ }}` inside it: a value with
 - **perform**: runs the script in a process group of its own, in `dir` (default: the plan's folder). Where it installs `releases` with helm,
   a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
 - **undo**: nothing; give the step an `undo` of its own.
-- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the script writes to the file `$RUNBOOK_OUTPUT`.
+- **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the script writes to the file `$RUNBOOK_OUTPUT`
+  (64 KiB at most).
 
 After a crash in the middle such a step is `unknown` and waits for a person, unless the plan says `idempotent: true`.
 ";

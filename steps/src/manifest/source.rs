@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -20,7 +21,19 @@ pub(crate) struct Pinned {
     /// The address; only `https` is taken.
     pub(crate) url: String,
     /// The SHA-256 digest of what it must hold, in hexadecimal.
+    #[serde(deserialize_with = "digest_text")]
     pub(crate) sha256: String,
+}
+
+/// A digest in lower case, as it is compared and as its download is named.
+fn digest_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(D::Error::custom(format!(
+        "`{text}` is no SHA-256 digest: that is 64 hexadecimal digits, as `sha256sum` prints them"
+    )))
 }
 
 /// Everything that one step applies.
@@ -142,7 +155,7 @@ async fn fetch(pinned: &Pinned, cx: &Context) -> Result<String, Failure> {
     }
     let bytes = http::download(&pinned.url, LARGEST, cx).await?;
     let found = digest(&bytes);
-    if found != pinned.sha256.to_lowercase() {
+    if found != pinned.sha256 {
         return Err(Failure::permanent(format!("`{}` does not hold what the plan pinned", pinned.url))
             .detail(format!("pinned  {}\nfound   {found}", pinned.sha256))
             .cause("the file was changed at its source, or on the way")
@@ -178,6 +191,17 @@ mod tests {
                     apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, metadata: {name: b}}]\n";
         let objects = Source::default().documents(text, "f").expect("objects");
         assert_eq!(objects.iter().map(name_of).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_digest_is_checked_and_lower_case() {
+        let read = |sha256: &str| {
+            serde_json::from_value::<Pinned>(serde_json::json!({ "url": "https://a/b", "sha256": sha256 }))
+        };
+        assert_eq!(read(&"AB".repeat(32)).expect("a digest").sha256, "ab".repeat(32));
+        for wrong in ["", "../../../etc", &"ab".repeat(31), &"xy".repeat(32), &"é".repeat(32)] {
+            assert!(read(wrong).expect_err(wrong).to_string().contains("is no SHA-256 digest"), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,14 +5,14 @@
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+use crate::expression::environment;
+
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
 
 /// Renders every text of a document. Only `values` can be named; what is undefined is an error.
 pub(super) fn render(node: &mut Value, values: &Map<String, Value>) -> Result<(), String> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(100_000));
+    let environment = environment(UndefinedBehavior::Strict);
     let scope = minijinja::context! { values => minijinja::value::Serde(values) };
     Renderer { environment, scope }.node(node, &mut String::new())
 }

@@ -146,7 +146,8 @@ async fn sight(
     let why = trouble.as_ref().map(|trouble| trouble.line("", None)).or_else(|| unready(object, has_status));
     let log =
         if is_pod && speaks(object, why.is_some()) { logs.of(object, trouble.as_ref()).await } else { String::new() };
-    let lines = about.iter().take(MOST_EVENTS);
+    // The events of what is ready tell of trouble that is over.
+    let lines = about.iter().take(if why.is_some() { MOST_EVENTS } else { 0 });
     Sighting {
         command: command(object),
         subject: describe(object),

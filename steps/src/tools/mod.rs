@@ -436,15 +436,31 @@ impl OutputFile {
     }
 
     /// What was written; nothing if there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no text, or holds more than outputs may.
     pub(crate) fn read(&mut self) -> std::io::Result<String> {
-        match std::fs::read_to_string(&self.path) {
+        match std::fs::File::open(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.absent = true;
                 Ok(String::new())
             }
-            other => other,
+            file => bounded_text(file?),
         }
     }
+}
+
+/// The most that one program may write for outputs: they are journaled, and held in memory as long as the run.
+pub(crate) const MOST_OUTPUT: usize = 64 << 10;
+
+fn bounded_text(file: std::fs::File) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    file.take(MOST_OUTPUT as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MOST_OUTPUT {
+        return Err(std::io::Error::other(format!("it holds more than {} KiB", MOST_OUTPUT >> 10)));
+    }
+    String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))
 }
 
 impl Drop for OutputFile {

@@ -266,58 +266,18 @@ impl Mask {
     }
 
     fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
-        if self.redactor.values().is_empty() {
+        if self.redactor.is_idle() {
             return bytes.to_vec();
         }
-        let mut text = std::mem::take(&mut self.held);
-        text.extend_from_slice(bytes);
-        let mut text = self.masked(text);
-        self.held = text.split_off(text.len() - self.possible_start(&text));
-        text
+        self.held.extend_from_slice(bytes);
+        let (masked, seen) = self.redactor.mask_bytes(&self.held, true);
+        self.held.drain(..seen);
+        masked
     }
 
     fn finish(&mut self) -> Vec<u8> {
-        let held = std::mem::take(&mut self.held);
-        self.masked(held)
+        self.redactor.mask_bytes(&std::mem::take(&mut self.held), false).0
     }
-
-    fn masked(&self, text: Vec<u8>) -> Vec<u8> {
-        let mut text = text;
-        for value in self.redactor.values() {
-            text = replace(text, value.as_bytes(), Redactor::MASK.as_bytes());
-        }
-        text
-    }
-
-    /// The length of the longest end of the text that a secret starts with.
-    fn possible_start(&self, text: &[u8]) -> usize {
-        let start_of = |value: &String| {
-            let value = value.as_bytes();
-            (1..value.len().min(text.len() + 1)).rev().find(|length| text.ends_with(&value[..*length])).unwrap_or(0)
-        };
-        self.redactor.values().iter().map(start_of).max().unwrap_or(0)
-    }
-}
-
-/// Bytes, not text: output need not be UTF-8, and a piece may end inside a character.
-fn replace(text: Vec<u8>, what: &[u8], by: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text.as_slice();
-    while let Some(at) = find(rest, what) {
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(by);
-        rest = &rest[at + what.len()..];
-    }
-    if out.is_empty() && rest.len() == text.len() {
-        return text;
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    let (first, last) = (*what.first()?, text.len().checked_sub(what.len())?);
-    (0..=last).find(|at| text[*at] == first && text[*at..].starts_with(what))
 }
 
 /// The end of a stream.
@@ -417,14 +377,16 @@ impl News {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::secret::Secrets;
 
     fn mask(secret: &str) -> Mask {
-        let secrets = Secrets::new(BTreeMap::from([("s".to_owned(), Secret::new(secret))]));
-        Mask::new(Arc::new(secrets.redactor()))
+        mask_all(&[secret])
+    }
+
+    fn mask_all(values: &[&str]) -> Mask {
+        let named = values.iter().map(|value| ((*value).to_owned(), Secret::new(*value)));
+        Mask::new(Arc::new(Secrets::new(named.collect()).redactor()))
     }
 
     fn through(mask: &mut Mask, pieces: &[&str]) -> Vec<String> {
@@ -441,6 +403,16 @@ mod tests {
     #[test]
     fn a_secret_byte_by_byte_is_masked() {
         assert_eq!(through(&mut mask("abab"), &["a", "b", "a", "b", "a"]).concat(), "[redacted]a");
+    }
+
+    #[test]
+    fn of_two_secrets_that_begin_alike_the_longer_is_masked_however_it_is_cut() {
+        let text = "hunter2longer, hunter2 hunter2long: unter2 hunter";
+        let expected = "[redacted], [redacted] [redacted]long: unter2 hunter";
+        for cut in 0..=text.len() {
+            let mut mask = mask_all(&["hunter2", "hunter2longer", "2 hunting"]);
+            assert_eq!(through(&mut mask, &[&text[..cut], &text[cut..]]).concat(), expected, "cut at {cut}");
+        }
     }
 
     #[test]

@@ -293,3 +293,20 @@ fn wait_for(site: &Site, name: &str) -> tokio::task::JoinHandle<Result<(), runbo
     let cx = site.context();
     tokio::spawn(async move { condition.wait(&cx).await })
 }
+
+#[tokio::test]
+async fn another_object_of_the_same_name_is_not_deleted() {
+    let site = Site::new().await;
+    let cluster = Cluster::connect(&site.context()).await.unwrap();
+    let config_maps = cluster.resolve("configmaps").await.unwrap().expect("built in");
+    let there = || site.kube.get("v1", "ConfigMap", "default", "a");
+    site.create(config_map("a", "ours"));
+    let ours = there().expect("created");
+    site.kube.delete("v1", "ConfigMap", "default", "a").unwrap();
+    site.create(config_map("a", "theirs"));
+    assert!(!cluster.delete_object(&config_maps, &ours).await.unwrap());
+    let theirs = there().expect("left alone");
+    assert!(cluster.delete_object(&config_maps, &theirs).await.unwrap());
+    assert!(there().is_none());
+    assert!(!cluster.delete_object(&config_maps, &theirs).await.unwrap());
+}

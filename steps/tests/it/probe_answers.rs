@@ -83,6 +83,22 @@ async fn redirects_are_followed_or_not() {
 }
 
 #[tokio::test]
+async fn secrets_do_not_follow_to_another_host() {
+    let (there, asked) = answers(&[&answer("200 OK", "", "here")]).await;
+    let moved = answer("307 Temporary Redirect", &format!("location: {there}/there\r\n"), "");
+    let (url, _) = answers(&[&moved, &moved]).await;
+    let workshop = fast().secret("t", "hunter22");
+    let with = json!({ "url": url, "headers": { "x-api-key": "«secret:t»", "x-kind": "plain" }, "body": "x" });
+    assert_eq!(probe(&workshop, with).await.unwrap()["body"], "here");
+    let with = json!({ "url": url, "json": { "key": "«secret:t»" } });
+    let failure = probe(&workshop, with).await.expect_err("a secret for somebody else");
+    assert_eq!(failure.class, Class::Permanent);
+    assert!(failure.what.contains("its body holds a secret"), "{}", failure.what);
+    let asked = asked.await.unwrap();
+    assert!(asked[0].contains("x-kind: plain") && !asked[0].contains("x-api-key"), "{asked:?}");
+}
+
+#[tokio::test]
 async fn an_old_version_is_asked_with_and_refused_with_its_cause() {
     let (url, asked) =
         answers(&["HTTP/1.1 426 Upgrade Required\r\ncontent-length: 16\r\nconnection: close\r\n\r\nUpgrade Required"])

@@ -55,6 +55,16 @@ async fn what_is_no_output_is_named_by_its_line() {
 }
 
 #[tokio::test]
+async fn so_many_outputs_are_refused_before_they_are_read() {
+    let shop = Workshop::new();
+    let script = |size: u32| format!("{{ script: 'printf \"a=%0{size}d\" 7 > $RUNBOOK_OUTPUT' }}");
+    let outputs = perform(&shop, "run", &script(65_534)).await.unwrap();
+    assert_eq!(outputs["a"].as_str().map(str::len), Some(65_534));
+    let failure = perform(&shop, "run", &script(65_535)).await.unwrap_err();
+    assert_eq!(failure.what, "cannot read `$RUNBOOK_OUTPUT`: it holds more than 64 KiB");
+}
+
+#[tokio::test]
 async fn a_command_has_no_shell() {
     let shop = Workshop::new();
     let outputs = perform(&shop, "command", "{ argv: [echo, '$HOME; ls'] }").await.unwrap();

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use runbook_fixtures::kube::Status;
 use runbook_steps::condition::{Condition, Verdict};
-use runbook_steps::{Context, Failure};
+use runbook_steps::{Class, Context, Failure};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -75,6 +76,37 @@ async fn a_line_of_one_pod_is_enough_where_so_many_are_asked_for() {
     assert!(look("{ log: { pod: p, match: hello } }").await);
     assert!(!look("{ log: { selector: app=x, match: hello } }").await);
     assert!(!look("{ log: { pod: q, match: hello } }").await);
+}
+
+#[tokio::test]
+async fn a_log_that_may_not_be_read_ends_the_wait_and_says_why() {
+    let site = Site::new().await;
+    site.create(pod("p"));
+    site.kube.set_log("default", "p", "main", "hello\n");
+    site.kube.guard_by(|asked| {
+        let of_log = (asked.verb, asked.resource) == ("get", "pods");
+        of_log.then(|| Status::forbidden("it", "get", "pods/log", "", "default", asked.name))
+    });
+    let failure = waiting("{ log: { pod: p, match: hello } }", site.context()).await.unwrap().expect_err("forbidden");
+    assert_eq!((failure.class, failure.facts.http_status), (Class::Invalid, Some(403)));
+    assert!(failure.what.starts_with("cannot read the log of `default/p`"), "{}", failure.what);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_for_a_while_is_told_and_read_later() {
+    let site = Site::new().await;
+    site.create(pod("p"));
+    site.kube.set_log("default", "p", "main", "hello\n");
+    let closed = Arc::new(AtomicUsize::new(0));
+    let asked_for = Arc::clone(&closed);
+    site.kube.guard_by(move |asked| {
+        let refused = (asked.verb, asked.resource) == ("get", "pods") && asked_for.fetch_add(1, Ordering::SeqCst) < 8;
+        refused.then(|| Status::internal("dial timeout, backstop"))
+    });
+    let wait = waiting("{ log: { pod: p, match: hello } }", site.context());
+    let told = site.told.hears("0 of 1 pods have logged `hello` · cannot read the log of `default/p`").await;
+    assert!(told.text.contains("dial timeout, backstop"), "{}", told.text);
+    wait.await.unwrap().expect("the way is open by now");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -35,6 +35,9 @@ static TOKENS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&parts.join("|")).expect("the patterns are constants")
 });
 
+/// A log is masked in pieces of so many bytes, and the line that these end in.
+const PIECE: usize = 256 << 10;
+
 /// Writes the archive, for its owner only.
 pub(super) fn write(
     file: &Path,
@@ -44,12 +47,17 @@ pub(super) fn write(
     redactor: &Redactor,
 ) -> Result<(), Fatal> {
     let mask = |text: &str| TOKENS.replace_all(&redactor.mask(text), "[masked]").into_owned();
-    let parts = parts(home, survey, findings);
-    save(file, parts.iter().map(|(name, text)| (name.as_str(), mask(text))))
-        .map_err(|error| Fatal::new(Exit::Usage, format!("cannot write `{}`: {error}", file.display())))
+    save(file, |archive| {
+        for (name, text) in parts(home, survey, findings) {
+            let masked = mask(&text);
+            add(archive, Path::new(&name), masked.len() as u64, masked.as_bytes())?;
+        }
+        files(&home.logs_dir()).iter().try_for_each(|log| add_log(archive, log, &mask))
+    })
+    .map_err(|error| Fatal::new(Exit::Usage, format!("cannot write `{}`: {error}", file.display())))
 }
 
-/// The files of the archive, by name.
+/// The files of the archive besides the logs, by name.
 fn parts(home: &Home, survey: &Survey, findings: &str) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::from([
         ("findings.json".to_owned(), findings.to_owned()),
@@ -60,11 +68,49 @@ fn parts(home: &Home, survey: &Survey, findings: &str) -> BTreeMap<String, Strin
     for (kind, objects) in by_kind(&survey.objects) {
         parts.insert(format!("objects/{kind}.json"), pretty(&Value::Array(objects)));
     }
-    for log in files(&home.logs_dir()) {
-        let name = log.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        parts.insert(format!("logs/{name}"), read(&log));
-    }
     parts
+}
+
+/// Adds a log, however long it is: an archive wants the length first, so what is masked waits in a file without a name.
+fn add_log(archive: &mut Archive, log: &Path, mask: &dyn Fn(&str) -> String) -> io::Result<()> {
+    let mut masked = tempfile::tempfile()?;
+    if let Err(error) = File::open(log).and_then(|text| copy_masked(BufReader::new(text), &mut masked, mask, PIECE)) {
+        writeln!(masked, "the rest cannot be read: {error}")?;
+    }
+    let size = masked.stream_position()?;
+    masked.rewind()?;
+    add(archive, &Path::new("logs").join(log.file_name().unwrap_or_default()), size, masked)
+}
+
+/// Copies a text and masks it piece by piece. Where what is masked goes over from one piece into the next, both are one.
+fn copy_masked(
+    mut text: impl BufRead,
+    out: &mut impl Write,
+    mask: &dyn Fn(&str) -> String,
+    piece: usize,
+) -> io::Result<()> {
+    let mut held = next_piece(&mut text, piece)?;
+    while !held.is_empty() {
+        let next = next_piece(&mut text, piece)?;
+        let both = format!("{held}{next}");
+        let masked = mask(&held);
+        if mask(&both) == format!("{masked}{}", mask(&next)) {
+            out.write_all(masked.as_bytes())?;
+            held = next;
+        } else {
+            held = both;
+        }
+    }
+    Ok(())
+}
+
+fn next_piece(text: &mut impl BufRead, piece: usize) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    text.by_ref().take(piece as u64).read_to_end(&mut bytes)?;
+    if bytes.len() == piece && !bytes.ends_with(b"\n") {
+        text.read_until(b'\n', &mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn by_kind(objects: &[Value]) -> BTreeMap<String, Vec<Value>> {
@@ -83,70 +129,52 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-fn read(path: &Path) -> String {
-    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-}
-
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
+type Archive = tar::Builder<GzEncoder<File>>;
+
 /// Writes beside the file and puts it in its place, so that there is never half an archive.
-fn save<'p>(file: &Path, parts: impl Iterator<Item = (&'p str, String)>) -> io::Result<()> {
+fn save(file: &Path, fill: impl FnOnce(&mut Archive) -> io::Result<()>) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let beside = file.with_extension("part");
     let out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    let mut packed = GzEncoder::new(out, Compression::default());
-    for (name, text) in parts {
-        packed.write_all(&header(name, text.len()))?;
-        packed.write_all(text.as_bytes())?;
-        packed.write_all(&vec![0; text.len().next_multiple_of(BLOCK) - text.len()])?;
-    }
-    packed.write_all(&[0; 2 * BLOCK])?;
-    packed.finish()?.sync_all()?;
+    let mut archive = tar::Builder::new(GzEncoder::new(out, Compression::default()));
+    fill(&mut archive)?;
+    archive.into_inner()?.finish()?.sync_all()?;
     fs::rename(&beside, file)
 }
 
-/// The unit of a tar archive.
-const BLOCK: usize = 512;
-
-/// A header of the ustar format, for a file that its owner may read and write.
-fn header(name: &str, size: usize) -> [u8; BLOCK] {
-    let mut header = [0; BLOCK];
-    let mut put = |at: usize, text: &str, most: usize| {
-        let bytes = &text.as_bytes()[..text.len().min(most)];
-        header[at..at + bytes.len()].copy_from_slice(bytes);
-    };
-    put(0, name, 100);
-    put(100, "0000600", 7);
-    put(108, "0000000", 7);
-    put(116, "0000000", 7);
-    put(124, &format!("{size:011o}"), 11);
-    put(136, "00000000000", 11);
-    put(148, "        ", 8);
-    put(156, "0", 1);
-    put(257, "ustar", 5);
-    put(263, "00", 2);
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    header
+/// Adds a file that its owner may read and write.
+fn add(archive: &mut Archive, name: &Path, size: u64, text: impl Read) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o600);
+    archive.append_data(&mut header, name, text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What a text comes to in pieces of every size, where a long word is a secret.
+    fn in_pieces(text: &str) -> Vec<String> {
+        let mask = |text: &str| TOKENS.replace_all(&text.replace("two\nlines", "***"), "[masked]").into_owned();
+        let copy = |piece| {
+            let mut out = Vec::new();
+            copy_masked(text.as_bytes(), &mut out, &mask, piece).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        (1..=text.len() + 1).map(copy).collect()
+    }
+
     #[test]
-    fn a_header_has_the_sum_that_tar_expects() {
-        let header = header("a/b.json", 1000);
-        assert_eq!(&header[..8], b"a/b.json");
-        assert_eq!(&header[124..135], b"00000001750");
-        let blank: u32 = header
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
-            .sum();
-        assert_eq!(&header[148..154], format!("{blank:06o}").as_bytes());
+    fn what_is_masked_may_lie_across_pieces() {
+        let text = "before\nin two\nlines, and\nafter, without an end: é";
+        let expected = "before\nin ***, and\nafter, without an end: é";
+        assert!(in_pieces(text).iter().all(|got| got == expected), "{:?}", in_pieces(text));
+        assert!(in_pieces("").iter().all(String::is_empty));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::cli::Session;
 use crate::hints::findings::{Finding, Look};
 use crate::plan::{Plan, StepId};
 use crate::report::layout;
-use crate::report::words::{clip, count, list};
+use crate::report::words::{brief, count, list};
 
 /// Longer evidence is cut on the screen; `-o json` has it whole.
 const LONGEST: usize = 240;
@@ -28,25 +28,43 @@ pub(super) struct Told<'a> {
 impl Told<'_> {
     pub(super) fn text(&self, session: &Session) -> String {
         let paint = session.ui.paint;
-        let mut out = format!("\n{} · diagnosis · {}\n", paint.bold(self.name), self.headline());
-        for (number, finding) in self.found.iter().enumerate() {
-            out.push_str(&format!("\n{}\n", self.finding(number + 1, finding, session)));
+        let (troubles, remarks): (Vec<&Finding<'_>>, Vec<_>) =
+            self.found.iter().partition(|finding| finding.is_trouble(self.concern));
+        let mut out = format!("\n{} · diagnosis · {}\n", paint.bold(self.name), self.headline(troubles.len()));
+        let mut number = 0;
+        let mut tell = |finding| {
+            number += 1;
+            format!("\n{}\n", self.finding(number, finding, session))
+        };
+        out.extend(troubles.iter().copied().map(&mut tell));
+        out.push_str(&self.others(session, troubles.is_empty()));
+        if !remarks.is_empty() {
+            let head = if self.is_well(troubles.len()) { "worth knowing:" } else { "may have to do with it:" };
+            out.push_str(&format!("\n{}\n", paint.dim(head)));
+            out.extend(remarks.into_iter().map(tell));
         }
-        out.push_str(&self.others(session));
         if !self.unseen.is_empty() {
             out.push_str(&format!("\n{}\n", paint.dim("could not be looked at:")));
-            out.extend(self.unseen.iter().map(|line| format!("  {}\n", clip(line, LONGEST))));
+            out.extend(self.unseen.iter().map(|line| format!("  {}\n", brief(line, LONGEST))));
         }
         out
     }
 
-    fn headline(&self) -> String {
+    /// Whether neither a step nor anything that was looked at is in trouble.
+    fn is_well(&self, troubles: usize) -> bool {
+        troubles == 0 && self.concern.is_empty() && self.rest.is_empty()
+    }
+
+    fn headline(&self, troubles: usize) -> String {
         let about = match self.concern {
             [] => "no step has failed or is running".to_owned(),
             steps => format!("about {}", list(steps)),
         };
-        match self.found.len() {
-            0 => format!("nothing known was found; {about}"),
+        match troubles {
+            0 if self.is_well(troubles) => {
+                format!("nothing is wrong: {about}, and all that was looked at is as wanted")
+            }
+            0 => format!("no known trouble was found; {about}"),
             number => format!("{}, most likely first; {about}", count(number, "finding")),
         }
     }
@@ -55,7 +73,7 @@ impl Told<'_> {
         let paint = session.ui.paint;
         let mut rows = vec![
             ("fix", finding.hint.whole_fix()),
-            ("seen", clip(&one_line(&finding.evidence), LONGEST)),
+            ("seen", brief(&finding.evidence, LONGEST)),
             ("look", layout::command(&finding.look.sighting.command)),
         ];
         if let Some(step) = &finding.look.step {
@@ -75,13 +93,13 @@ impl Told<'_> {
         Some(&self.plan.steps[index]).filter(|step| step.on_demand).map(|step| &step.id)
     }
 
-    fn others(&self, session: &Session) -> String {
+    fn others(&self, session: &Session, alone: bool) -> String {
         if self.rest.is_empty() {
             return String::new();
         }
-        let head = if self.found.is_empty() { "not as wanted:" } else { "also not as wanted:" };
+        let head = if alone { "not as wanted:" } else { "also not as wanted:" };
         let mut out = format!("\n{}\n", session.ui.paint.dim(head));
-        let lines = self.rest.iter().take(MOST_REST).map(|look| clip(&one_line(&look.sighting.text), LONGEST));
+        let lines = self.rest.iter().take(MOST_REST).map(|look| brief(&look.sighting.text, LONGEST));
         out.extend(lines.map(|line| format!("  {line}\n")));
         if self.rest.len() > MOST_REST {
             out.push_str(&format!("  … {} more; -o json has them all\n", self.rest.len() - MOST_REST));
@@ -97,7 +115,8 @@ impl Told<'_> {
                 json!({ "hint": finding.hint.id, "from": finding.hint.origin.word(), "cause": finding.hint.cause,
                         "fix": finding.hint.fix, "docs": finding.hint.docs, "seen": finding.evidence,
                         "subject": finding.look.sighting.subject, "look": finding.look.sighting.command,
-                        "step": finding.look.step, "remedy": self.remedy(finding) })
+                        "step": finding.look.step, "remedy": self.remedy(finding),
+                        "trouble": finding.is_trouble(self.concern) })
             })
             .collect();
         let rest: Vec<_> = self
@@ -109,8 +128,4 @@ impl Told<'_> {
                             "unseen": self.unseen });
         format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runbook_fixtures::scenario::{Kill, KillAfterRecord, KillAtStep};
-use runbook_fixtures::stage::{Info, process_started};
+use runbook_fixtures::stage::Info;
 use runbook_steps::Clock;
+use runbook_steps::tools::start_of;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Rehearsal;
@@ -19,6 +20,11 @@ use crate::plan::StepId;
 use crate::report::tracker::between;
 use crate::state::fold::Status;
 use crate::state::{Home, journal};
+
+/// How long a world may take to end when it is told to.
+const GENTLE: Duration = Duration::from_secs(3);
+/// The same when it is killed.
+const FORCED: Duration = Duration::from_secs(5);
 
 /// A world that is up.
 pub(super) struct Stage {
@@ -55,19 +61,20 @@ impl Stage {
         self.kept = true;
     }
 
-    /// Ends the world.
+    /// Ends the world, whoever started it.
     pub(super) fn close(self) {
-        drop(self);
+        end(&self.info);
     }
 }
 
+/// After an error, a world that was there before is left as it was.
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        end(&self.info);
         if let Some(child) = &mut self.child {
+            end(&self.info);
             let _ = child.wait();
         }
     }
@@ -109,7 +116,7 @@ impl Drop for Unready {
 
 /// The world of a rehearsal, if its process lives.
 pub(super) fn live(root: &Path) -> Option<Info> {
-    Info::read(&world_dir(root)).ok().flatten().filter(|info| process_started(info.pid) == Some(info.pid_started))
+    Info::read(&world_dir(root)).ok().flatten().filter(is_up)
 }
 
 /// Ends what is left of an earlier rehearsal and removes its folder.
@@ -136,16 +143,17 @@ pub(super) fn lift(info: &Info) {
 fn end(info: &Info) {
     let Some(pid) = i32::try_from(info.pid).ok().and_then(Pid::from_raw) else { return };
     let began = Instant::now();
-    while process_started(info.pid) == Some(info.pid_started) && !is_zombie(info.pid) {
-        let signal = if began.elapsed() > Duration::from_secs(3) { Signal::KILL } else { Signal::TERM };
+    // What SIGKILL does not end hangs in the system itself, and nobody can wait for that.
+    while is_up(info) && began.elapsed() < GENTLE + FORCED {
+        let signal = if began.elapsed() > GENTLE { Signal::KILL } else { Signal::TERM };
         let _ = kill_process(pid, signal);
         pause(Duration::from_millis(10));
     }
 }
 
-fn is_zombie(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+/// Whether the process of a world lives, which one that nobody has waited for yet does not.
+fn is_up(info: &Info) -> bool {
+    start_of(info.pid) == Some(info.pid_started)
 }
 
 /// Runs an engine of its own on the world, and has it killed (SIGKILL) as the scenario says.

@@ -1,13 +1,12 @@
 //! One attempt to take one step back. Knows nothing of order, retries or records.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use runbook_steps::{Class, Context, Failure, Standing};
 
 use super::plan::Deed;
+use crate::run::panics::{caught, panic_text};
 
 /// How long it may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL.
 const GENTLE: Duration = Duration::from_secs(15);
@@ -34,7 +33,7 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Takes the step back. A panic in it is a failure of it.
     pub(super) async fn run(self) -> Ended {
-        let mut life = Box::pin(AssertUnwindSafe(self.life()).catch_unwind());
+        let mut life = Box::pin(caught(self.life()));
         let bound = async {
             match self.limit {
                 Some(limit) => self.cx.clock().sleep(limit).await,
@@ -51,7 +50,9 @@ impl Attempt {
             Some(Ok(Ok(()))) => Ended::Undone,
             Some(Ok(Err(failure))) if failure.class == Class::Cancelled && self.cx.cancel.asked() => Ended::Cancelled,
             Some(Ok(Err(failure))) => Ended::Failed(failure),
-            Some(Err(_)) => Ended::Failed(Failure::permanent("undoing it panicked")),
+            Some(Err(panic)) => {
+                Ended::Failed(Failure::permanent(format!("undoing it panicked: {}", panic_text(panic.as_ref()))))
+            }
             None => Ended::Cancelled,
         }
     }

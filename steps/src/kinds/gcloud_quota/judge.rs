@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Question;
 use crate::failure::{Class, Facts, Failure};
-use crate::gcloud::nearest;
+use crate::nearest::nearest;
 
 /// One quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,9 @@ fn plain(quota: &Quota, answer: &Value, needed: f64) -> Result<Room, Failure> {
 }
 
 fn no_such(quota: &Quota, names: &[&str]) -> Failure {
-    let meant = nearest(&quota.metric, names).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+    let meant = nearest(&quota.metric, names.iter().copied())
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default();
     let other = if quota.scope == Scope::Project {
         "give a `region` if it is a region's"
     } else {

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{Channel, Cluster, GatewayApi};
-use crate::gcloud::{Location, OWNER, label_list, nearest};
+use crate::gcloud::{Location, OWNER, label_list};
 use crate::kind::ReadError;
+use crate::nearest::nearest;
 use crate::tools::Program;
 
 /// The keys that `--addons` knows. One unknown key, and gcloud refuses the whole command.
@@ -201,7 +202,7 @@ pub(crate) fn bounds(nodes: Option<u32>, least: Option<u32>, most: Option<u32>) 
 
 /// Why a name is no add-on.
 pub(crate) fn unknown_addon(name: &str) -> String {
-    match nearest(name, ADDONS) {
+    match nearest(name, ADDONS.iter().copied()) {
         Some(meant) => format!("there is no add-on `{name}`; did you mean `{meant}`?"),
         None => format!("there is no add-on `{name}`; there are {}", ADDONS.join(", ")),
     }

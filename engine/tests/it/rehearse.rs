@@ -1,0 +1,100 @@
+//! Rehearsals as a user meets them: whose world it is, and what an engine that is killed and started again keeps of the command line.
+
+use std::process::{Child, Stdio};
+
+use crate::sandbox::Sandbox;
+
+/// A step that begins at once and goes on until there is a file `go`.
+const PATIENT: &str = "runbook: 1
+name: patient
+steps:
+  long: { run: 'touch begun; while [ ! -e go ]; do sleep 0.02; done', idempotent: true }
+";
+
+/// A rehearsal that is under way, in real time.
+fn under_way(sandbox: &Sandbox) -> Child {
+    sandbox.write("plan.yaml", PATIENT);
+    let mut command = sandbox.command(&["rehearse", "plan.yaml", "--speed", "1", "--keep"]);
+    let mut engine = command.stderr(Stdio::null()).spawn().expect("starts");
+    while !sandbox.path("begun").exists() {
+        assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+        std::thread::yield_now();
+    }
+    engine
+}
+
+/// Ends the world that a rehearsal left.
+fn end_world(sandbox: &Sandbox, rehearsal: &str) {
+    let info = sandbox.read(&format!(".runbook/rehearsals/{rehearsal}/world/stage.json"));
+    let info: serde_json::Value = serde_json::from_str(&info).expect("a world");
+    let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a number");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
+}
+
+#[test]
+fn a_rehearsal_under_way_keeps_its_world() {
+    let sandbox = Sandbox::new();
+    let mut engine = under_way(&sandbox);
+    let fresh = sandbox.run(&["rehearse", "plan.yaml", "--fresh"]).exits(5).says("is held by tester@");
+    assert!(!fresh.err.contains("ending the simulated world"), "{}", fresh.err);
+    sandbox.run(&["rehearse", "plan.yaml", "--lift"]).exits(5).says("status patient --follow");
+    sandbox.run(&["rehearse", "plan.yaml", "--name", "other", "--fresh"]).exits(5).says("`patient` is held by");
+    sandbox.write("go", "");
+    assert!(engine.wait().expect("ended").success(), "nobody touched it");
+    sandbox.run(&["rehearse", "plan.yaml", "--verify"]).exits(0);
+    end_world(&sandbox, "plan");
+}
+
+#[test]
+fn an_error_leaves_the_world_that_was_kept() {
+    let sandbox = Sandbox::new();
+    sandbox.write("go", "");
+    under_way(&sandbox).wait().expect("ended");
+    sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
+    sandbox.run(&["rehearse", "plan.yaml", "--verify"]).exits(0);
+    end_world(&sandbox, "plan");
+}
+
+/// A plan whose step lasts until it is killed once, and a scenario that kills it.
+fn killed_once(sandbox: &Sandbox) {
+    let once = "if [ ! -e begun ]; then touch begun; exec sleep 600; fi";
+    sandbox.write(
+        "plan.yaml",
+        &format!(
+            "runbook: 1\nname: mortal\ninputs:\n  who: {{ type: string, default: world }}\nsteps:\n  \
+             long: {{ run: '{once}', idempotent: true, timeout: 10h }}\n  after: {{ needs: [long], run: 'true' }}\n"
+        ),
+    );
+    sandbox.write("killed.yaml", "plan: plan.yaml\nkill: { at_step: long, after: 1s }\n");
+}
+
+#[test]
+fn an_engine_that_is_to_be_killed_gets_the_whole_command_line() {
+    let sandbox = Sandbox::new();
+    killed_once(&sandbox);
+    let how =
+        ["--name", "other", "--only", "long", "-j", "3", "--stale", "rerun", "--fail-fast", "-i", "who=two words"];
+    sandbox
+        .run(&[&["rehearse", "killed.yaml"], how.as_slice()].concat())
+        .exits(0)
+        .says("killed (SIGKILL) while `long` was running");
+    let journal = sandbox.read(".runbook/rehearsals/killed/other/journal.jsonl");
+    let runs: Vec<&str> = journal.lines().filter(|line| line.contains("\"opened\"")).collect();
+    assert_eq!(runs.len(), 2, "{journal}");
+    assert!(runs.iter().all(|run| run.contains("--only long") && run.contains("two words")), "{runs:?}");
+}
+
+#[test]
+fn what_to_type_next_can_be_typed() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "my plan.yaml",
+        "runbook: 1\nname: bad\ninputs: { who: { type: string } }\nsteps:\n  a: { run: exit 1, env: { WHO: '${{ inputs.who }}' } }\n",
+    );
+    sandbox
+        .run(&["rehearse", "my plan.yaml", "--fresh", "-i", "who=it's me"])
+        .exits(4)
+        .says(r"continue with: runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'");
+    end_world(&sandbox, "my plan");
+}
