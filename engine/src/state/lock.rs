@@ -5,7 +5,6 @@
 //! ([`super::heartbeat`]), and who sees one refuses although the lock is free. It knows nothing of journals.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use runbook_steps::tools::start_of;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::dir::Home;
 use super::error::{Held, StateError};
@@ -138,7 +138,7 @@ pub(super) fn take(home: &Home, holder: Holder, trust: Trust) -> Result<Lock, St
         refuse_if_alive(home, note, note.life(&holder.host, silence))?;
     }
     let previous = found.map(|note| note.holder);
-    let note = Note { id: new_id(), started: start_of(holder.pid), holder };
+    let note = Note { id: new_id(&holder), started: start_of(holder.pid), holder };
     write_note(&mut file, &note).map_err(StateError::io("write", &path))?;
     let heartbeat = match trust {
         Trust::Lock => None,
@@ -301,9 +301,11 @@ fn write_note(file: &mut File, note: &Note) -> io::Result<()> {
     file.write_all(&text)
 }
 
-/// 64 bits by chance: the processes of a run are recognised by it, and ended.
-fn new_id() -> LockId {
-    LockId(format!("{:016x}", RandomState::new().hash_one(())))
+/// By it the processes of a run are recognised, and ended. No two have it in common: a process takes a lock at most once in a nanosecond.
+fn new_id(holder: &Holder) -> LockId {
+    let taken = format!("{} {} {}", holder.host, holder.pid, holder.since.as_nanosecond());
+    let digest = Sha256::digest(taken);
+    LockId(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
