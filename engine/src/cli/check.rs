@@ -10,7 +10,8 @@ use super::{Inputs, Session};
 use crate::plan::error::{self, Problem, Problems};
 use crate::plan::load::{self, Given};
 use crate::plan::{Plan, graph};
-use crate::report::words::{count, span};
+use crate::report::estimate;
+use crate::report::words::count;
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -70,9 +71,9 @@ impl Check {
 }
 
 fn praise(file: &std::path::Path, plan: &Plan, files: usize) -> String {
-    let (_, long) = graph::critical_path(plan);
+    let long = estimate::in_words(plan).map(|long| format!(", critical path {long}")).unwrap_or_default();
     let name = if files > 1 { format!("{}: ", file.display()) } else { String::new() };
-    format!("{name}ok: {}, critical path {}", count(plan.steps.len(), "step"), span(long))
+    format!("{name}ok: {}{long}", count(plan.steps.len(), "step"))
 }
 
 /// The problems of a plan as a person reads them.

@@ -251,7 +251,7 @@ impl Deployment {
             log_command: &self.log_command,
             next: &self.next,
             paint: session.ui.paint,
-            width: if session.ui.live { session.ui.width } else { usize::MAX },
+            width: session.ui.columns(),
         };
         let text = summary::text(&ended);
         session.ui.say(&text);

@@ -277,7 +277,7 @@ impl Deployment {
         let undo = undo::plan(&self.plan, &state, &how.choice(&self.plan, &state)?);
         let text = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
         match how.output {
-            Output::Text => session.ui.data(&text),
+            Output::Text => session.ui.page(&text),
             Output::Json => session.ui.data(&as_json(&self.name, None, &planned(&undo), &undo.left, &undo.before)),
         }
         Ok(Destroyed { exit: Exit::Holds, state, text })

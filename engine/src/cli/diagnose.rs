@@ -107,10 +107,10 @@ impl Deployment {
             let what = format!("written: {} (no secret values; look into it before you give it away)", file.display());
             session.ui.say(&what);
         }
-        session.ui.data(&match how.output {
-            Output::Json => told.json(),
-            Output::Text => told.text(session),
-        });
+        match how.output {
+            Output::Json => session.ui.data(&told.json()),
+            Output::Text => session.ui.page(&told.text(session)),
+        }
         Ok(Exit::Holds)
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn follow(session: &Session, home: &Home) -> Result<Exit, Fatal> {
     let note = home.holder().map_err(state_fatal)?;
     follower.read_on(|_, _| {}).map_err(state_fatal)?;
     let Some(note) = note else {
-        session.ui.data(&text(session, home, follower.state(), false));
+        session.ui.page(&text(session, home, follower.state(), false));
         session.ui.say("nobody runs it now, so there is nothing to follow");
         return Ok(Exit::Holds);
     };
@@ -117,7 +117,7 @@ impl Show {
 }
 
 /// The plan that is being run, if it can still be read as it was.
-fn plan_of(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
+pub(super) fn plan_of(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
     let opened = &state.current()?.opened;
     let inputs = resume::inputs_of(opened);
     let given = Given { inputs, require_inputs: true, home: session.env.home() };

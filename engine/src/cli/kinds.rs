@@ -25,12 +25,15 @@ impl Kinds {
             None => KINDS.to_vec(),
             Some(name) => vec![runbook_steps::kind(name).ok_or_else(|| unknown(name))?],
         };
-        let text = match (self.output, &self.kind) {
-            (super::check::Output::Json, _) => json(&chosen),
-            (super::check::Output::Text, None) => table(&chosen),
-            (super::check::Output::Text, Some(_)) => chosen.iter().map(|kind| explain(kind)).collect(),
-        };
-        session.ui.data(&text);
+        match (self.output, &self.kind) {
+            (super::check::Output::Json, _) => session.ui.data(&json(&chosen)),
+            (super::check::Output::Text, None) => session.ui.page(&table(&chosen)),
+            (super::check::Output::Text, Some(_)) => {
+                chosen.iter().for_each(|kind| session.ui.page(&explain(kind)));
+                // To be copied as it is.
+                chosen.iter().for_each(|kind| session.ui.data(&example(kind)));
+            }
+        }
         Ok(Exit::Holds)
     }
 }
@@ -64,8 +67,11 @@ fn explain(kind: &Kind) -> String {
             text.push_str(&format!("  {}  {}\n", words::pad(output.name, 16), output.about));
         }
     }
-    text.push_str(&format!("\nexample\n{}\n", indent(kind.example.trim_end())));
     text
+}
+
+fn example(kind: &Kind) -> String {
+    format!("\nexample\n{}\n", indent(kind.example.trim_end()))
 }
 
 fn fields(schema: &serde_json::Value) -> String {

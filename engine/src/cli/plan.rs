@@ -15,6 +15,7 @@ use super::{Inputs, Session, check};
 use crate::plan::load::Given;
 use crate::plan::{Plan as Checked, StepId, graph};
 use crate::report::words::{count, pad, span};
+use crate::report::{estimate, layout};
 use crate::run::{self, Fate};
 use crate::state::{Home, journal};
 
@@ -42,11 +43,14 @@ impl Plan {
         let state = journal::read(&home).map_err(state_fatal)?.state;
         let options = self.selection.options(&plan, &state)?;
         let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
-        let text = match self.output {
-            Output::Json => as_json(&plan, &verdicts, &options.selection),
-            Output::Text => text(&plan, &verdicts, state.current().is_some(), &meaning(&options, &verdicts)),
-        };
-        session.ui.data(&text);
+        match self.output {
+            Output::Json => session.ui.data(&as_json(&plan, &verdicts, &options.selection)),
+            Output::Text => {
+                let meaning = meaning(&options, &verdicts);
+                let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
+                session.ui.page(&text);
+            }
+        }
         Ok(Exit::Holds)
     }
 }
@@ -76,8 +80,8 @@ fn why(fate: &Fate) -> Vec<String> {
     }
 }
 
-fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String]) -> String {
-    let mut out = format!("{}\n\n{}\n◆ on the critical path\n", headline(plan), table(plan, verdicts));
+fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String], width: usize) -> String {
+    let mut out = format!("{}\n\n{}\n◆ on the critical path\n", headline(plan), table(plan, verdicts, width));
     if !meaning.is_empty() {
         out.push_str(&format!("\n{}\n", meaning.join("\n")));
     }
@@ -93,7 +97,8 @@ fn headline(plan: &Checked) -> String {
     let (_, long) = graph::critical_path(plan);
     let steps = count(plan.steps.len(), "step");
     let waves = count(graph::waves(plan).len(), "wave");
-    let mut out = format!("{steps}, {waves}, estimate {}", span(long));
+    let mut out = format!("{steps}, {waves}");
+    out.extend(estimate::in_words(plan).map(|long| format!(", estimate {long}")));
     let cost: f64 = plan.steps.iter().filter_map(|step| step.cost).map(|cost| cost.per_hour).sum();
     if cost > 0.0 {
         let run = cost * long.as_secs_f64() / 3600.0;
@@ -103,7 +108,7 @@ fn headline(plan: &Checked) -> String {
 }
 
 /// A line for each step, wave by wave.
-fn table(plan: &Checked, verdicts: &[(StepId, Fate)]) -> String {
+fn table(plan: &Checked, verdicts: &[(StepId, Fate)], width: usize) -> String {
     let names = plan.steps.iter().map(|step| step.id.as_str().chars().count()).max().unwrap_or(0);
     let critical: HashSet<usize> = graph::critical_path(plan).0.into_iter().collect();
     let fated: HashMap<&StepId, &Fate> = verdicts.iter().map(|(id, fate)| (id, fate)).collect();
@@ -117,7 +122,9 @@ fn table(plan: &Checked, verdicts: &[(StepId, Fate)]) -> String {
         let expected = step.expected.map(|expected| span(expected.typical())).unwrap_or_default();
         let [fate, id, kind, expected] = [(fate, 6), (step.id.as_str(), names), (kind, 16), (expected.as_str(), 8)]
             .map(|(cell, width)| pad(cell, width));
-        let line = format!("  {wave:>2} {mark} {fate}  {id}  {kind}  {expected}  {}", step.name);
+        let line = format!("  {wave:>2} {mark} {fate}  {id}  {kind}  {expected}  ");
+        let name = if step.name == step.id.as_str() { "" } else { &step.name };
+        let line = format!("{line}{}", layout::title(name, layout::visible(&line), width));
         format!("{}\n", line.trim_end())
     };
     places.map(line).collect()

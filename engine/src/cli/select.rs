@@ -126,7 +126,8 @@ impl Stale {
         if !session.ui.asks {
             return Err(refusal);
         }
-        let question = format!("{}: run them again?", are_stale(stale));
+        let them = if stale == 1 { "it" } else { "them" };
+        let question = format!("{}: run {them} again?", are_stale(stale));
         if session.ui.confirm(&question) { Ok(()) } else { Err(refusal) }
     }
 }

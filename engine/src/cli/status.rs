@@ -11,9 +11,13 @@ use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::{Session, follow};
-use crate::report::tracker::{between, standing};
-use crate::report::words::{pad, span};
-use crate::state::fold::{RunState, RunSummary, Status as Step};
+use crate::plan::{Step as Planned, StepId};
+use crate::report::snapshot::Standing;
+use crate::report::summary::answer;
+use crate::report::tracker::{between, stands, why};
+use crate::report::words::{count, list, pad, span};
+use crate::run::only_reads;
+use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
 use crate::state::record::Verdict;
 use crate::state::{Home, journal};
@@ -51,16 +55,19 @@ impl Status {
         }
         let holder = home.holder().map_err(state_fatal)?;
         let (state, held) = (&reading.state, holder.is_some());
-        let shown = match (self.output, self.runs) {
-            (Output::Json, false) => as_json(&home, state, held),
-            (Output::Json, true) => pretty(&json!({ "deployment": home.deployment(), "runs": runs_json(state, held) })),
-            (Output::Text, true) => runs(session, state, held),
+        match (self.output, self.runs) {
+            (Output::Json, false) => session.ui.data(&as_json(session, &home, state, held)),
+            (Output::Json, true) => {
+                let runs = json!({ "deployment": home.deployment(), "runs": runs_json(state, held) });
+                session.ui.data(&pretty(&runs));
+            }
+            (Output::Text, true) => session.ui.page(&runs(session, state, held)),
             (Output::Text, false) => {
                 let holder = holder.map(|note| format!("{}\nlock {}\n", held_by(&home, &note), note.id.0));
-                format!("{}{}", holder.unwrap_or_default(), text(session, &home, state, held))
+                let text = text(session, &home, state, held);
+                session.ui.page(&format!("{}{text}", holder.unwrap_or_default()));
             }
-        };
-        session.ui.data(&shown);
+        }
         Ok(Exit::Holds)
     }
 }
@@ -96,7 +103,9 @@ fn name(verdict: Verdict) -> &'static str {
 
 /// The table of runs.
 fn runs(session: &Session, state: &RunState, held: bool) -> String {
-    let heading = ["run", "command", "began", "took", "ended", "who", "part of the plan"].map(str::to_owned);
+    let partial = state.runs().iter().any(|run| !run.opened.selection.is_empty());
+    let part = if partial { "part of the plan" } else { "" };
+    let heading = ["run", "command", "began", "took", "ended", "who", part].map(str::to_owned);
     let rows = state.runs().iter().map(|run| {
         let until = if run.verdict.is_none() && held { now(state) } else { run.last };
         [
@@ -172,26 +181,100 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
     let head = format!("{}{label} · run {}{part} · {ended}", home.deployment(), run.opened.run);
     let mut out =
         format!("{}\nplan {} · began {}\n\n", paint.bold(&head), run.opened.file, run.began.strftime("%F %TZ"));
-    let names = state.steps().map(|(id, _)| id.as_str().chars().count()).max().unwrap_or(0);
-    for (id, step) in state.steps() {
-        let stands = standing(step.status());
-        let took = match (step.status(), step.started(), step.ended()) {
-            (Step::Running { since, .. }, ..) => span(between(*since, now(state))),
-            (_, Some(started), Some(ended)) => span(between(started, ended)),
-            _ => String::new(),
-        };
-        let about = step.failure().map(|failure| failure.what.clone()).unwrap_or_default();
-        let line = format!(
-            "  {} {}  {}  {}  {about}",
-            stands.mark(),
-            pad(id.as_str(), names),
-            pad(stands.word(), 9),
-            pad(&took, 8)
-        );
-        out.push_str(line.trim_end());
-        out.push('\n');
+    let rows = rows(session, home, state);
+    let names = rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0);
+    let words = rows.iter().map(|row| row.word(held).chars().count()).max().unwrap_or(0).max(9);
+    for row in &rows {
+        out.push_str(&line(row, state, held, (names, words)));
     }
+    out.push_str(&format!("\n{}\n", totals(&rows, held)));
+    out.extend(next(session, home, state, run, held).map(|next| format!("{} {next}\n", paint.busy("next"))));
     out
+}
+
+/// A step, and what the journal knows of it; nothing where it has not had its turn.
+struct Row<'s> {
+    id: StepId,
+    step: Option<&'s StepState>,
+    stands: Standing,
+    /// What it made is still there, though it counts as done no more: what it stood on was undone.
+    left_alone: bool,
+}
+
+impl<'s> Row<'s> {
+    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState) -> Self {
+        let step = state.step(id);
+        let undoing = state.current().filter(|run| run.opened.command == "destroy");
+        let touched = |step: &&StepState| undoing.is_some_and(|run| run.opened.run == step.run());
+        let fallen = step.filter(|step| *step.status() == Step::Pending).filter(touched);
+        let left_alone = fallen.is_some_and(|step| step.made() != Made::Nothing) && !planned.is_some_and(only_reads);
+        let stands = if fallen.is_some() && !left_alone { Standing::Undone } else { stands(step) };
+        Self { id: id.clone(), step, stands, left_alone }
+    }
+
+    fn word(&self, held: bool) -> &'static str {
+        match (self.left_alone, held) {
+            (true, _) => "left alone",
+            (false, true) => self.stands.said(),
+            (false, false) => self.stands.said_afterwards(),
+        }
+    }
+}
+
+/// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
+fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>> {
+    let plan = follow::plan_of(session, home, state);
+    let steps = plan.iter().flat_map(|plan| &plan.steps);
+    let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
+    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state)).collect();
+    let gone = state.steps().filter(|(id, _)| plan.as_ref().is_none_or(|plan| plan.step(id.as_str()).is_none()));
+    rows.extend(gone.map(|(id, _)| Row::new(id, None, state)));
+    rows
+}
+
+fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
+    let times = row.step.map(|step| (step.status(), step.started(), step.ended()));
+    let took = match times {
+        Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
+        Some((_, Some(started), Some(ended))) => span(between(started, ended)),
+        _ => String::new(),
+    };
+    let about = match row.step.map(StepState::status) {
+        Some(Step::Blocked { by }) => format!("by {}", list(by)),
+        Some(Step::Skipped { why }) => why.clone(),
+        _ => row.step.and_then(why).unwrap_or_default(),
+    };
+    let (name, word) = (pad(row.id.as_str(), names), pad(row.word(held), words));
+    let line = format!("  {} {name}  {word}  {}  {about}", row.stands.mark(), pad(&took, 8));
+    format!("{}\n", line.trim_end())
+}
+
+/// How many steps stand how: `4 steps: 2 ok, 1 failed, 1 not started`.
+fn totals(rows: &[Row], held: bool) -> String {
+    let mut numbers: Vec<(&str, usize)> = Vec::new();
+    for word in rows.iter().map(|row| row.word(held)) {
+        match numbers.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, number)) => *number += 1,
+            None => numbers.push((word, 1)),
+        }
+    }
+    let parts: Vec<String> = numbers.iter().map(|(word, number)| format!("{number} {word}")).collect();
+    format!("{}: {}", count(rows.len(), "step"), parts.join(", "))
+}
+
+/// What a user types to go on, where the last run did not come to its end. A rehearsal was begun with more than its journal knows.
+fn next(session: &Session, home: &Home, state: &RunState, run: &RunSummary, held: bool) -> Option<String> {
+    let (program, name) = (session.program(), home.deployment());
+    if held {
+        return Some(format!("{program} status {name} --follow"));
+    }
+    if run.verdict == Some(Verdict::Holds) || state.simulated().is_some() {
+        return None;
+    }
+    let verb = if run.opened.command == "destroy" { "destroy" } else { "resume" };
+    let asks = state.steps().filter(|(_, step)| stands(Some(step)) == Standing::NeedsPerson);
+    let flags = asks.filter_map(|(_, step)| answer(step.failure()?)).map(|flags| format!(" --answer {flags}"));
+    Some(format!("{program} {verb} {name}{}", flags.collect::<String>()))
 }
 
 /// The time now. A rehearsal's times are model times, which only its own processes can tell: there the last record stands in.
@@ -200,12 +283,12 @@ fn now(state: &RunState) -> Timestamp {
     last.unwrap_or_else(|| Clock::real().now())
 }
 
-fn as_json(home: &Home, state: &RunState, held: bool) -> String {
-    let steps: Vec<_> = state
-        .steps()
-        .map(|(id, step)| {
-            json!({ "step": id, "outcome": standing(step.status()).word(), "attempts": step.attempts(),
-                    "outputs": step.outputs(), "failure": step.failure() })
+fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
+    let steps: Vec<_> = rows(session, home, state)
+        .iter()
+        .map(|row| {
+            json!({ "step": row.id, "outcome": row.stands.word(), "attempts": row.step.map_or(0, StepState::attempts),
+                    "outputs": row.step.and_then(StepState::outputs), "failure": row.step.and_then(StepState::failure) })
         })
         .collect();
     let runs = runs_json(state, held);

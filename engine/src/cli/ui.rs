@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use super::exit::Fatal;
 use super::hidden::Hidden;
+use crate::report::layout;
 use crate::report::words::Paint;
 
 /// Whether to colour.
@@ -51,6 +52,21 @@ impl Ui {
         size()
     }
 
+    /// How many columns a text to stderr has to fit in: all that there are where it is no terminal.
+    pub(crate) fn columns(self) -> usize {
+        if io::stderr().is_terminal() { size().0 } else { layout::ANY }
+    }
+
+    /// The same for a text to stdout.
+    pub(crate) fn page_columns(self) -> usize {
+        if io::stdout().is_terminal() { columns(io::stdout()) } else { layout::ANY }
+    }
+
+    /// Data for a person to read, to stdout, wrapped where that is a terminal.
+    pub(crate) fn page(self, text: &str) {
+        self.data(&layout::fit(text, self.page_columns()));
+    }
+
     /// Data, to stdout.
     pub(crate) fn data(self, text: &str) {
         // A reader that went away is no error of ours.
@@ -67,8 +83,9 @@ impl Ui {
         }
     }
 
-    /// Talk, to stderr, with a line end.
+    /// Talk, to stderr, with a line end, wrapped where that is a terminal.
     pub(crate) fn say(self, text: &str) {
+        let text = layout::fit(text, self.columns());
         // In one piece: what others write must not come between a line and its end.
         let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
     }
@@ -116,4 +133,9 @@ fn size() -> (usize, usize) {
     let found = rustix::termios::tcgetwinsize(io::stderr());
     let (columns, rows) = found.map_or((100, 40), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
     (if columns < 40 { 100 } else { columns }, if rows < 8 { 40 } else { rows })
+}
+
+fn columns(stream: impl rustix::fd::AsFd) -> usize {
+    let found = rustix::termios::tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
+    if found < 40 { 100 } else { found }
 }

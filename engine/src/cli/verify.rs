@@ -101,10 +101,10 @@ impl Deployment {
         };
         let found = look(verification, &cancel)?;
         let told = Told { name: &self.name, plan: &plan, next: &self.next, found: &found };
-        session.ui.data(&match how.output {
-            Output::Json => told.json(),
-            Output::Text => told.text(session),
-        });
+        match how.output {
+            Output::Json => session.ui.data(&told.json()),
+            Output::Text => session.ui.page(&told.text(session)),
+        }
         Ok(told.exit())
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use runbook_steps::Class;
+
 use super::tracker::{News, between};
 use super::words::{self, Paint, span};
 use crate::event::Event;
@@ -57,11 +59,14 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
             Some(format!("{}{note}", ended(state, &done.step, &paint.good(word(done.outcome)), done.took_ms)))
         }
         Record::Undone { step, took_ms, .. } => Some(ended(state, step, &paint.good("undone"), *took_ms)),
+        Record::Failed(failed) if failed.failure.class == Class::NeedsPerson => {
+            Some(format!("{}  {}  {}", failed.step, paint.warn("needs you"), failed.failure.what))
+        }
         Record::Failed(failed) => Some(failure(failed, "failed", paint)),
         Record::UndoFailed(failed) => Some(failure(failed, "not undone", paint)),
         Record::Skipped { step, why } => Some(format!("{step}  skipped  {why}")),
-        Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.bad("blocked"), words::list(by))),
-        Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.bad("cancelled"))),
+        Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.warn("blocked"), words::list(by))),
+        Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.warn("stopped"))),
         Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
         Record::Interrupted { signal } => Some(format!("{}  {signal}", paint.warn("interrupted"))),
         Record::Opened(_) | Record::Spawned { .. } | Record::Performing { .. } | Record::UndoSkipped { .. } => None,

@@ -4,6 +4,7 @@
 
 pub(crate) mod estimate;
 pub(crate) mod events;
+pub(crate) mod layout;
 pub(crate) mod lines;
 pub(crate) mod live;
 pub(crate) mod snapshot;

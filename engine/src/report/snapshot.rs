@@ -15,6 +15,8 @@ pub(crate) enum Standing {
     Changed,
     Skipped,
     Failed,
+    /// It has asked a person for something, and ended until that is there.
+    NeedsPerson,
     Blocked,
     Cancelled,
     Unknown,
@@ -35,7 +37,25 @@ impl Standing {
         matches!(self, Standing::Ok | Standing::Changed | Standing::Skipped)
     }
 
-    /// The word for it.
+    /// The word for it, for people.
+    pub(crate) fn said(self) -> &'static str {
+        match self {
+            Standing::NeedsPerson => "needs you",
+            Standing::Cancelled => "stopped",
+            other => other.word(),
+        }
+    }
+
+    /// The same where nobody runs it any more: nothing waits, and what still seems to run was cut off.
+    pub(crate) fn said_afterwards(self) -> &'static str {
+        match self {
+            Standing::Waiting => "not started",
+            Standing::Running | Standing::Retrying | Standing::Undoing => "in flight",
+            ended => ended.said(),
+        }
+    }
+
+    /// The word for it, for programs and scenarios.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Standing::Waiting => "waiting",
@@ -44,7 +64,7 @@ impl Standing {
             Standing::Ok => "ok",
             Standing::Changed => "changed",
             Standing::Skipped => "skipped",
-            Standing::Failed => "failed",
+            Standing::Failed | Standing::NeedsPerson => "failed",
             Standing::Blocked => "blocked",
             Standing::Cancelled => "cancelled",
             Standing::Unknown => "unknown",
@@ -63,6 +83,7 @@ impl Standing {
             Standing::Ok | Standing::Changed => "✓",
             Standing::Skipped | Standing::Left => "-",
             Standing::Failed => "✗",
+            Standing::NeedsPerson => "!",
             Standing::Blocked => "⊘",
             Standing::Cancelled => "■",
             Standing::Unknown => "?",
@@ -84,8 +105,19 @@ pub(crate) struct Row {
     pub(crate) began: Option<Duration>,
     /// Whether its result comes from an earlier run.
     pub(crate) reused: bool,
+    /// Why it did not end well, in a line.
+    pub(crate) why: Option<String>,
+    /// Whose failure keeps it from running.
+    pub(crate) by: Vec<StepId>,
     /// What it last said of itself.
     pub(crate) words: Words,
+}
+
+impl Row {
+    /// Whether it was tried in this run.
+    pub(crate) fn ran(&self) -> bool {
+        self.began.is_some()
+    }
 }
 
 /// What a running step says of itself.
@@ -110,9 +142,29 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// How many of the steps that the run is for have ended.
+    /// How many of the steps that the run is for hold.
     pub(crate) fn done(&self) -> usize {
-        self.part().filter(|row| row.standing.ended()).count()
+        self.part().filter(|row| row.standing.holds()).count()
+    }
+
+    /// How many steps did not end well, in words: `1 failed`, `6 blocked`.
+    pub(crate) fn trouble(&self) -> Vec<String> {
+        let order =
+            [Standing::Failed, Standing::Unknown, Standing::NeedsPerson, Standing::Cancelled, Standing::Blocked];
+        let numbers = order.map(|standing| (self.having(standing).count(), standing.said()));
+        let present = numbers.into_iter().filter(|(number, _)| *number > 0);
+        present.map(|(number, word)| format!("{number} {word}")).collect()
+    }
+
+    /// The steps that cannot run, and whose failure keeps them from it.
+    pub(crate) fn blocked(&self) -> (Vec<&StepId>, Vec<&StepId>) {
+        let mut culprits = Vec::new();
+        for by in self.having(Standing::Blocked).flat_map(|row| &row.by) {
+            if !culprits.contains(&by) {
+                culprits.push(by);
+            }
+        }
+        (self.having(Standing::Blocked).map(|row| &row.id).collect(), culprits)
     }
 
     /// The steps that the run is for.

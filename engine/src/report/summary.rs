@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use runbook_steps::Failure;
 use serde_json::{Map, Value};
 
 use super::estimate;
+use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{Paint, brief, clip, count, list, pad, some, span};
+use super::words::{Paint, brief, count, hold, list, pad, some, span};
 use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::{RunState, Status};
@@ -41,6 +43,9 @@ pub(crate) struct Ended<'a> {
 /// Longer outputs are cut on the screen; `-o json` has them whole.
 const LONGEST_OUTPUT: usize = 160;
 
+/// More of those whose failure blocks others are told by their number.
+const MOST_CULPRITS: usize = 6;
+
 /// A plan with more steps is large.
 const MANY: usize = 200;
 
@@ -58,41 +63,92 @@ pub(crate) fn text(ended: &Ended) -> String {
 fn headline(ended: &Ended) -> String {
     let paint = ended.paint;
     let snapshot = ended.snapshot;
-    let bad: usize = [Standing::Failed, Standing::Blocked, Standing::Cancelled, Standing::Unknown, Standing::Waiting]
-        .iter()
-        .map(|&standing| snapshot.having(standing).count())
-        .sum();
-    let good = if ended.part.is_some() { "what was asked for holds" } else { "everything holds" };
-    let verdict = if bad == 0 { paint.good(good) } else { paint.bad(&tally(snapshot)) };
     let time = match ended.simulated {
         Some(_) => format!("{} model time ({} real)", span(snapshot.elapsed), span(ended.real)),
         None => span(snapshot.elapsed),
     };
     let label = ended.simulated.map_or("", |_| " · rehearsal");
-    let steps = steps_of(ended);
-    let mut text = format!("{}{label} · {verdict} · {steps} in {time}\n", paint.bold(ended.deployment));
+    let (name, verdict, steps) = (paint.bold(ended.deployment), verdict(ended), steps_of(ended));
+    let mut text = format!("{name}{label} · {verdict} · {steps} in {time}\n");
     text.extend(partly(ended));
     if let Some(what) = ended.simulated {
         text.push_str(&format!("{}\n", paint.warn(what)));
     }
-    if snapshot.rows.iter().any(|row| !row.reused && row.took > Duration::ZERO) {
-        let (path, long) = estimate::measured_path(ended.plan, snapshot);
-        let ids: Vec<&str> = path.iter().map(|&index| ended.plan.steps[index].id.as_str()).collect();
-        let figures =
-            format!("one after another {} · critical path {}", span(estimate::in_a_row(snapshot)), span(long));
-        text.push_str(&format!("{figures}\n{}\n", paint.dim(&clip(&ids.join(" → "), ended.width))));
-    }
+    text.extend(comparison(ended));
+    text.extend(how_to_go_on(ended));
     text
 }
 
-/// How many steps the run was for.
-fn steps_of(ended: &Ended) -> String {
-    let all = ended.plan.steps.iter().filter(|step| !step.on_demand).count();
-    let left = |left: &BTreeSet<StepId>| ended.plan.steps.len() - left.len();
-    match ended.part {
-        Some((_, out)) if !out.is_empty() => format!("{} of {}", left(out), count(all, "step")),
-        _ => count(all, "step"),
+/// How it ended, in a few words.
+fn verdict(ended: &Ended) -> String {
+    let paint = ended.paint;
+    let mut parts: Vec<String> = signal(ended).map(|signal| format!("interrupted by {signal}")).into_iter().collect();
+    parts.extend(tally(ended.snapshot));
+    let good = if ended.part.is_some() { "what was asked for holds" } else { "everything holds" };
+    let has = |standing| ended.snapshot.having(standing).next().is_some();
+    let broken = has(Standing::Failed) || has(Standing::Unknown);
+    match (parts.join(", "), broken) {
+        (parts, _) if parts.is_empty() => paint.good(good),
+        (parts, false) => paint.warn(&parts),
+        (parts, true) => paint.bad(&parts),
     }
+}
+
+/// The signal that ended the run.
+fn signal<'a>(ended: &Ended<'a>) -> Option<&'a str> {
+    ended.state.current()?.signal.as_deref()
+}
+
+/// What was stopped by a signal, and how to go on. A rehearsal says the latter with what else there is to say of its world.
+fn how_to_go_on(ended: &Ended) -> Option<String> {
+    signal(ended)?;
+    let stopped: Vec<&StepId> = ended.snapshot.having(Standing::Cancelled).map(|row| &row.id).collect();
+    let mut text = String::new();
+    if !stopped.is_empty() {
+        text.push_str(&format!("stopped: {}\n", list(&stopped)));
+    }
+    if ended.simulated.is_none() {
+        text.push_str(&format!("continue with: {}\n", ended.next));
+    }
+    Some(text)
+}
+
+/// Of fewer steps nobody asks what decided how long they took.
+const FEW: usize = 3;
+
+/// How long it would have taken one after another, and the chain of steps that decided how long it did take.
+fn comparison(ended: &Ended) -> Option<String> {
+    let snapshot = ended.snapshot;
+    if signal(ended).is_some() || snapshot.rows.iter().filter(|row| row.ran()).count() < FEW {
+        return None;
+    }
+    let (path, long) = estimate::measured_path(ended.plan, snapshot);
+    let ids: Vec<&str> = path.iter().map(|&index| ended.plan.steps[index].id.as_str()).collect();
+    let figures = format!("one after another {} · critical path {}", span(estimate::in_a_row(snapshot)), span(long));
+    Some(format!("{figures}\n{}\n", ended.paint.dim(&ids.join(" → "))))
+}
+
+/// How many steps ran, and how many did not have to.
+fn steps_of(ended: &Ended) -> String {
+    let number = |wanted: &dyn Fn(&Row) -> bool| ended.snapshot.rows.iter().filter(|row| wanted(row)).count();
+    let all = number(&|row| row.standing != Standing::Left || row.ran());
+    let (ran, held) = (number(&Row::ran), number(&|row| row.reused && !is_left_out(ended, row)));
+    let skipped = number(&|row| row.standing == Standing::Skipped && !row.reused);
+    if ran == all && ended.part.is_none() {
+        return count(all, "step");
+    }
+    let mut parts = vec![match ended.part {
+        Some((_, out)) if !out.is_empty() => format!("{ran} of {} ran", count(whole(ended.plan), "step")),
+        _ => format!("{} ran", count(ran, "step")),
+    }];
+    parts.extend((held > 0).then(|| format!("{held} held already")));
+    parts.extend((skipped > 0).then(|| format!("{skipped} skipped")));
+    parts.join(", ")
+}
+
+/// How many steps all of a plan has.
+fn whole(plan: &Plan) -> usize {
+    plan.steps.iter().filter(|step| !step.on_demand).count()
 }
 
 /// That the run was not for all of the plan, and what it left out.
@@ -109,27 +165,34 @@ fn is_left_out(ended: &Ended, row: &Row) -> bool {
     row.attempts == 0 && left
 }
 
-fn tally(snapshot: &Snapshot) -> String {
-    let order = [Standing::Failed, Standing::Unknown, Standing::Cancelled, Standing::Blocked, Standing::Waiting];
-    let parts: Vec<String> = order
-        .iter()
-        .map(|&standing| (snapshot.having(standing).count(), standing.word()))
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, word)| format!("{number} {word}"))
-        .collect();
-    parts.join(", ")
+fn tally(snapshot: &Snapshot) -> Vec<String> {
+    let waiting = snapshot.having(Standing::Waiting).count();
+    let mut parts = snapshot.trouble();
+    parts.extend((waiting > 0).then(|| format!("{waiting} not started")));
+    parts
 }
 
 fn table(ended: &Ended) -> String {
     let names = ended.snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(4).max(4);
-    let times = if ended.simulated.is_some() { "model time  real" } else { "took" };
-    let heading = format!("  {}  {}  {}  {times}", pad("step", names), pad("outcome", 9), pad("tries", 5));
+    let outcomes = outcomes(ended);
+    let times = if ended.simulated.is_some() { "model time  real  ".to_owned() } else { pad("took", 9) };
+    let heading =
+        format!("  {}  {}  {}  {times}  about", pad("step", names), pad("outcome", outcomes), pad("tries", 5));
     let mut text = format!("\n{}\n", ended.paint.dim(&heading));
     let rows = ended.plan.steps.iter().zip(&ended.snapshot.rows);
     for (step, row) in rows.filter(|(_, row)| !is_left_out(ended, row)) {
-        text.push_str(&table_row(ended, step, row, names));
+        text.push_str(&table_row(ended, step, row, (names, outcomes)));
     }
     text
+}
+
+/// How wide the words for the outcomes are.
+fn outcomes(ended: &Ended) -> usize {
+    ended.snapshot.rows.iter().map(|row| outcome(row).chars().count()).max().unwrap_or(0).max(9)
+}
+
+fn outcome(row: &Row) -> &'static str {
+    if row.reused { "reused" } else { row.standing.said_afterwards() }
 }
 
 /// In a large plan, the steps that were left alone are told in one line: the table is for what happened.
@@ -142,21 +205,22 @@ fn reused(ended: &Ended) -> Option<String> {
     (reused > 0).then(|| format!("  {}\n", ended.paint.dim(&format!("{} reused", count(reused, "step")))))
 }
 
-fn table_row(ended: &Ended, step: &Step, row: &Row, names: usize) -> String {
+fn table_row(ended: &Ended, step: &Step, row: &Row, (names, outcomes): (usize, usize)) -> String {
     if is_told_in_passing(ended, row) {
         return String::new();
     }
     let paint = ended.paint;
-    let word = pad(if row.reused { "reused" } else { row.standing.word() }, 9);
+    let word = pad(outcome(row), outcomes);
     let word = match row.standing {
         Standing::Ok | Standing::Changed => paint.good(&word),
         Standing::Skipped | Standing::Waiting | Standing::Left => paint.dim(&word),
+        Standing::NeedsPerson | Standing::Cancelled | Standing::Blocked => paint.warn(&word),
         _ => paint.bad(&word),
     };
     let tries = if row.attempts == 0 { String::new() } else { row.attempts.to_string() };
-    let line = format!("  {}  {word}  {}  {}", pad(row.id.as_str(), names), pad(&tries, 5), times(ended, row));
-    let about = remark(ended, step, row);
-    format!("{}\n", format!("{line}  {}", paint.dim(&about)).trim_end())
+    let line = format!("  {}  {word}  {}  {}  ", pad(row.id.as_str(), names), pad(&tries, 5), times(ended, row));
+    let about = remark(ended, step, row, layout::visible(&line));
+    format!("{}\n", format!("{line}{}", paint.dim(&about)).trim_end())
 }
 
 /// How long a step took: by the run's clock, and in a rehearsal also by the machine's.
@@ -170,19 +234,21 @@ fn times(ended: &Ended, row: &Row) -> String {
     format!("{}  {}", pad(&took, 10), pad(&real, 6))
 }
 
-fn remark(ended: &Ended, step: &Step, row: &Row) -> String {
-    match ended.state.status(&row.id) {
-        Status::Blocked { by } => format!("by {}", list(by)),
-        Status::Skipped { why } => why.clone(),
-        _ => {
-            let note = ended.state.step(&row.id).and_then(|step| step.note());
-            note.map_or_else(|| step.name.clone(), ToOwned::to_owned)
-        }
+/// Why it is not as it should be, what it has to say, or else its name; what is told in full elsewhere is cut to the width.
+fn remark(ended: &Ended, step: &Step, row: &Row, used: usize) -> String {
+    let note = ended.state.step(&row.id).and_then(|step| step.note());
+    match (ended.state.status(&row.id), &row.why, note) {
+        _ if !row.by.is_empty() => format!("by {}", list(&row.by)),
+        (Status::Skipped { why }, ..) => why.clone(),
+        (_, Some(why), _) => layout::title(why, used, ended.width),
+        (_, _, Some(note)) => note.to_owned(),
+        _ if step.name == step.id.as_str() => String::new(),
+        _ => layout::title(&step.name, used, ended.width),
     }
 }
 
 fn failures(ended: &Ended) -> Vec<String> {
-    let broken = |row: &&Row| matches!(row.standing, Standing::Failed | Standing::Unknown);
+    let broken = |row: &&Row| matches!(row.standing, Standing::Failed | Standing::Unknown | Standing::NeedsPerson);
     ended.snapshot.rows.iter().filter(broken).map(|row| failure(ended, row)).collect()
 }
 
@@ -191,19 +257,25 @@ fn failure(ended: &Ended, row: &Row) -> String {
     let step = ended.plan.step(row.id.as_str()).map(|index| &ended.plan.steps[index]);
     if let Status::Unknown { why } = ended.state.status(&row.id) {
         let id = &row.id;
-        let ways = format!("runbook settle {id} --done  or  runbook settle {id} --redo, then {}", ended.next);
+        let ways = format!("runbook settle {id} --done, or runbook settle {id} --redo; then {}", ended.next);
         let head = format!("{} nobody can tell whether {} was done", paint.bad("?"), paint.bold(id.as_str()));
         return format!("{head}\n\n  {why}\n\n  {}   {ways}\n", paint.busy("next"));
     }
     let Some(failure) = ended.state.step(&row.id).and_then(|step| step.failure()) else { return String::new() };
+    if let (Standing::NeedsPerson, Some(flags)) = (row.standing, answer(failure)) {
+        return question(ended, row, failure, flags);
+    }
     let of = step.map_or(1, |step| step.retry.attempts);
     let retried = step.is_none_or(|step| step.retry.only.contains(&failure.class));
     let tries = match (retried, row.attempts.max(1)) {
         (true, tries) => format!("attempt {tries} of {of}, {}", failure.class),
         (false, tries) => format!("attempt {tries}, {}: not retried", failure.class),
     };
-    let mut text =
-        format!("{} {} failed after {} ({tries})\n\n", paint.bad("✗"), paint.bold(row.id.as_str()), span(row.took));
+    let mut text = if row.standing == Standing::NeedsPerson {
+        format!("{} {} needs you\n\n", paint.warn("!"), paint.bold(row.id.as_str()))
+    } else {
+        format!("{} {} failed after {} ({tries})\n\n", paint.bad("✗"), paint.bold(row.id.as_str()), span(row.took))
+    };
     text.push_str(&format!("  {}\n", failure.what));
     for line in failure.detail.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev() {
         text.push_str(&format!("  {}\n", paint.dim(&format!("│ {line}"))));
@@ -214,7 +286,8 @@ fn failure(ended: &Ended, row: &Row) -> String {
         ("cause", failure.cause.clone()),
         ("fix", failure.fix.clone()),
         ("remedy", failure.remedy.as_ref().map(|step| format!("{} --only {step}", ended.next))),
-        ("where", Some(format!("{place} · {} {}", ended.log_command, row.id))),
+        ("where", Some(place)),
+        ("log", Some(format!("{} {}", ended.log_command, row.id))),
         ("next", Some(ended.next.to_owned())),
     ];
     let width = if failure.remedy.is_some() { 6 } else { 5 };
@@ -225,14 +298,33 @@ fn failure(ended: &Ended, row: &Row) -> String {
     text
 }
 
+/// The flags that answer what a step asks.
+pub(crate) fn answer(failure: &Failure) -> Option<&str> {
+    let (_, flags) = failure.fix.as_deref()?.split_once("`--answer ")?;
+    flags.split('`').next()
+}
+
+/// What a step asks a person, and the command that answers.
+fn question(ended: &Ended, row: &Row, failure: &Failure, flags: &str) -> String {
+    let paint = ended.paint;
+    let mut text = format!("{} {} needs you\n\n", paint.warn("!"), paint.bold(row.id.as_str()));
+    for line in failure.detail.lines() {
+        text.push_str(format!("  {line}").trim_end());
+        text.push('\n');
+    }
+    text.push_str(&format!("\n  {}  {} --answer {flags}\n", paint.busy("next"), ended.next));
+    text
+}
+
 fn consequences(ended: &Ended) -> Option<String> {
-    let blocked: Vec<&StepId> = ended.snapshot.having(Standing::Blocked).map(|row| &row.id).collect();
-    let held = ended.snapshot.rows.iter().filter(|row| row.standing.holds()).count();
+    let (blocked, culprits) = ended.snapshot.blocked();
     if blocked.is_empty() {
         return None;
     }
-    let steps = count(blocked.len(), "step");
-    Some(format!("{steps} blocked by it: {}. {held} hold; what succeeded is not run again.\n", list(&blocked)))
+    let held = ended.snapshot.rows.iter().filter(|row| row.standing.holds()).count();
+    let (steps, holds) = (count(blocked.len(), "step"), hold(held));
+    let culprits = some(&culprits, MOST_CULPRITS);
+    Some(format!("{steps} blocked by {culprits}: {}. {holds}; what succeeded is not run again.\n", list(&blocked)))
 }
 
 fn outputs(ended: &Ended) -> Option<String> {
@@ -242,7 +334,7 @@ fn outputs(ended: &Ended) -> Option<String> {
     let names = ended.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let mut text = format!("{}\n", ended.paint.dim("outputs"));
     for (name, value) in ended.outputs {
-        let longest = if ended.width == usize::MAX { usize::MAX } else { LONGEST_OUTPUT };
+        let longest = if ended.width == layout::ANY { usize::MAX } else { LONGEST_OUTPUT };
         let value = brief(&plain(value), longest);
         text.push_str(&format!("  {}  {value}\n", pad(name, names)));
     }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use runbook_steps::Class;
 
 use super::snapshot::{Row, Snapshot, Standing, Words};
 use crate::event::{Advice, Event, Reached};
+use crate::plan::model::Accept;
 use crate::plan::{Plan, StepId};
 use crate::state::fold::{RunState, Status, StepState};
 use crate::state::record::{Outcome, Record};
@@ -89,7 +91,8 @@ impl Tracker {
     /// Where every step of the plan stands at a time.
     pub(crate) fn snapshot(&self, plan: &Plan, state: &RunState, now: Timestamp) -> Snapshot {
         let began = state.current().map_or(now, |run| run.began);
-        let rows = plan.steps.iter().map(|step| self.row(&step.id, state, began, now)).collect();
+        let mut rows: Vec<Row> = plan.steps.iter().map(|step| self.row(&step.id, state, began, now)).collect();
+        block(plan, &mut rows);
         Snapshot { rows, elapsed: between(began, now) }
     }
 
@@ -107,12 +110,12 @@ impl Tracker {
     }
 
     fn row(&self, id: &StepId, state: &RunState, began: Timestamp, now: Timestamp) -> Row {
-        let standing = match standing(state.status(id)) {
+        let run = state.current().map_or(0, |run| run.opened.run);
+        let step = state.step(id);
+        let standing = match stands(step) {
             Standing::Waiting if self.left.contains(id) => Standing::Left,
             standing => standing,
         };
-        let run = state.current().map_or(0, |run| run.opened.run);
-        let step = state.step(id);
         let mine = step.filter(|step| step.run() == run);
         let until = mine.and_then(StepState::ended).filter(|_| standing.ended()).unwrap_or(now);
         Row {
@@ -122,9 +125,57 @@ impl Tracker {
             took: mine.and_then(StepState::started).map_or(Duration::ZERO, |started| between(started, until)),
             began: mine.and_then(StepState::started).map(|started| between(began, started)),
             reused: standing.holds() && mine.is_none(),
+            why: step.and_then(why),
+            by: if let Status::Blocked { by } = state.status(id) { by.clone() } else { Vec::new() },
             words: self.words(id, mine.and_then(StepState::started).unwrap_or(now), now),
         }
     }
+}
+
+/// Steps that wait for what cannot come any more are blocked, also before their turn to be told so.
+fn block(plan: &Plan, rows: &mut [Row]) {
+    for &index in &plan.graph.order {
+        if rows[index].standing != Standing::Waiting {
+            continue;
+        }
+        let needs = plan.graph.needs[index].iter().filter(|edge| edge.accept == Accept::Succeeded);
+        let mut by: Vec<StepId> = Vec::new();
+        for need in needs.map(|edge| &rows[edge.step]) {
+            match need.standing {
+                Standing::Failed | Standing::NeedsPerson => by.push(need.id.clone()),
+                Standing::Unknown if need.ran() => by.push(need.id.clone()),
+                Standing::Blocked => by.extend(need.by.iter().cloned()),
+                _ => {}
+            }
+        }
+        if !by.is_empty() {
+            let mut seen = BTreeSet::new();
+            by.retain(|id| seen.insert(id.clone()));
+            rows[index].standing = Standing::Blocked;
+            rows[index].by = by;
+        }
+    }
+}
+
+/// How a step stands, as a user sees it: a step that asked a person for something has not failed.
+pub(crate) fn stands(step: Option<&StepState>) -> Standing {
+    let Some(step) = step else { return Standing::Waiting };
+    match standing(step.status()) {
+        Standing::Failed if step.failure().is_some_and(|failure| failure.class == Class::NeedsPerson) => {
+            Standing::NeedsPerson
+        }
+        standing => standing,
+    }
+}
+
+/// Why a step did not end well, in a line.
+pub(crate) fn why(step: &StepState) -> Option<String> {
+    let text = match (step.status(), stands(Some(step))) {
+        (Status::Unknown { why }, _) => why,
+        (_, Standing::Failed | Standing::NeedsPerson) => &step.failure()?.what,
+        _ => return None,
+    };
+    text.lines().next().map(ToOwned::to_owned)
 }
 
 /// A status as a user sees it.

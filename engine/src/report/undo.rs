@@ -106,7 +106,10 @@ pub(crate) fn summary(ended: &Ended) -> String {
     let figure = format!("{undone} of {} undone", count(ended.wanted.len(), "step"));
     let figure = if all { paint.good(&figure) } else { paint.bad(&figure) };
     let label = ended.simulated.map_or("", |_| " · rehearsal");
-    let _ = writeln!(out, "{}{label} · {figure} in {}", paint.bold(ended.deployment), span(elapsed));
+    let signal = ended.state.current().and_then(|run| run.signal.as_deref());
+    let signal =
+        signal.map(|signal| format!(" · {}", paint.warn(&format!("interrupted by {signal}")))).unwrap_or_default();
+    let _ = writeln!(out, "{}{label}{signal} · {figure} in {}", paint.bold(ended.deployment), span(elapsed));
     if !all {
         let _ = writeln!(out, "{}   {}", paint.busy("next"), ended.next);
     }
@@ -124,11 +127,12 @@ fn failure(ended: &Ended, id: &StepId) -> String {
     for line in failure.detail.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev() {
         let _ = writeln!(out, "  {}", paint.dim(&format!("│ {line}")));
     }
-    let place = ended.plan.step(id.as_str()).map(|index| format!("{} · ", ended.plan.steps[index].place.location()));
+    let place = ended.plan.step(id.as_str()).map(|index| ended.plan.steps[index].place.location());
     let rows = [
         ("cause", failure.cause.clone()),
         ("fix", failure.fix.clone()),
-        ("where", Some(format!("{}{} {id}", place.unwrap_or_default(), ended.log_command))),
+        ("where", place),
+        ("log", Some(format!("{} {id}", ended.log_command))),
         ("else", Some(format!("take it back by hand, then {} --forget {id}", ended.next))),
     ];
     out.push('\n');

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::estimate::Estimate;
 use super::snapshot::{Row, Snapshot, Standing, waits_for};
 use super::words::{Paint, about, clip, pad, span};
 use super::{estimate, words};
@@ -17,17 +18,17 @@ pub(crate) struct Frame {
     pub(crate) speed: f64,
 }
 
-/// The whole picture, a line each.
+/// The whole picture, a line each; never higher than the terminal, and never with an empty line at its end.
 pub(crate) fn draw(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) -> Vec<String> {
     let mut lines = vec![headline(plan, title, snapshot, frame), String::new()];
     let names = snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0).min(28);
-    let room = frame.height.saturating_sub(6).max(4);
+    let room = frame.height.saturating_sub(7).max(4);
     let busy: Vec<usize> = indices(snapshot, |row| matches!(row.standing, Standing::Running | Standing::Retrying));
-    let bad: Vec<usize> =
-        indices(snapshot, |row| matches!(row.standing, Standing::Failed | Standing::Unknown | Standing::Cancelled));
+    let bad: Vec<usize> = indices(snapshot, is_bad);
+    let reasons = bad.iter().filter(|&&index| snapshot.rows[index].why.is_some()).count();
     let done = indices(snapshot, |row| row.standing.holds() && !row.reused);
     let waiting = indices(snapshot, |row| row.standing == Standing::Waiting);
-    let spare = room.saturating_sub(busy.len() + bad.len());
+    let spare = room.saturating_sub(busy.len() + bad.len() + reasons);
     let shown_done = done.len().min(spare.saturating_sub(waiting.len().min(3)));
     if done.len() > shown_done {
         lines.push(frame.paint.dim(&format!("  ✓ {} more done", done.len() - shown_done)));
@@ -36,13 +37,32 @@ pub(crate) fn draw(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) 
     recent.sort_by_key(|&index| ended_at(&snapshot.rows[index]));
     let recent = recent.split_off(recent.len() - shown_done);
     for index in recent.into_iter().chain(bad).chain(busy.iter().copied()) {
-        lines.push(line(&plan.steps[index], &snapshot.rows[index], names, frame));
-        lines.extend(advice(&snapshot.rows[index], names, frame));
+        let row = &snapshot.rows[index];
+        lines.push(line(&plan.steps[index], row, names, frame));
+        lines.extend(advice(row, names, frame));
+        lines.extend(row.why.iter().map(|why| format!("      {}", clip(why, frame.width.saturating_sub(7)))));
     }
     lines.extend(queue(plan, snapshot, &waiting, names, spare.saturating_sub(shown_done).max(1), frame));
-    lines.push(String::new());
-    lines.push(critical_path(plan, snapshot, frame));
+    lines.extend(blocked(snapshot, frame));
+    lines.extend(critical_path(plan, snapshot, frame).into_iter().flat_map(|path| [String::new(), path]));
+    lines.truncate(frame.height.saturating_sub(1));
     lines
+}
+
+fn is_bad(row: &Row) -> bool {
+    use Standing::{Cancelled, Failed, NeedsPerson, Unknown};
+    matches!(row.standing, Failed | Unknown | Cancelled | NeedsPerson)
+}
+
+/// The steps that can never run, in a line.
+fn blocked(snapshot: &Snapshot, frame: Frame) -> Option<String> {
+    let (steps, culprits) = snapshot.blocked();
+    if steps.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = steps.iter().map(|id| id.as_str()).collect();
+    let text = format!("⊘ {} blocked by {}: {}", steps.len(), words::some(&culprits, 3), names.join(", "));
+    Some(format!("  {}", frame.paint.warn(&clip(&text, frame.width.saturating_sub(3)))))
 }
 
 fn indices(snapshot: &Snapshot, wanted: impl Fn(&Row) -> bool) -> Vec<usize> {
@@ -53,20 +73,38 @@ fn ended_at(row: &Row) -> Duration {
     row.began.unwrap_or_default() + row.took
 }
 
+/// Who, how far, how long and how long still; in a narrow terminal, what can be missed is dropped: what is simulated first.
 fn headline(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) -> String {
-    let left = estimate::remaining(plan, snapshot);
-    let all = snapshot.elapsed + left;
-    let eta = if frame.speed > 1.0 { left.div_f64(frame.speed) } else { left };
+    let counts = format!("{} of {} done", snapshot.done(), snapshot.part().count());
+    let counts = std::iter::once(counts).chain(snapshot.trouble()).collect::<Vec<_>>().join(" · ");
+    let (of, eta) = how_long_still(plan, snapshot, frame);
+    let name = title.split(" · ").next().unwrap_or(title);
+    let short = title.split(" (").next().unwrap_or(title);
     let clock = if frame.speed > 1.0 { " model time" } else { "" };
-    let text = format!(
-        "{title} · {}/{} done · {} of {}{clock} · ETA {}",
-        snapshot.done(),
-        snapshot.part().count(),
-        span(snapshot.elapsed),
-        about(all),
-        span(Duration::from_secs(eta.as_secs()))
-    );
-    frame.paint.bold(&clip(&text, frame.width))
+    let elapsed = span(snapshot.elapsed);
+    let all = [
+        format!("{title} · {counts} · {elapsed}{of}{clock}{eta}"),
+        format!("{short} · {counts} · {elapsed}{of}{clock}{eta}"),
+        format!("{short} · {counts} · {elapsed}{of}{eta}"),
+        format!("{short} · {counts} · {elapsed}{eta}"),
+        format!("{name} · {counts} · {elapsed}{eta}"),
+    ];
+    let fits = |text: &&String| text.chars().count() <= frame.width;
+    let fitting = all.iter().find(fits).cloned().unwrap_or_else(|| clip(&all[4], frame.width));
+    frame.paint.bold(&fitting)
+}
+
+/// How long all of it takes, and how long from now, as far as the plan says; the latter by the clock on the wall.
+fn how_long_still(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> (String, String) {
+    let wall = |left: Duration| {
+        let left = if frame.speed > 1.0 { left.div_f64(frame.speed) } else { left };
+        span(Duration::from_secs(left.as_secs()))
+    };
+    match estimate::remaining(plan, snapshot) {
+        Estimate::About(Duration::ZERO) | Estimate::Unknown => (String::new(), String::new()),
+        Estimate::About(left) => (format!(" of {}", about(snapshot.elapsed + left)), format!(" · ETA {}", wall(left))),
+        Estimate::AtLeast(left) => (String::new(), format!(" · at least {} more", wall(left))),
+    }
 }
 
 fn line(step: &Step, row: &Row, names: usize, frame: Frame) -> String {
@@ -74,12 +112,13 @@ fn line(step: &Step, row: &Row, names: usize, frame: Frame) -> String {
     let mark = match row.standing {
         Standing::Ok | Standing::Changed | Standing::Skipped => paint.good(row.standing.mark()),
         Standing::Failed | Standing::Unknown | Standing::Cancelled => paint.bad(row.standing.mark()),
+        Standing::NeedsPerson => paint.warn(row.standing.mark()),
         _ => paint.busy(row.standing.mark()),
     };
     let name = pad(&clip(row.id.as_str(), names), names);
     let (figures, rest) = match row.standing {
         Standing::Running | Standing::Retrying => (running_figures(step, row), why(step, row)),
-        _ => (format!("{} {}", pad(row.standing.word(), 8), pad(&span(row.took), 8)), step.name.clone()),
+        _ => (format!("{} {}", pad(row.standing.said(), 9), pad(&span(row.took), 7)), name_of(step)),
     };
     let head = format!("{name}  {}", pad(&figures, 17));
     let space = frame.width.saturating_sub(head.chars().count() + 6);
@@ -87,6 +126,11 @@ fn line(step: &Step, row: &Row, names: usize, frame: Frame) -> String {
     let rest = deepest(&rest, space);
     let rest = if late && !row.standing.ended() { paint.warn(&rest) } else { paint.dim(&rest) };
     format!("  {mark} {head}  {rest}")
+}
+
+/// What a step is called, where that is more than its id.
+fn name_of(step: &Step) -> String {
+    if step.name == step.id.as_str() { String::new() } else { step.name.clone() }
 }
 
 /// A reason that fits: reasons run from the object that is waited for down to the deepest, and the deepest tells most.
@@ -179,17 +223,15 @@ fn queue(plan: &Plan, snapshot: &Snapshot, waiting: &[usize], names: usize, room
     lines
 }
 
-fn critical_path(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> String {
-    let (path, _) = graph::critical_path(plan);
-    let left: Vec<&str> = path
-        .iter()
-        .filter(|&&index| !snapshot.rows[index].standing.ended())
-        .map(|&index| plan.steps[index].id.as_str())
-        .collect();
-    if left.is_empty() {
-        return String::new();
-    }
-    frame.paint.dim(&clip(&format!("critical path: {}", left.join(" → ")), frame.width.saturating_sub(1)))
+/// What decides how long it still takes: the longest chain of the steps that can still run.
+fn critical_path(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> Option<String> {
+    let still = |index: usize| !snapshot.rows[index].standing.ended();
+    let typical = |index: usize| if still(index) { plan.steps[index].typical() } else { Duration::ZERO };
+    let (mut path, _) = graph::longest_path(&plan.graph, typical);
+    path.retain(|&index| still(index));
+    let left: Vec<&str> = path.iter().map(|&index| plan.steps[index].id.as_str()).collect();
+    let text = format!("critical path: {}", left.join(" → "));
+    (left.len() > 1).then(|| frame.paint.dim(&clip(&text, frame.width.saturating_sub(1))))
 }
 
 #[cfg(test)]
@@ -211,9 +253,13 @@ steps:
 ";
 
     fn plan() -> Plan {
+        plan_of(PLAN)
+    }
+
+    fn plan_of(text: &str) -> Plan {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("plan.yaml");
-        std::fs::write(&file, PLAN).expect("written");
+        std::fs::write(&file, text).expect("written");
         load(&file, &Given::default()).expect("a plan").plan
     }
 
@@ -226,6 +272,8 @@ steps:
             took: Duration::from_secs(took),
             began: None,
             reused: false,
+            why: None,
+            by: Vec::new(),
             words,
         }
     }
@@ -246,6 +294,55 @@ steps:
         let plan = plan();
         let said = why(&plan.steps[0], &row(1000, 300, None));
         assert_eq!(said, "slower than usual (expected 4m10s..15m) · 0 of 1 ready");
+    }
+
+    const CHAIN: &str = "runbook: 1
+name: chain
+steps:
+  broken: { run: echo, expected: 1m }
+  after: { needs: [broken], run: echo, expected: 2h }
+  last: { needs: [after], run: echo }
+  apart: { run: echo, expected: 30m }
+  beside: { needs: [apart], run: echo, expected: 10m }
+";
+
+    /// The first step has failed, what needs it is blocked, and another works.
+    fn trouble(width: usize) -> Vec<String> {
+        let plan = plan_of(CHAIN);
+        let stand = |id: &str, standing, why: Option<&str>, by: &[&str]| Row {
+            id: StepId::from(id),
+            standing,
+            why: why.map(str::to_owned),
+            by: by.iter().map(|id| StepId::from(*id)).collect(),
+            ..row(60, 0, None)
+        };
+        let rows = vec![
+            stand("broken", Standing::Failed, Some("there is no such zone"), &[]),
+            stand("after", Standing::Blocked, None, &["broken"]),
+            stand("last", Standing::Blocked, None, &["broken"]),
+            stand("apart", Standing::Running, None, &[]),
+            stand("beside", Standing::Waiting, None, &[]),
+        ];
+        let snapshot = Snapshot { rows, elapsed: Duration::from_secs(60) };
+        let frame = Frame { paint: Paint { on: false }, width, height: 30, speed: 10.0 };
+        draw(&plan, "chain · rehearsal (simulated, 10× time)", &snapshot, frame)
+    }
+
+    #[test]
+    fn a_failure_says_why_and_what_it_blocks() {
+        let lines = trouble(140);
+        assert_eq!(lines[3], "      there is no such zone");
+        assert!(lines.iter().any(|line| line == "  ⊘ 2 blocked by broken: after, last"), "{lines:?}");
+        assert_eq!(lines.last().map(String::as_str), Some("critical path: apart → beside"), "not of what cannot run");
+    }
+
+    #[test]
+    fn a_narrow_headline_keeps_name_counts_and_times() {
+        let counts = "0 of 5 done · 1 failed · 2 blocked";
+        let long = "1m 00s of ~39m model time · ETA 3m 48s";
+        assert_eq!(trouble(140)[0], format!("chain · rehearsal (simulated, 10× time) · {counts} · {long}"));
+        assert_eq!(trouble(80)[0], format!("chain · rehearsal · {counts} · 1m 00s · ETA 3m 48s"));
+        assert_eq!(trouble(70)[0], format!("chain · {counts} · 1m 00s · ETA 3m 48s"));
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub(crate) fn count(number: usize, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
+/// `1 step holds`, `3 steps hold`.
+pub(crate) fn hold(number: usize) -> String {
+    if number == 1 { "1 step holds".to_owned() } else { format!("{number} steps hold") }
+}
+
 /// `a`, `a and b`, `a, b and c`.
 pub(crate) fn list<T: std::fmt::Display>(items: &[T]) -> String {
     match items {

@@ -17,6 +17,7 @@ mod run_bench;
 mod run_resume;
 mod run_undo;
 mod sandbox;
+mod screens;
 mod secrets;
 mod select;
 mod settle;

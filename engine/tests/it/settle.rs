@@ -41,7 +41,7 @@ fn both_ways_out_are_named() {
     let ran = ran.says("`once` had left `bash`").says("? nobody can tell whether once was done");
     let why = "an earlier run ended in the middle of it, and a `run` cannot be looked at; a `check`, or `idempotent: true` where \
                a repeat is safe, would let it go on by itself";
-    ran.says(why).says("runbook settle once --done  or  runbook settle once --redo, then runbook resume doubt");
+    ran.says(why).says("runbook settle once --done, or runbook settle once --redo; then runbook resume doubt");
     sandbox.run(&["resume"]).exits(7).says("runbook settle once --done");
     assert_eq!(sandbox.read("ledger"), "x\n", "asking again does nothing");
 }

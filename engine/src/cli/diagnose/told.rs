@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::Session;
 use crate::hints::findings::{Finding, Look};
 use crate::plan::{Plan, StepId};
+use crate::report::layout;
 use crate::report::words::{brief, count, list};
 
 /// Longer evidence is cut on the screen; `-o json` has it whole.
@@ -73,7 +74,7 @@ impl Told<'_> {
         let mut rows = vec![
             ("fix", finding.hint.whole_fix()),
             ("seen", brief(&finding.evidence, LONGEST)),
-            ("look", finding.look.sighting.command.clone()),
+            ("look", layout::command(&finding.look.sighting.command)),
         ];
         if let Some(step) = &finding.look.step {
             rows.push(("step", step.to_string()));
