@@ -43,7 +43,19 @@ pub(super) fn resolve(plan: &Plan, needed: &BTreeSet<String>, places: &Places) -
             None => {}
         }
     }
-    if missing.is_empty() { Ok(Secrets::new(found)) } else { Err(refuse(&missing, places.given.is_some())) }
+    if !missing.is_empty() {
+        return Err(refuse(&missing, places.given.is_some()));
+    }
+    let secrets = Secrets::new(found);
+    let short: Vec<&str> = secrets.too_short().collect();
+    if short.is_empty() { Ok(secrets) } else { Err(refuse_short(&short)) }
+}
+
+/// What is that short stands in half of all texts, so that it could not be kept out of them.
+fn refuse_short(names: &[&str]) -> Fatal {
+    let what =
+        format!("too short for a secret: {}; a value of fewer than four characters cannot be masked", list(names));
+    Fatal::new(Exit::NeedsPerson, what).hint("look whether it was cut off, or is no secret")
 }
 
 fn asks(source: &SecretSource) -> bool {

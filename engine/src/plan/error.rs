@@ -14,6 +14,7 @@ use miette::{
 use serde_json::{Value, json};
 
 use super::model::{Place, Source};
+pub(crate) use runbook_steps::nearest;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -235,28 +236,6 @@ pub fn report_list(list: &[Problem], color: bool, width: usize) -> String {
         text.push_str(&format!("  … and {} more\n", list.len() - SHOWN));
     }
     text
-}
-
-/// What is near enough to what was written to be what was meant; the nearest first.
-pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let lower = written.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (likeness(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(score, _)| *score >= 0.6)
-        .max_by(|(left, _), (right, _)| left.total_cmp(right))
-        .map(|(_, candidate)| candidate)
-}
-
-/// Letters in another order count half as wrong; what only adds or leaves out separators is the same.
-fn likeness(written: &str, candidate: &str) -> f64 {
-    let bare = |text: &str| text.replace(['_', '-', '.', ' '], "");
-    let (left, right) = (bare(written), bare(candidate));
-    if left == right {
-        return 1.0;
-    }
-    let prefix = if left.len() >= 3 && right.starts_with(&left) { 0.75 } else { 0.0 };
-    strsim::normalized_damerau_levenshtein(&left, &right).max(prefix)
 }
 
 /// `did you mean …?`, or nothing.

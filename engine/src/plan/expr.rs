@@ -5,7 +5,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use base64_text::{decode, encode};
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig};
+use base64::prelude::BASE64_STANDARD;
 use minijinja::value::{Serde, Value as Item, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
@@ -41,12 +43,9 @@ impl Fault {
     }
 }
 
-/// Enough for any sensible expression, and over within milliseconds.
-const FUEL: u64 = 200_000;
-
 const FUNCTIONS: [&str; 4] = ["duration", "cond", "range", "dict"];
 
-const FILTERS: [&str; 43] = [
+const FILTERS: [&str; 49] = [
     "abs",
     "attr",
     "b64",
@@ -55,6 +54,7 @@ const FILTERS: [&str; 43] = [
     "batch",
     "bool",
     "capitalize",
+    "chain",
     "count",
     "d",
     "default",
@@ -84,15 +84,18 @@ const FILTERS: [&str; 43] = [
     "round",
     "select",
     "selectattr",
+    "slice",
     "sort",
     "split",
     "string",
+    "sum",
+    "title",
     "tojson",
     "trim",
     "unique",
+    "upper",
+    "zip",
 ];
-
-const MORE_FILTERS: [&str; 6] = ["upper", "title", "sum", "zip", "chain", "slice"];
 
 const TESTS: [&str; 31] = [
     "boolean",
@@ -131,21 +134,16 @@ const TESTS: [&str; 31] = [
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
 fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
+    let mut environment = runbook_steps::expression::environment(UndefinedBehavior::Strict);
     environment.set_recursion_limit(100);
+    // With the words that plans have for a wrong duration.
     environment.add_function("duration", seconds);
-    environment.add_function("cond", condition_status);
-    environment.add_filter("b64", |text: String| encode(&text));
+    environment.add_filter("b64", |text: String| BASE64_STANDARD.encode(text));
     environment.add_filter("b64decode", |text: String| decode(&text).map_err(invalid));
     environment.add_filter("basename", |path: String| last_part(&path).to_owned());
     environment.add_filter("dirname", |path: String| all_but_last_part(&path).to_owned());
     environment.add_filter("region_of_zone", |zone: String| region_of(&zone).map_err(invalid));
     environment.add_filter("tojson", |value: Item| json_text(&value).map_err(invalid));
-    environment.add_test("matching", |text: String, pattern: String| {
-        regex::Regex::new(&pattern).map(|pattern| pattern.is_match(&text)).map_err(|error| invalid(error.to_string()))
-    });
     environment
 }
 
@@ -156,14 +154,6 @@ fn invalid(message: String) -> Error {
 /// `duration('6m')`: seconds.
 fn seconds(text: &str) -> Result<f64, Error> {
     duration::parse(text).map(|duration| duration.as_secs_f64()).map_err(invalid)
-}
-
-/// `cond(object, 'Ready')`: the status of a condition of a Kubernetes object, `Unknown` where it has none.
-#[expect(clippy::needless_pass_by_value, reason = "the form that a function of the expression language must have")]
-fn condition_status(object: Serde<Value>, wanted: &str) -> String {
-    let conditions = object.0.pointer("/status/conditions").and_then(Value::as_array);
-    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == wanted);
-    found.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown").to_owned()
 }
 
 fn last_part(path: &str) -> &str {
@@ -189,38 +179,17 @@ fn json_text(value: &Item) -> Result<String, String> {
     to_json(value).map(|value| value.to_string())
 }
 
-/// Base64 of text, without a crate: the engine needs no more of it than this.
-mod base64_text {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Base64 with or without the padding at its end.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
-    pub(super) fn encode(text: &str) -> String {
-        let mut out = String::with_capacity(text.len().div_ceil(3) * 4);
-        for chunk in text.as_bytes().chunks(3) {
-            let bytes = [chunk[0], chunk.get(1).copied().unwrap_or(0), chunk.get(2).copied().unwrap_or(0)];
-            let bits = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
-            for place in 0..4 {
-                let letter = LETTERS[(bits >> (18 - 6 * place)) as usize & 63];
-                out.push(if place <= chunk.len() { char::from(letter) } else { '=' });
-            }
-        }
-        out
-    }
-
-    pub(super) fn decode(text: &str) -> Result<String, String> {
-        let (mut bits, mut held, mut bytes) = (0u32, 0u32, Vec::new());
-        for byte in text.trim().trim_end_matches('=').bytes().filter(|byte| !byte.is_ascii_whitespace()) {
-            let Some(value) = LETTERS.iter().position(|letter| *letter == byte) else {
-                return Err("not base64".to_owned());
-            };
-            bits = bits << 6 | value as u32;
-            held += 6;
-            if held >= 8 {
-                held -= 8;
-                bytes.push((bits >> held & 0xff) as u8);
-            }
-        }
-        String::from_utf8(bytes).map_err(|_| "base64 of something that is not text".to_owned())
-    }
+/// Base64 of a text; spaces and line ends in it mean nothing.
+fn decode(text: &str) -> Result<String, String> {
+    let bare: String = text.split_whitespace().collect();
+    let bytes = LENIENT.decode(bare).map_err(|error| format!("not base64: {error}"))?;
+    String::from_utf8(bytes).map_err(|_| "base64 of something that is not text".to_owned())
 }
 
 /// Checks an expression as far as that is possible without values: its form, its functions, filters and tests.
@@ -235,7 +204,6 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
         return Err(vec![syntax(&error)]);
     }
     let found = scan::mentions(text);
-    let filters = || FILTERS.into_iter().chain(MORE_FILTERS);
     let mut faults: Vec<Fault> = Vec::new();
     faults.extend(
         found
@@ -248,8 +216,8 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
         found
             .filters
             .iter()
-            .filter(|used| !filters().any(|name| name == used.name))
-            .map(|used| unknown("filter", used, filters())),
+            .filter(|used| !FILTERS.contains(&used.name.as_str()))
+            .map(|used| unknown("filter", used, FILTERS)),
     );
     faults.extend(
         found.tests.iter().filter(|used| !TESTS.contains(&used.name.as_str())).map(|used| unknown("test", used, TESTS)),
@@ -387,7 +355,7 @@ mod tests {
 
     #[test]
     fn every_listed_name_exists() {
-        for name in FILTERS.into_iter().chain(MORE_FILTERS) {
+        for name in FILTERS {
             let test = ENVIRONMENT.compile_expression_owned(format!("'{name}' is filter")).unwrap();
             assert!(test.eval(()).unwrap().is_true(), "{name}");
         }

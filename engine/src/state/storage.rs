@@ -70,8 +70,8 @@ impl Sum {
 
 /// A file on a disk.
 ///
-/// Behind its end there is room for more: zeros, which no line of a journal holds, and which whoever reads the file leaves out
-/// ([`without_room`]). They are gone when nothing more is written, unless the process was killed. Where others might write to the file
+/// Behind its end there is room for more: zeros, which no line of a journal holds, and which whoever reads the file leaves out.
+/// They are gone when nothing more is written, unless the process was killed. Where others might write to the file
 /// at the same time, because the locks of the file system cannot be trusted, there is no room and all is appended.
 #[derive(Debug)]
 pub struct FileStorage {
