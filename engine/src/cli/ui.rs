@@ -24,6 +24,8 @@ pub(crate) enum Color {
 pub(crate) struct Ui {
     /// Colours.
     pub(crate) paint: Paint,
+    /// Whether stderr is a terminal.
+    terminal: bool,
     /// Whether stderr shows moving pictures.
     pub(crate) live: bool,
     /// Whether somebody can be asked.
@@ -44,7 +46,7 @@ impl Ui {
         };
         let live = terminal && !env.has("CI") && !env.is("TERM", "dumb");
         let asks = io::stdin().is_terminal() && terminal && !env.has("CI");
-        Self { paint: Paint { on }, live, asks, width: size().0 }
+        Self { paint: Paint { on }, terminal, live, asks, width: size().0 }
     }
 
     /// Columns and rows, as they are now.
@@ -54,7 +56,7 @@ impl Ui {
 
     /// How many columns a text to stderr has to fit in: all that there are where it is no terminal.
     pub(crate) fn columns(self) -> usize {
-        if io::stderr().is_terminal() { size().0 } else { layout::ANY }
+        if self.terminal { size().0 } else { layout::ANY }
     }
 
     /// The same for a text to stdout.
