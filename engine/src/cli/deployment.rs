@@ -306,8 +306,7 @@ impl Deployment {
     ) -> Result<Journal, Fatal> {
         let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
         let command = format!("{} {}", self.command, self.plan.file.display());
-        let lock =
-            home.lock(holder(&command, &self.env, self.clock)).map_err(|error| held(error, session, &self.root))?;
+        let lock = home.lock(holder(&command, &self.env)).map_err(|error| held(error, session, &self.root))?;
         let (journal, cut) = opening(lock, self.clock).map_err(state_fatal)?;
         if let Some(cut) = cut {
             session.ui.say(&format!("{} {cut}", session.ui.paint.warn("note:")));
@@ -516,14 +515,14 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// This process, as it holds a lock for a command.
-pub(super) fn holder(command: &str, env: &Environment, clock: Clock) -> Holder {
+/// This process, as it holds a lock for a command, by the machine's clock also where that of a rehearsal runs faster.
+pub(super) fn holder(command: &str, env: &Environment) -> Holder {
     Holder {
         who: who(env),
         host: this_host(),
         pid: std::process::id(),
         command: command.to_owned(),
-        since: clock.now(),
+        since: Clock::real().now(),
     }
 }
 
@@ -534,6 +533,10 @@ pub(super) fn header(command: &str, env: &Environment) -> Header {
 
 /// `user@host`.
 fn who(env: &Environment) -> String {
-    let user = env.get("USER").or_else(|| env.get("LOGNAME")).and_then(|name| name.to_str()).unwrap_or("somebody");
+    let named = env.get("USER").or_else(|| env.get("LOGNAME")).and_then(|name| name.to_str()).map(str::to_owned);
+    let user = named.unwrap_or_else(|| match rustix::process::getuid() {
+        rustix::process::Uid::ROOT => "root".to_owned(),
+        other => format!("uid-{}", other.as_raw()),
+    });
     format!("{user}@{}", this_host())
 }

@@ -78,8 +78,10 @@ enum Command {
     /// Look around, change nothing, and say why something does not work
     Diagnose(diagnose::Diagnose),
     /// Show what a step printed
+    #[command(alias = "logs")]
     Log(log::Log),
     /// Check plans without running them
+    #[command(alias = "validate")]
     Check(check::Check),
     /// Print a plan's graph as DOT or Mermaid
     Graph(graph::Graph),

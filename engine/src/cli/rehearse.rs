@@ -25,11 +25,11 @@ use super::diagnose::HowToDiagnose;
 use super::exit::{Exit, Fatal};
 use super::verify::{HowToLook, LIMIT};
 use super::{Environment, Inputs, Session, check, remedy};
-use crate::plan::Plan;
 use crate::plan::inputs::plain;
 use crate::plan::load::Given;
 use crate::plan::texts::tidy;
-use crate::report::words::quote;
+use crate::plan::{Plan, Step, StepId};
+use crate::report::words::{quote, some};
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 use claim::Claim;
@@ -122,6 +122,9 @@ impl Rehearse {
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
         if self.verify || self.diagnose {
             return self.look(&rehearsal, name, session);
+        }
+        if let Some(note) = really_run(&plan) {
+            session.ui.say(&format!("{} {note}", session.ui.paint.warn("note:")));
         }
         let stage = self.stage(&rehearsal, &name, session)?;
         if let (Some(kill), false) = (&rehearsal.scenario.kill, self.attach) {
@@ -465,6 +468,20 @@ fn half_undone(root: &Path, name: &str) -> Result<bool, Fatal> {
 /// The home folder that programs of the rehearsal have.
 fn home_of(info: &Info) -> Option<PathBuf> {
     info.env.get("HOME").map(PathBuf::from)
+}
+
+/// What nobody expects of a rehearsal: a plan's own programs are no part of the simulated world.
+fn really_run(plan: &Plan) -> Option<String> {
+    let own = |step: &&Step| step.work.as_ref().is_some_and(|work| matches!(work.kind.name, "run" | "command"));
+    let steps: Vec<&StepId> = plan.steps.iter().filter(own).map(|step| &step.id).collect();
+    if steps.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "scripts and commands of the plan are really run, in `{}`: {}; only gcloud, kubectl, helm and what they reach are simulated\n",
+        plan.dir.display(),
+        some(&steps, 6)
+    ))
 }
 
 /// This process's environment, pointed at the simulated world.

@@ -18,7 +18,7 @@ pub(super) struct Selection {
     /// Run this step and all that depends on it again, and nothing else
     #[arg(long, value_name = "STEP", conflicts_with = "only")]
     from: Option<String>,
-    /// Run nothing but these steps
+    /// Run nothing but these steps, and what `finally` does after them
     #[arg(long, value_name = "STEP", num_args = 1..)]
     only: Vec<String>,
     /// Run this step again, even if it holds

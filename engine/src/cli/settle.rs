@@ -9,6 +9,7 @@ use super::deployment::{holder, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
 use crate::plan::StepId;
+use crate::plan::error::did_you_mean;
 use crate::run::orphans;
 use crate::state::fold::Status;
 use crate::state::journal::Sync;
@@ -40,17 +41,14 @@ impl Settle {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let home = status::choose(session, self.name.as_deref())?;
         let clock = Clock::real();
-        let lock = home.lock(holder("settle", &session.env, clock)).map_err(state_fatal)?;
+        let lock = home.lock(holder("settle", &session.env)).map_err(state_fatal)?;
         let (mut journal, cut) = Journal::open(lock, clock).map_err(state_fatal)?;
         if let Some(cut) = cut {
             session.ui.say(&format!("{} {cut}", session.ui.paint.warn("note:")));
         }
         let step = StepId::from(self.step.as_str());
         if !is_in_doubt(journal.state(), &step) {
-            let why = format!("`{step}` of `{}` is not unknown, so there is nothing to settle", home.deployment());
-            return Err(
-                Fatal::new(Exit::Usage, why).hint(format!("see how it stands: runbook status {}", home.deployment()))
-            );
+            return Err(nothing_to_settle(&step, journal.state(), home.deployment(), session));
         }
         if let Some(mark) = orphans::mark(journal.state(), &step) {
             self.end(mark, session)?;
@@ -85,6 +83,18 @@ impl Settle {
         }
         Ok(())
     }
+}
+
+fn nothing_to_settle(step: &StepId, state: &RunState, deployment: &str, session: &Session) -> Fatal {
+    let look = format!("see how it stands: {} status {deployment}", session.program());
+    if state.step(step).is_some() {
+        let why = format!("`{step}` of `{deployment}` is not unknown, so there is nothing to settle");
+        return Fatal::new(Exit::Usage, why).hint(look);
+    }
+    let why = format!("no run of `{deployment}` has begun a step `{step}`, so there is nothing to settle");
+    let fatal = Fatal::new(Exit::Usage, why);
+    let near = did_you_mean(step.as_str(), state.steps().map(|(known, _)| known.as_str()));
+    fatal.hint(near.unwrap_or(look))
 }
 
 /// Whether a run could not tell, or one ended in the middle of it and none has looked since.

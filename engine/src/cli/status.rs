@@ -28,7 +28,7 @@ use crate::state::{Home, journal};
     after_help = "Examples:\n  runbook status native-gateway\n  runbook status --follow\n  runbook status --runs"
 )]
 pub(super) struct Status {
-    /// The deployment; may be left out if there is only one
+    /// The deployment; where there are several, all are listed without it
     deployment: Option<String>,
     /// Look on while another process runs it, until it ends
     #[arg(long, short, conflicts_with_all = ["runs", "output"])]
@@ -43,6 +43,9 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
+        if let Some(homes) = self.several(session)? {
+            return self.overview(session, &homes);
+        }
         let home = choose(session, self.deployment.as_deref())?;
         if self.follow {
             return follow::follow(session, &home);
@@ -69,6 +72,68 @@ impl Status {
             }
         }
         Ok(Exit::Holds)
+    }
+}
+
+impl Status {
+    /// The deployments, where there are several and nobody said which one is meant.
+    fn several(&self, session: &Session) -> Result<Option<Vec<Home>>, Fatal> {
+        if self.deployment.is_some() || self.follow || self.runs {
+            return Ok(None);
+        }
+        let homes = Home::list(&session.state).map_err(state_fatal)?;
+        Ok(Some(homes).filter(|homes| homes.len() > 1))
+    }
+
+    /// One line for each deployment.
+    fn overview(&self, session: &Session, homes: &[Home]) -> Result<Exit, Fatal> {
+        let lines = homes.iter().map(Line::of).collect::<Result<Vec<Line>, Fatal>>()?;
+        match self.output {
+            Output::Json => {
+                let lines: Vec<Value> = lines.iter().map(Line::json).collect();
+                session.ui.data(&pretty(&json!({ "deployments": lines })));
+            }
+            Output::Text => {
+                let heading = ["deployment", "command", "began", "ended"].map(str::to_owned);
+                session.ui.page(&table(session, heading, lines.iter().map(Line::cells)));
+                session.ui.say(&format!("more of one: {} status NAME", session.program()));
+            }
+        }
+        Ok(Exit::Holds)
+    }
+}
+
+/// How the last run of a deployment stands; one without a run has none.
+struct Line {
+    name: String,
+    command: String,
+    began: Option<Timestamp>,
+    ended: String,
+}
+
+impl Line {
+    fn of(home: &Home) -> Result<Self, Fatal> {
+        let name = home.deployment().to_owned();
+        let held = home.holder().map_err(state_fatal)?.is_some();
+        let state = match journal::read(home) {
+            Ok(reading) => reading.state,
+            // One that cannot be read must not hide the others.
+            Err(error) => return Ok(Self { name, command: String::new(), began: None, ended: error.to_string() }),
+        };
+        let Some(run) = state.current() else {
+            return Ok(Self { name, command: String::new(), began: None, ended: "no run".to_owned() });
+        };
+        let (command, began) = (run.opened.command.clone(), Some(run.began));
+        Ok(Self { name, command, began, ended: ended(&state, run, held) })
+    }
+
+    fn cells(&self) -> [String; 4] {
+        let began = self.began.map(|began| began.strftime("%F %TZ").to_string()).unwrap_or_default();
+        [self.name.clone(), self.command.clone(), began, self.ended.clone()]
+    }
+
+    fn json(&self) -> Value {
+        json!({ "deployment": self.name, "command": self.command, "began": self.began, "ended": self.ended })
     }
 }
 
@@ -118,8 +183,13 @@ fn runs(session: &Session, state: &RunState, held: bool) -> String {
             run.opened.selection.clone(),
         ]
     });
-    let rows: Vec<[String; 7]> = std::iter::once(heading).chain(rows).collect();
-    let widths: [usize; 7] =
+    table(session, heading, rows)
+}
+
+/// Rows under a heading, each column as wide as it must be.
+fn table<const N: usize>(session: &Session, heading: [String; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(heading).chain(rows).collect();
+    let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut out = String::new();
     for (number, row) in rows.iter().enumerate() {

@@ -280,3 +280,30 @@ fn a_speed_that_never_ends_is_refused() {
         sandbox.run(&["rehearse", "hello.yaml", &format!("--speed={speed}")]).exits(2);
     }
 }
+
+/// What the last attempt did not say is not told with the words of the one before.
+#[test]
+fn a_log_is_of_the_newest_attempt() {
+    let sandbox = Sandbox::new();
+    let script = "[ -e made ] || { touch made; echo first; exit 1; }";
+    let retry = "{ attempts: 2, backoff: { initial: 1ms } }";
+    sandbox.write("plan.yaml", &format!("runbook: 1\nsteps:\n  a: {{ run: '{script}', retry: {retry} }}\n"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let ran = sandbox.run(&["log", "a"]).exits(0).says("attempt 2 printed nothing").says("`--all`");
+    assert_eq!(ran.out, "");
+    let ran = sandbox.run(&["log", "a", "--all"]).exits(0).says("attempt 2 printed nothing");
+    assert!(ran.out.contains("first"), "{}", ran.out);
+}
+
+#[test]
+fn a_rehearsal_says_what_it_really_runs() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write("plan.yaml", "runbook: 1\nsteps:\n  a: { run: touch here }\n  b: { require: [{ assert: 'true' }] }\n");
+    sandbox
+        .run(&["rehearse", "plan.yaml"])
+        .exits(0)
+        .says("are really run, in `")
+        .says(": a; only gcloud, kubectl, helm");
+    assert!(sandbox.path("here").exists());
+}

@@ -43,6 +43,7 @@ fn both_ways_out_are_named() {
                a repeat is safe, would let it go on by itself";
     ran.says(why).says("runbook settle once --done, or runbook settle once --redo; then runbook resume doubt");
     sandbox.run(&["resume"]).exits(7).says("runbook settle once --done");
+    sandbox.run(&["settle", "onc", "--done"]).exits(2).says("has begun a step `onc`").says("did you mean `once`?");
     assert_eq!(sandbox.read("ledger"), "x\n", "asking again does nothing");
 }
 

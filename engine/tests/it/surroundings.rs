@@ -68,7 +68,10 @@ fn two_plans_in_a_folder_are_two_deployments() {
         sandbox.write(&format!("{name}.yaml"), &plan);
         sandbox.run(&["apply", &format!("{name}.yaml")]).exits(0);
     }
-    sandbox.run(&["status"]).exits(2).says("there is one, two");
+    let status = sandbox.run(&["status"]).exits(0);
+    let lines: Vec<Vec<&str>> = status.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((lines.len(), lines[1][0], lines[2][0]), (3, "one", "two"), "{}", status.out);
+    assert!(lines[1..].iter().all(|line| line.last() == Some(&"holds")), "{}", status.out);
     sandbox.run(&["resume"]).exits(2).says("there are several deployments");
     sandbox.run(&["resume", "two"]).exits(0).says("reuse   1 step");
     assert_eq!((sandbox.read("one"), sandbox.read("two")), ("one\n".to_owned(), "two\n".to_owned()));

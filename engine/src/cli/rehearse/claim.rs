@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use runbook_steps::Clock;
-
 use crate::cli::Session;
 use crate::cli::deployment::{absolute, held, holder, state_fatal};
 use crate::cli::exit::Fatal;
@@ -37,6 +35,6 @@ impl Claim {
 }
 
 fn take(home: &Home, root: &Path, session: &Session) -> Result<Lock, Fatal> {
-    let holder = holder("rehearse", &session.env, Clock::real());
+    let holder = holder("rehearse", &session.env);
     home.lock(holder).map_err(|error| held(error, session, root))
 }
