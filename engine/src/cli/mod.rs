@@ -208,7 +208,8 @@ fn dispatch(command: Command, session: &Session) -> Result<ExitCode, Fatal> {
     }
 }
 
-/// Diagnostics of the program itself, off unless `RUNBOOK_LOG` asks for them.
+/// What the libraries below say of what they do (`kube` and HTTP mostly), off unless `RUNBOOK_LOG` asks for it, as in
+/// `RUNBOOK_LOG=kube=debug`. What runs do is in their logs and events, and not here.
 fn start_tracing(env: &Environment) {
     let Some(filter) = env.get("RUNBOOK_LOG").and_then(|value| value.to_str()) else { return };
     let filter = tracing_subscriber::EnvFilter::new(filter);
@@ -222,4 +223,22 @@ fn block_on<T>(work: impl Future<Output = Result<T, Fatal>>) -> Result<T, Fatal>
     // What a cancelled step left in a blocking thread must not keep the program from ending.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::report::layout::COMMANDS;
+
+    #[test]
+    fn every_command_is_known_where_commands_are_kept_in_one_piece() {
+        let command = Cli::command();
+        let shown =
+            command.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name());
+        assert_eq!(shown.collect::<BTreeSet<_>>(), BTreeSet::from(COMMANDS));
+    }
 }

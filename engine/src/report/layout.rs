@@ -30,7 +30,7 @@ const SHORTEST_TITLE: usize = 12;
 const LONGEST_CODE: usize = 40;
 
 /// What follows the program's name where it is a command, and not a sentence about the program.
-const COMMANDS: [&str; 16] = [
+pub(crate) const COMMANDS: [&str; 16] = [
     "apply",
     "check",
     "completions",
