@@ -237,8 +237,7 @@ mod tests {
     #[test]
     fn every_command_is_known_where_commands_are_kept_in_one_piece() {
         let command = Cli::command();
-        let shown =
-            command.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name());
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
         assert_eq!(shown.collect::<BTreeSet<_>>(), BTreeSet::from(COMMANDS));
     }
 }

@@ -3,13 +3,13 @@
 //! Knows nothing of order, retries or records: it says how the attempt ended, and the driver writes that down.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use runbook_steps::condition::Verdict;
 use runbook_steps::{Child, Class, Condition, Context, Facts, Failure, Lookup, Observer, Outputs, Progress, Standing};
 use serde_json::Value;
 
 use super::book::Book;
+use super::bounded::{Bounded, Limit, bounded};
 use super::insight::Insight;
 use super::panics::{Panic, caught, panic_text};
 use super::prepare::{self, Ready};
@@ -20,12 +20,6 @@ use crate::plan::eval::RenderedOutput;
 use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::record::{Outcome, Touches};
-
-/// How long a step may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL.
-const GENTLE: Duration = Duration::from_secs(15);
-
-/// The same when it is killed; after that its future is dropped, which kills its programs.
-const FORCED: Duration = Duration::from_secs(5);
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -43,8 +37,7 @@ pub(crate) struct Attempt {
     pub(crate) ready: Box<Ready>,
     pub(crate) cx: Context,
     pub(crate) watch: Arc<Watch>,
-    /// Bounds the attempt, in model time; and whether it is the step's `deadline` rather than its `timeout`.
-    pub(crate) limit: Option<(Duration, bool)>,
+    pub(crate) limit: Option<Limit>,
     /// What it gave when it last held, if that was by doing the same: then it is only looked at, unless something is seen to lack.
     pub(crate) before: Option<Outputs>,
     /// Whether the user wants it done even if its `check` holds.
@@ -78,39 +71,11 @@ impl Attempt {
     }
 
     async fn lived(&self) -> Ended {
-        let mut life = Box::pin(caught(self.life()));
-        let bound = async {
-            match self.limit {
-                Some((limit, _)) => self.cx.clock().sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        let first = tokio::select! {
-            biased;
-            ended = &mut life => Some(ended),
-            () = self.cx.cancel.hard.cancelled() => None,
-            () = bound => return self.timed_out(self.stop(life).await),
-        };
-        let ended = match first {
-            Some(ended) => Some(ended),
-            None => within(FORCED, life).await,
-        };
-        ended.map_or_else(|| self.cancelled(), |ended| self.judge(ended))
-    }
-
-    /// Stops what runs: first gently, then for good. What it says while it stops is of no interest, unless it still succeeds.
-    async fn stop<T>(&self, mut life: impl Future<Output = T> + Unpin) -> Option<T> {
-        self.cx.cancel.soft.cancel();
-        let gently = tokio::select! {
-            biased;
-            ended = within(GENTLE, &mut life) => ended,
-            () = self.cx.cancel.hard.cancelled() => None,
-        };
-        if gently.is_some() {
-            return gently;
+        match bounded(caught(self.life()), self.limit, &self.cx).await {
+            Bounded::Ended(ended) => self.judge(ended),
+            Bounded::Killed => self.cancelled(),
+            Bounded::Late(limit, ended) => self.timed_out(limit, ended),
         }
-        self.cx.cancel.hard.cancel();
-        within(FORCED, life).await
     }
 
     fn judge(&self, ended: Lived) -> Ended {
@@ -133,18 +98,13 @@ impl Attempt {
         Ended::Cancelled { untouched: !self.cx.after_crash && !self.watch.performs() }
     }
 
-    fn timed_out(&self, ended: Option<Lived>) -> Ended {
+    fn timed_out(&self, limit: Limit, ended: Option<Lived>) -> Ended {
         if let Some(Ok(Ok((outcome, outputs)))) = ended {
             return Ended::Succeeded { outcome, outputs };
         }
-        let (limit, deadline) = self.limit.unwrap_or_default();
-        let span = jiff::SignedDuration::try_from(limit).unwrap_or(jiff::SignedDuration::MAX);
-        let what = match deadline {
-            true => format!("its `deadline` passed, {span:#} after this attempt began"),
-            false => format!("took longer than its `timeout` of {span:#}"),
-        };
         let last = self.watch.last();
-        let what = if last.text.is_empty() { what } else { format!("{what}; last seen: {}", last.text) };
+        let seen = if last.text.is_empty() { String::new() } else { format!("; last seen: {}", last.text) };
+        let what = format!("{limit}{seen}");
         self.failed(Failure::new(Class::Timeout, what).facts(last.facts))
     }
 
@@ -271,10 +231,6 @@ impl Attempt {
 }
 
 type Lived = Result<Result<(Outcome, Outputs), Early>, Panic>;
-
-async fn within<F: Future>(real: Duration, work: F) -> Option<F::Output> {
-    tokio::time::timeout(real, work).await.ok()
-}
 
 fn condition(value: &Value) -> Result<Condition, Failure> {
     Condition::read(value).map_err(|error| Failure::invalid(format!("a condition cannot be read: {}", error.message)))

@@ -4,12 +4,12 @@
 //! that can start at a moment is written first and synced once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use runbook_steps::tools::Orphan;
 use runbook_steps::{Context, Failure, Outputs};
 
 use super::attempt::{Attempt, Watch};
+use super::bounded::Limit;
 use super::common::This;
 use super::conductor::Announced;
 use super::drive::Making;
@@ -197,9 +197,10 @@ impl Making {
         let Launch { ready, after_crash } = launch;
         let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
-        let limit = limit(&self.plan.steps[index], spent);
-        let before = self.before(&self.plan.steps[index]);
-        let forced = self.options.redo.contains(&self.plan.steps[index].id);
+        let step = &self.plan.steps[index];
+        let limit = Limit::of(step.timeout, step.deadline.map(|deadline| deadline.saturating_sub(spent)));
+        let before = self.before(step);
+        let forced = self.options.redo.contains(&step.id);
         Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced }
     }
 
@@ -240,14 +241,4 @@ fn still_at_it(orphan: &Orphan) -> Failure {
     let what = format!("`{program}` (pid {pid}) of an earlier run is still at it, and cannot be ended");
     Failure::permanent(what)
         .fix(format!("see what it hangs on (`ps -o stat,wchan:30,args {pid}`), end it, and continue"))
-}
-
-/// What bounds an attempt: its timeout, or what is left of the step's deadline if that is less.
-fn limit(step: &Step, spent: Duration) -> Option<(Duration, bool)> {
-    let left = step.deadline.map(|deadline| deadline.saturating_sub(spent));
-    match (step.timeout, left) {
-        (Some(timeout), Some(left)) if left < timeout => Some((left, true)),
-        (Some(timeout), _) => Some((timeout, false)),
-        (None, left) => left.map(|left| (left, true)),
-    }
 }

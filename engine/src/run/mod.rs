@@ -8,6 +8,7 @@
 mod attempt;
 mod bell;
 mod book;
+mod bounded;
 pub mod cancel;
 mod common;
 mod conductor;

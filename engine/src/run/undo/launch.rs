@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use runbook_steps::{Context, Outputs};
 
+use super::super::bounded::Limit;
 use super::super::common::This;
 use super::super::conductor::Announced;
 use super::super::schedule::{Ended, Next};
@@ -75,7 +76,7 @@ impl Unmaking {
         let (deeds, spent) = (Arc::clone(&self.steps[&node].deeds), self.course.begin(node));
         let step = self.plan.steps.get(node);
         let left = step.and_then(|step| step.deadline).map(|deadline| deadline.saturating_sub(spent));
-        let limit = [step.and_then(|step| step.timeout), left].into_iter().flatten().min();
+        let limit = Limit::of(step.and_then(|step| step.timeout), left);
         Attempt { deeds, cx: self.surroundings(node), limit }
     }
 

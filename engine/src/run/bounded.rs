@@ -1,0 +1,111 @@
+//! The time that an attempt has: until it ends by itself, is killed, or its limit has passed. Knows nothing of what it does.
+
+use std::fmt;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use runbook_steps::Context;
+
+/// How long an attempt may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL.
+const GENTLE: Duration = Duration::from_secs(15);
+
+/// The same when it is killed; after that its future is dropped, which kills its programs.
+const FORCED: Duration = Duration::from_secs(5);
+
+/// What bounds an attempt, in model time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    span: Duration,
+    /// Whether it is what is left of the step's `deadline`, rather than its `timeout`.
+    is_deadline: bool,
+}
+
+impl Limit {
+    /// A step's timeout, or what is left of its deadline if that is less.
+    pub(crate) fn of(timeout: Option<Duration>, left: Option<Duration>) -> Option<Self> {
+        let timeout = timeout.map(|span| Self { span, is_deadline: false });
+        let left = left.map(|span| Self { span, is_deadline: true });
+        match (timeout, left) {
+            (Some(timeout), Some(left)) => Some(if left.span < timeout.span { left } else { timeout }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// How it was too late, in a few words.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = jiff::SignedDuration::try_from(self.span).unwrap_or(jiff::SignedDuration::MAX);
+        match self.is_deadline {
+            true => write!(f, "its `deadline` passed, {span:#} after this attempt began"),
+            false => write!(f, "took longer than its `timeout` of {span:#}"),
+        }
+    }
+}
+
+/// How an attempt came to its end.
+pub(crate) enum Bounded<T> {
+    /// It ended, by itself or when it was killed.
+    Ended(T),
+    /// It was killed, and did not end in the time that it had for that.
+    Killed,
+    /// This limit passed; and what it still came to when it was stopped.
+    Late(Limit, Option<T>),
+}
+
+/// Lets an attempt live until it ends, is killed or its limit passes.
+pub(crate) async fn bounded<T>(life: impl Future<Output = T>, limit: Option<Limit>, cx: &Context) -> Bounded<T> {
+    let mut life = pin!(life);
+    let passed = async {
+        match limit {
+            Some(limit) => {
+                cx.clock().sleep(limit.span).await;
+                limit
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = &mut life => Bounded::Ended(ended),
+        () = cx.cancel.hard.cancelled() => within(FORCED, life).await.map_or(Bounded::Killed, Bounded::Ended),
+        limit = passed => Bounded::Late(limit, stopped(life, cx).await),
+    }
+}
+
+/// Stops what runs: first gently, then for good. What it says while it stops is of no interest, unless it still succeeds.
+async fn stopped<T>(mut life: Pin<&mut impl Future<Output = T>>, cx: &Context) -> Option<T> {
+    cx.cancel.soft.cancel();
+    let gently = tokio::select! {
+        biased;
+        ended = within(GENTLE, life.as_mut()) => ended,
+        () = cx.cancel.hard.cancelled() => None,
+    };
+    if gently.is_some() {
+        return gently;
+    }
+    cx.cancel.hard.cancel();
+    within(FORCED, life).await
+}
+
+async fn within<F: Future>(real: Duration, work: F) -> Option<F::Output> {
+    tokio::time::timeout(real, work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_of_timeout_and_deadline_counts() {
+        let [short, long] = [1, 2].map(Duration::from_secs);
+        let words = |timeout, left| Limit::of(timeout, left).map(|limit| limit.to_string());
+        assert_eq!(words(Some(short), Some(long)).as_deref(), Some("took longer than its `timeout` of 1s"));
+        assert_eq!(
+            words(Some(long), Some(short)).as_deref(),
+            Some("its `deadline` passed, 1s after this attempt began")
+        );
+        assert_eq!(Limit::of(Some(short), None), Limit::of(Some(short), Some(short)));
+        assert_eq!(Limit::of(None, None), None);
+    }
+}
