@@ -174,11 +174,6 @@ impl Draft {
         (line.changes() && !line.known_issue).then_some(line.mark)
     }
 
-    /// Whether others use the outputs of a step.
-    pub(crate) fn is_used(&self, id: &str) -> bool {
-        self.steps.iter().any(|line| line.uses.iter().any(|used| used == id))
-    }
-
     pub(crate) fn ids(&self) -> Vec<StepId> {
         self.steps.iter().map(|line| StepId::from(line.id.as_str())).collect()
     }

@@ -56,13 +56,18 @@ struct Act {
     uses: Vec<Value>,
 }
 
+/// What a step gives that has made its mark.
+pub(crate) fn outputs(step: &str, mark: u64) -> Outputs {
+    Outputs::from_iter([("id".to_owned(), json!(format!("{step}-{mark}")))])
+}
+
 impl Act {
     fn takes(&self) -> Duration {
         Duration::from_millis(self.takes_ms)
     }
 
     fn outputs(&self, cx: &Context) -> Outputs {
-        Outputs::from_iter([("id".to_owned(), json!(format!("{}-{}", cx.step, self.mark)))])
+        outputs(&cx.step, self.mark)
     }
 
     fn is_made(&self, cx: &Context) -> bool {

@@ -16,6 +16,7 @@ use runbook_steps::{Clock, Redactor, Secrets, World as Outside};
 use super::checks::{self, Checker};
 use super::disk::{Faults, Moment, Shared};
 use super::drafts::Draft;
+use super::kinds;
 use super::notes;
 use super::random::Random;
 use super::world::{self, Death, Made, World};
@@ -288,22 +289,14 @@ impl Life {
             while world::with(|world| world.is_under_way(id.as_str())) {
                 self.clock.sleep(Duration::from_secs(1)).await;
             }
-            let done = self.was_done(&id, journal.state());
-            notes::say(|| format!("somebody settles {id}, done: {done}"));
-            if let Err(error) =
-                journal.append(Record::Settled { step: id, done, outputs: Default::default() }, Sync::Now)
-            {
+            let mark = mark_of_done(&id, journal.state());
+            notes::say(|| format!("somebody settles {id}, done: {}", mark.is_some()));
+            let outputs = mark.map(|mark| kinds::outputs(id.as_str(), mark)).unwrap_or_default();
+            let settled = Record::Settled { step: id, done: mark.is_some(), outputs };
+            if let Err(error) = journal.append(settled, Sync::Now) {
                 notes::wrong(format!("cannot be settled: {error}"));
             }
         }
-    }
-
-    /// Whether what the step was at is there. One that others need outputs of is done again: settling gives none.
-    fn was_done(&self, id: &StepId, state: &RunState) -> bool {
-        let flight = state.step(id).and_then(|step| step.in_flight());
-        let mark = flight.and_then(|flight| flight.fingerprint.parts()["with"]["mark"].as_u64());
-        let made = world::with(|world| world.made(id.as_str()));
-        mark.is_some() && made == mark.map(|mark| Made { mark }) && !self.draft.is_used(id.as_str())
     }
 
     /// Without faults everything comes to hold, and then nothing is left to do.
@@ -358,6 +351,13 @@ impl Life {
             notes::wrong("it held, and the next run did something");
         }
     }
+}
+
+/// The mark of what the step was at, if that is there.
+fn mark_of_done(id: &StepId, state: &RunState) -> Option<u64> {
+    let flight = state.step(id).and_then(|step| step.in_flight())?;
+    let mark = flight.fingerprint.parts()["with"]["mark"].as_u64()?;
+    world::with(|world| world.made(id.as_str()) == Some(Made { mark })).then_some(mark)
 }
 
 /// The steps that a person must say something of.
