@@ -78,13 +78,13 @@ fn praise(file: &std::path::Path, plan: &Plan, files: usize) -> String {
 
 /// The problems of a plan as a person reads them.
 pub(super) fn render(session: &Session, problems: &Problems) -> String {
-    error::report(problems, session.ui.paint.on, session.ui.width)
+    error::report(problems, session.ui.paint.on, session.ui.size().0)
 }
 
 /// Warnings go to stderr and change nothing.
 pub(super) fn warn(session: &Session, warnings: &[Problem]) {
     if !warnings.is_empty() {
-        session.ui.say(&error::report_list(warnings, session.ui.paint.on, session.ui.width));
+        session.ui.say(&error::report_list(warnings, session.ui.paint.on, session.ui.size().0));
     }
 }
 

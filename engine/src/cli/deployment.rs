@@ -361,6 +361,7 @@ impl Deployment {
             (Some(Verdict::Holds), None) if last.opened.command == "destroy" => "it was undone".to_owned(),
             (Some(_), None) if last.opened.command == "destroy" => "it was undone in part".to_owned(),
             (Some(Verdict::Holds), None) => "everything held".to_owned(),
+            (Some(Verdict::NeedsPerson), None) => "a person was needed".to_owned(),
             (Some(_), None) => "a step failed".to_owned(),
         };
         let head = format!("{} · continuing after run {} ({how})", self.name, last.opened.run);

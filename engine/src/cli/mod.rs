@@ -37,7 +37,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::words::quote;
 use exit::Fatal;
 use ui::{Color, Ui};
 
@@ -162,7 +161,7 @@ impl Session {
         if self.state == std::path::Path::new(".runbook") {
             return "runbook".to_owned();
         }
-        format!("runbook --state {}", quote(&self.state.to_string_lossy()))
+        format!("runbook --state {}", runbook_steps::tools::quote(&self.state.to_string_lossy()))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::plan::inputs::plain;
 use crate::plan::load::Given;
 use crate::plan::texts::tidy;
 use crate::plan::{Plan, Step, StepId};
-use crate::report::words::{quote, some};
+use crate::report::words::some;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 use claim::Claim;
@@ -375,7 +375,8 @@ impl Rehearse {
 
     /// What a user types to continue.
     fn again(&self, session: &Session) -> String {
-        let words: Vec<String> = self.words().iter().map(|word| quote(&word.to_string_lossy())).collect();
+        let words: Vec<String> =
+            self.words().iter().map(|word| runbook_steps::tools::quote(&word.to_string_lossy())).collect();
         format!("{} {}", session.program(), words.join(" "))
     }
 

@@ -30,8 +30,6 @@ pub(crate) struct Ui {
     pub(crate) live: bool,
     /// Whether somebody can be asked.
     pub(crate) asks: bool,
-    /// Columns.
-    pub(crate) width: usize,
 }
 
 impl Ui {
@@ -46,7 +44,7 @@ impl Ui {
         };
         let live = terminal && !env.has("CI") && !env.is("TERM", "dumb");
         let asks = io::stdin().is_terminal() && terminal && !env.has("CI");
-        Self { paint: Paint { on }, terminal, live, asks, width: size().0 }
+        Self { paint: Paint { on }, terminal, live, asks }
     }
 
     /// Columns and rows, as they are now.
@@ -132,9 +130,8 @@ impl Ui {
 }
 
 fn size() -> (usize, usize) {
-    let found = rustix::termios::tcgetwinsize(io::stderr());
-    let (columns, rows) = found.map_or((100, 40), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-    (if columns < 40 { 100 } else { columns }, if rows < 8 { 40 } else { rows })
+    let rows = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_row));
+    (columns(io::stderr()), if rows < 8 { 40 } else { rows })
 }
 
 fn columns(stream: impl rustix::fd::AsFd) -> usize {

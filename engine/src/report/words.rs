@@ -71,15 +71,6 @@ pub(crate) fn brief(text: &str, width: usize) -> String {
     clip(&text.split_whitespace().collect::<Vec<_>>().join(" "), width)
 }
 
-/// A word as a shell would need it.
-pub(crate) fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// Pads to a width in characters.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     let have = text.chars().count();
@@ -140,15 +131,6 @@ mod tests {
         assert_eq!(clip("größer als gedacht", 7), "größer…");
         assert_eq!(clip("kurz", 7), "kurz");
         assert_eq!(brief(" zwei\n  Zeilen ", 7), "zwei Z…");
-    }
-
-    #[test]
-    fn words_survive_a_shell() {
-        let cases =
-            [("who=world", "who=world"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$HOME", "'$HOME'")];
-        for (word, quoted) in cases {
-            assert_eq!(quote(word), quoted);
-        }
     }
 
     #[test]

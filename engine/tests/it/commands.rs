@@ -198,16 +198,7 @@ fn a_step_in_doubt_may_be_done_again() {
 #[test]
 fn a_second_run_is_told_who_holds_the_lock() {
     let sandbox = Sandbox::new();
-    sandbox.write(
-        "plan.yaml",
-        "runbook: 1\nname: busy\nsteps:\n  long: { run: 'touch begun; exec sleep 60', idempotent: true }\n",
-    );
-    let mut engine =
-        sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
-    while !sandbox.path("begun").exists() {
-        assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
-        std::thread::yield_now();
-    }
+    let mut engine = sandbox.busy();
     sandbox.run(&["apply", "plan.yaml"]).exits(5).says("is held by tester@").says("`long`");
     let status = sandbox.run(&["status"]).exits(0).out;
     assert!(status.contains("is being run by tester@"), "{status}");
@@ -222,16 +213,7 @@ fn the_exit_code_names_the_signal() {
     use rustix::process::{Pid, Signal, kill_process};
     for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
         let sandbox = Sandbox::new();
-        sandbox.write(
-            "plan.yaml",
-            "runbook: 1\nname: busy\nsteps:\n  long: { run: 'touch begun; exec sleep 60', idempotent: true }\n",
-        );
-        let mut engine =
-            sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
-        while !sandbox.path("begun").exists() {
-            assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
-            std::thread::yield_now();
-        }
+        let mut engine = sandbox.busy();
         kill_process(Pid::from_child(&engine), signal).expect("it lives");
         assert_eq!(engine.wait().expect("ended").code(), Some(code));
     }

@@ -48,6 +48,19 @@ impl Sandbox {
         self
     }
 
+    /// An engine in the middle of the only step of the deployment `busy`, which takes a minute.
+    pub(crate) fn busy(&self) -> std::process::Child {
+        let step = "{ run: 'touch begun; exec sleep 60', idempotent: true }";
+        self.write("plan.yaml", &format!("runbook: 1\nname: busy\nsteps:\n  long: {step}\n"));
+        let mut engine =
+            self.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
+        while !self.path("begun").exists() {
+            assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
+            std::thread::yield_now();
+        }
+        engine
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

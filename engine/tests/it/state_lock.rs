@@ -77,16 +77,7 @@ fn a_lock_that_can_be_trusted_costs_no_heartbeat() {
 #[test]
 fn the_lock_of_a_live_process_is_not_broken_by_its_id_alone() {
     let sandbox = Sandbox::new();
-    sandbox.write(
-        "plan.yaml",
-        "runbook: 1\nname: busy\nsteps:\n  long: { run: 'touch begun; exec sleep 60', idempotent: true }\n",
-    );
-    let mut engine =
-        sandbox.command(&["apply", "plan.yaml"]).stderr(std::process::Stdio::null()).spawn().expect("starts");
-    while !sandbox.path("begun").exists() {
-        assert!(engine.try_wait().expect("its status").is_none(), "the engine ended by itself");
-        std::thread::yield_now();
-    }
+    let mut engine = sandbox.busy();
     let lock = sandbox.read(".runbook/busy/lock");
     let note: Note = serde_json::from_str(&lock).expect("a note");
     assert!(note.started.is_some(), "a later process may have the same id: {lock}");

@@ -511,8 +511,8 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 }
 
 /// A word as a shell would need it.
-pub(crate) fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+{}".contains(c);
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
@@ -571,5 +571,15 @@ mod tests {
         let failure = Program::new("make").args(["all"]).killed(9, &Finished::default());
         assert_eq!(failure.what, "`make all` was ended by SIGKILL");
         assert!(failure.cause.expect("a cause").contains("memory"));
+    }
+
+    #[test]
+    fn words_survive_a_shell() {
+        let cases =
+            [("who=world", "who=world"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$HOME", "'$HOME'")];
+        for (word, quoted) in cases {
+            assert_eq!(quote(word), quoted);
+        }
+        assert_eq!(quote("{a,b}"), "'{a,b}'", "a shell would make two of it");
     }
 }
