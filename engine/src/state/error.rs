@@ -15,9 +15,9 @@ pub enum StateError {
     /// Another run holds the lock.
     #[error("{}", held(.0))]
     Held(Box<Held>),
-    /// A line in the middle of the journal is not what was written.
+    /// A line of the journal is not what was written, and no crash leaves it like that.
     #[error(
-        "line {line} of `{}` is damaged: {why}; the lines after it are whole, so it was not a crash of this program. \
+        "line {line} of `{}` is damaged: {why}; no crash of this program and no power cut leaves that behind. \
          Restore the file from a copy, or move it away to start afresh: every step is then looked at again",
         path.display()
     )]

@@ -1,4 +1,15 @@
 //! The journal's lines: `crc32 SP json`, and what a file of them says. Pure.
+//!
+//! The first line that is not whole is where the journal ends, if a crash can have left it so; what comes behind it was never synced.
+//! Anything else is damage, and nothing is cut off: what would go may be what says that a step must not be repeated.
+//!
+//! A crash leaves the beginning of a line at the end of the file: a write that was cut short by a kill, a full disk or a power cut.
+//! A power cut leaves sectors of zeros as well, before later ones that are there ([`super::torn`]); they may hide the ends of lines.
+//! What is in the line before the first zero must be the beginning of a line in any case.
+//!
+//! No crash leaves a line that has its end and no zeros, and yet is not whole; nor a last one that goes on behind its record (its end was
+//! damaged), that is complete with another checksum, or whose text is no record's beginning; nor zeros that end within a sector. The
+//! rest cannot be told: where a disk loses the last sectors that it said were synced, or a file is cut by hand, that looks like a crash.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,6 +18,7 @@ use std::sync::mpsc;
 use jiff::Timestamp;
 use runbook_steps::{Child, Outputs};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::error::StateError;
 use super::fold::RunState;
@@ -37,10 +49,7 @@ fn decode(line: &[u8]) -> Result<Entry, Fault> {
 
 /// The record of a whole line of a journal that is read on; there, damage is an error in any case.
 pub(super) fn entry(line: &[u8], number: u64, path: &Path) -> Result<Entry, StateError> {
-    decode(line).map_err(|fault| match fault {
-        Fault::Newer(found) => StateError::Newer { path: path.to_owned(), found },
-        Fault::Damaged(why) => StateError::Broken { path: path.to_owned(), line: number, why },
-    })
+    decode(line).map_err(|fault| fault.into_error(number, path))
 }
 
 /// The records that nearly every line holds, all fields side by side: read in one go, where [`Record`] reads each line twice to find
@@ -129,6 +138,16 @@ enum Fault {
     Newer(Format),
 }
 
+impl Fault {
+    fn into_error(self, line: u64, path: &Path) -> StateError {
+        let path = path.to_owned();
+        match self {
+            Self::Newer(found) => StateError::Newer { path, found },
+            Self::Damaged(why) => StateError::Broken { path, line, why },
+        }
+    }
+}
+
 fn body(line: &[u8]) -> Result<&[u8], String> {
     let crc =
         line.get(..8).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u32::from_str_radix(hex, 16).ok());
@@ -163,14 +182,47 @@ pub(super) struct Replayed {
     pub(super) later: Option<Format>,
 }
 
-/// Whether bytes may be the beginning of a line: with nothing whole before them, anything else is a file that is not ours. What a
-/// power cut left unwritten at the end of a file reads as zeros.
-fn begins_like_a_line(bytes: &[u8]) -> bool {
-    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let bytes = &bytes[..written];
-    let crc = bytes.len().min(8);
-    bytes[..crc].iter().all(u8::is_ascii_hexdigit)
-        && b" {".iter().zip(&bytes[crc..]).all(|(wanted, found)| wanted == found)
+/// What a crash did to the line that starts at `from` and is the first that is not whole; nothing if no crash does that.
+fn crash(bytes: &[u8], from: usize) -> Option<&'static str> {
+    let rest = &bytes[from..];
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    let line = &rest[..end.unwrap_or(rest.len())];
+    let written = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    if !begins_a_line(written) {
+        return None;
+    }
+    if written.len() == line.len() {
+        return end.is_none().then_some("it has no end");
+    }
+    let after = entries(&rest[line.len()..]);
+    (!is_one_bit_off(line) && torn::is_torn(bytes, from, after)).then_some("a part of it never reached the disk")
+}
+
+/// Whether bytes are the beginning of a line, or all of one but its end.
+fn begins_a_line(bytes: &[u8]) -> bool {
+    let (crc, rest) = bytes.split_at(bytes.len().min(8));
+    let framed = crc.iter().all(u8::is_ascii_hexdigit) && b" {".iter().zip(rest).all(|(wanted, found)| wanted == found);
+    framed && (rest.len() < 2 || begins_json(&rest[1..]) || body(bytes).is_ok())
+}
+
+/// Whether bytes are the beginning of a JSON value, and not all of it.
+fn begins_json(bytes: &[u8]) -> bool {
+    let ends_early = |bytes: &[u8]| serde_json::from_slice::<IgnoredAny>(bytes).is_err_and(|error| error.is_eof());
+    // A cut within a character is one, any other strange byte is not.
+    let is_text = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+    // Of a number's beginning that is no number yet, such as `-`, the parser says that it is wrong and not that it ends early.
+    is_text && (ends_early(bytes) || ends_early(&[bytes, b"0"].concat()))
+}
+
+/// Whether a line is whole but for one bit, without which a byte of it is zero. That zero may be the last of a sector.
+fn is_one_bit_off(line: &[u8]) -> bool {
+    let mut zeros = line.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at);
+    let (Some(at), None) = (zeros.next(), zeros.next()) else { return false };
+    let mut line = line.to_vec();
+    (0..8).any(|bit| {
+        line[at] = 1 << bit;
+        body(&line).is_ok()
+    })
 }
 
 /// Longer journals are worth a thread: they are read in one and folded in another, or read early.
@@ -203,7 +255,7 @@ impl Folding {
     }
 }
 
-/// Folds the lines of a journal up to a torn tail. Damage that whole lines follow is an error.
+/// Folds the lines of a journal up to where a crash ended it. Any other damage is an error.
 pub(super) fn replay(bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
     if bytes.len() < LONG {
         let mut decoder = Decoder::default();
@@ -240,57 +292,36 @@ fn fold_lines(
     mut decode: impl FnMut(&[u8]) -> Result<Entry, Fault>,
 ) -> Result<Replayed, StateError> {
     let mut replayed = Replayed::default();
-    let mut rest = bytes;
-    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-        let (line, after) = (&rest[..end], &rest[end + 1..]);
-        let entry = match decode(line) {
-            Ok(entry) => entry,
-            Err(Fault::Newer(found)) => return Err(StateError::Newer { path: path.to_owned(), found }),
-            Err(Fault::Damaged(_))
-                if any_whole(after) && torn::is_torn(bytes, bytes.len() - rest.len(), entries(after)) =>
-            {
-                replayed.torn = Some("a part of it never reached the disk".to_owned());
-                return Ok(replayed);
-            }
-            Err(Fault::Damaged(why)) if any_whole(after) => {
-                return Err(StateError::Broken { path: path.to_owned(), line: replayed.lines + 1, why });
-            }
-            Err(Fault::Damaged(why)) if replayed.lines == 0 && !begins_like_a_line(line) => {
-                return Err(StateError::Broken { path: path.to_owned(), line: 1, why });
-            }
-            Err(Fault::Damaged(why)) => {
-                replayed.torn = Some(why);
-                return Ok(replayed);
-            }
-        };
-        fold(&mut replayed, entry, line, path)?;
-        rest = after;
+    let mut from = 0;
+    while let Some(end) = bytes[from..].iter().position(|byte| *byte == b'\n') {
+        let line = &bytes[from..from + end];
+        match decode(line) {
+            Ok(entry) => fold(&mut replayed, entry, line, path)?,
+            Err(fault) => return end_at(replayed, fault, bytes, path),
+        }
+        from += end + 1;
     }
-    if replayed.lines == 0 && !begins_like_a_line(rest) {
-        let why = "it is no line of a journal".to_owned();
-        return Err(StateError::Broken { path: path.to_owned(), line: 1, why });
+    match decode(&bytes[from..]) {
+        _ if from == bytes.len() => Ok(replayed),
+        Ok(_) => Ok(Replayed { torn: Some("it has no end".to_owned()), ..replayed }),
+        Err(fault) => end_at(replayed, fault, bytes, path),
     }
-    if !rest.is_empty() {
-        replayed.torn = Some("it has no end".to_owned());
-    }
-    Ok(replayed)
+}
+
+/// Ends a journal before a line with a fault, if a crash can have made it.
+fn end_at(replayed: Replayed, fault: Fault, bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
+    let number = replayed.lines + 1;
+    let from = usize::try_from(replayed.whole).expect("a length of memory");
+    let why = matches!(fault, Fault::Damaged(_)).then(|| crash(bytes, from)).flatten();
+    why.map_or_else(
+        || Err(fault.into_error(number, path)),
+        |why| Ok(Replayed { torn: Some(why.to_owned()), ..replayed }),
+    )
 }
 
 /// Folds the record of a line, and counts the line.
 fn fold(replayed: &mut Replayed, entry: Entry, line: &[u8], path: &Path) -> Result<(), StateError> {
-    let format = match &entry.record {
-        Record::Opened(opened) => Some(opened.format),
-        Record::Snapshot(snapshot) => Some(snapshot.format),
-        _ => None,
-    };
-    if let Some(found) = format {
-        if found.major != FORMAT.major {
-            return Err(StateError::Newer { path: path.to_owned(), found });
-        }
-        if found.minor > FORMAT.minor {
-            replayed.later = Some(found);
-        }
-    }
+    replayed.later = later(&entry, path)?.or(replayed.later);
     replayed.state.absorb(entry).map_err(|illegal| StateError::Broken {
         path: path.to_owned(),
         line: replayed.lines + 1,
@@ -299,6 +330,19 @@ fn fold(replayed: &mut Replayed, entry: Entry, line: &[u8], path: &Path) -> Resu
     replayed.lines += 1;
     replayed.whole += line.len() as u64 + 1;
     Ok(())
+}
+
+/// The format that a record names, if it is newer than ours and of the same major; another major is an error.
+pub(super) fn later(entry: &Entry, path: &Path) -> Result<Option<Format>, StateError> {
+    let found = match &entry.record {
+        Record::Opened(opened) => opened.format,
+        Record::Snapshot(snapshot) => snapshot.format,
+        _ => return Ok(None),
+    };
+    if found.major != FORMAT.major {
+        return Err(StateError::Newer { path: path.to_owned(), found });
+    }
+    Ok(Some(found).filter(|found| found.minor > FORMAT.minor))
 }
 
 /// The lines that have their end, without it.
@@ -311,13 +355,12 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     bytes.split(|byte| *byte == b'\n').filter_map(|line| decode(line).ok())
 }
 
-fn any_whole(bytes: &[u8]) -> bool {
-    whole_lines(bytes).any(|line| body(line).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The smallest unit that a disk writes.
+    const SECTOR: usize = 512;
 
     const USUAL: [&str; 5] = [
         r#""record":"started","step":"a","attempt":1,"fingerprint":{"kind":"k","with":{"a":[1,"x",null]}},"recoverable":true"#,
@@ -364,5 +407,102 @@ mod tests {
             assert_eq!((replayed.whole, replayed.lines, replayed.torn.is_some()), (0, 0, true), "{bytes:?}");
         }
         assert!(replay(b"hello\0\0", Path::new("j")).is_err());
+    }
+
+    /// A note of blanks longer than a sector: with one bit off each is a zero, and one of them is the last of a sector.
+    fn journal(note: usize) -> Vec<u8> {
+        let (blanks, odd) = (" ".repeat(note), r#"{"a":[-1.5e+7,"\u0001\\é*J"],"b":null}"#);
+        let records = [
+            r#""record":"opened","format":{"major":1,"minor":0},"run":1,"command":"apply","plan":"p","file":"f","digest":"0","inputs":{},"version":"0","who":"me","pid":1"#.to_owned(),
+            format!(r#""record":"started","step":"a","attempt":1,"fingerprint":{odd},"recoverable":true"#),
+            format!(r#""record":"succeeded","step":"a","attempt":1,"outcome":"ok","outputs":{odd},"took_ms":3,"note":"{blanks}""#),
+        ];
+        let time = r#""time":"2026-01-01T00:00:00Z""#;
+        let bodies = (1..).zip(records).map(|(seq, fields)| format!(r#"{{"seq":{seq},{time},{fields}}}"#));
+        bodies.map(|body| format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))).collect::<String>().into_bytes()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Replayed, StateError> {
+        replay(bytes, Path::new("j"))
+    }
+
+    #[test]
+    fn no_single_bit_that_is_off_cuts_a_whole_journal() {
+        let journal = journal(SECTOR);
+        for room in [0, 600] {
+            let whole = [&journal[..], &vec![0; room]].concat();
+            assert_eq!(read(&journal).map(|read| read.lines).expect("whole"), 3);
+            for (at, bit) in (0..journal.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                match read(&bytes) {
+                    Err(error) => assert!(matches!(error, StateError::Broken { .. }), "{error}"),
+                    // A digit of a checksum may be a capital letter.
+                    Ok(read) => assert_eq!((read.lines, at, bit), (3, at, 5), "{:?}", read.torn),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_anywhere_is_a_crash() {
+        let journal = journal(3);
+        for at in 0..journal.len() {
+            let kept = &journal[..at];
+            let whole = kept.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let replayed = read(kept).expect("a prefix");
+            assert_eq!(
+                (replayed.lines, replayed.torn.is_some()),
+                (whole, kept.last().is_some_and(|byte| *byte != b'\n'))
+            );
+        }
+    }
+
+    /// Sectors that were not synced may be on the disk or not, in any combination; what was synced is, up to any line.
+    #[test]
+    fn sectors_that_were_lost_in_any_combination_are_a_crash() {
+        let journal = journal(2 * SECTOR);
+        let ends: Vec<usize> = (1..=journal.len()).filter(|end| journal[end - 1] == b'\n').collect();
+        let sectors = journal.len().div_ceil(SECTOR);
+        for (safe, kept) in
+            [0].into_iter().chain(ends).flat_map(|safe| (0..1_u32 << sectors).map(move |kept| (safe, kept)))
+        {
+            for length in [journal.len(), sectors * SECTOR] {
+                let mut bytes = journal.clone();
+                bytes.resize(length, 0);
+                for sector in (0..sectors).filter(|sector| kept >> sector & 1 == 0) {
+                    bytes[safe.max(sector * SECTOR)..length.min((sector + 1) * SECTOR).max(safe)].fill(0);
+                }
+                let read = read(&bytes).expect("a prefix");
+                assert!(
+                    read.whole >= safe as u64
+                        && bytes.starts_with(&journal[..usize::try_from(read.whole).expect("small")])
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_crash_leaves_is_damage() {
+        let journal = journal(3);
+        let end = journal.len() - 1;
+        let with = |from: usize, bytes: &[u8]| [&journal[..from], bytes].concat();
+        let last = journal[..end].iter().rposition(|byte| *byte == b'\n').expect("three lines") + 1;
+        let strange = [
+            with(end, b"!"),
+            with(end, b"}\n"),
+            with(end, b"\0}"),
+            with(last, b"not hex."),
+            with(last, b"00000000 {\"seq\":4,nonsense"),
+            with(last, b"00000000 {\"seq\":\"\xff\xff"),
+            with(last, b"00000000 {}"),
+            with(last, &journal[last..end].to_ascii_uppercase()),
+            with(last + 20, b"\n"),
+            [&journal[..], &[0; 100], b"?"].concat(),
+        ];
+        for bytes in strange {
+            let found = read(&bytes);
+            assert!(matches!(found, Err(StateError::Broken { .. })), "{found:?}: {}", bytes.escape_ascii());
+        }
     }
 }

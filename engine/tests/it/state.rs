@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_byte_is_found_or_only_costs_the_end(
+    fn a_damaged_byte_is_found_and_costs_nothing(
         records in legal_journal(),
         at in any::<prop::sample::Index>(),
         bit in 0..8_u8,
@@ -266,18 +266,13 @@ proptest! {
         let mut bytes = written(&bench, &records);
         let at = at.index(bytes.len());
         let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
-        // Without the end between them the last two lines are one, and that one is the end.
-        let lost = if bytes[at] == b'\n' { 2 } else { 1 };
         bytes[at] ^= 1 << bit;
         put(&bench, &bytes);
         match journal::read(&bench.home()) {
             Err(StateError::Broken { line: named, .. }) => prop_assert_eq!(named, line),
             Err(other) => prop_assert!(false, "{}", other),
-            Ok(reading) => {
-                let kept = usize::try_from(reading.state.seq()).expect("small");
-                prop_assert!(kept + lost >= records.len(), "{} of {}", kept, records.len());
-                prop_assert_eq!(shape(&reading.state), shape(&fold(records[..kept].to_vec()).expect("a prefix")));
-            }
+            // A checksum may be in capital letters.
+            Ok(reading) => prop_assert_eq!(shape(&reading.state), shape(&fold(records).expect("legal"))),
         }
     }
 }
