@@ -40,6 +40,8 @@ use clap::{Args, Parser, Subcommand};
 use exit::Fatal;
 use ui::{Color, Ui};
 
+use crate::run::survive_size_limits;
+
 /// Makes deployment guides executable: plans in YAML, run as a DAG, resumable after any crash.
 #[derive(Debug, Parser)]
 #[command(name = "runbook", version, propagate_version = true, arg_required_else_help = true, max_term_width = 110)]
@@ -176,7 +178,9 @@ pub fn main() -> ExitCode {
     start_tracing(&env);
     bug::silence_step_panics();
     let session = Session { ui, env, state: cli.state };
-    match bug::guarded(|| dispatch(cli.command, &session)) {
+    let ended =
+        survive_size_limits().map_err(Fatal::from).and_then(|()| bug::guarded(|| dispatch(cli.command, &session)));
+    match ended {
         Ok(exit) => exit,
         Err(fatal) => {
             ui.fatal(&fatal);

@@ -1,9 +1,19 @@
-//! Being told to stop: the first time gently, the second for good, the third at once.
+//! Signals. Being told to stop: the first time gently, the second for good, the third at once. And what must not end the process.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// From now on a file that may not become longer is an error of whoever writes it, and not the end of the process.
+///
+/// The signal is caught and not ignored: programs that the process starts would inherit that it is ignored.
+pub(crate) fn survive_size_limits() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _entered = runtime.enter();
+    // The handler outlives both: once there is one, it is there until the process ends.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
 
 /// A signal that asks a run to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

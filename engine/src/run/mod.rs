@@ -34,6 +34,7 @@ pub mod survey;
 pub mod undo;
 pub mod verify;
 
+pub(crate) use cancel::survive_size_limits;
 pub use cancel::{Interrupter, Interrupts, Signal};
 pub use drive::{Header, Options, Run, Summary, Watcher, drive};
 pub(crate) use prepare::only_reads;

@@ -376,15 +376,20 @@ fn a_journal_that_cannot_be_read_is_left_alone() {
     assert!(matches!(Journal::open(lock, bench.clock()), Err(StateError::Io { .. })));
 }
 
-/// The program itself, with a limit on how long its files may become.
+/// The program itself, with a limit on how long its files may become. The signal of that limit does not end it, and what it starts gets
+/// the signal as ever.
 #[test]
 fn the_program_ends_with_its_own_code_when_the_journal_cannot_grow() {
     let sandbox = Sandbox::new();
     let made: String = (0..20).map(|n| format!("  s{n}: {{ command: ['true'], idempotent: true }}\n")).collect();
     sandbox.write("plan.yaml", &format!("runbook: 1\nname: long\nsteps:\n{made}"));
-    let ran = sandbox.limited("trap '' XFSZ; ulimit -f 3", &["apply", "plan.yaml", "-j", "1"]);
+    let ran = sandbox.limited("ulimit -f 3", &["apply", "plan.yaml", "-j", "1"]);
     ran.exits(6).says("cannot write `").says("ulimit -f").says("nothing new is started");
     sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds").says("reuse");
+    sandbox.limited("ulimit -f 0", &["settle", "s1", "--redo"]).exits(6).says("ulimit -f");
+    let reset = "  reset: { command: [bash, -c, 'test -z \"$(trap -p XFSZ)\"'] }\n";
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: long\nsteps:\n{reset}"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds");
 }
 
 #[test]
