@@ -248,13 +248,17 @@ pub(super) fn holder(home: &Home, host: &str, trust: Trust) -> Result<Option<Not
     }
 }
 
-/// Takes the lock away from its holder, by putting its file aside. One that is known to live keeps it, unless `force`.
+/// Takes the lock away from its holder, by putting its file aside. One that is known to live keeps it, unless `force`: where the
+/// operating system's lock can be trusted and is not free, somebody lives, whatever the note says (a machine may get another name).
 pub(super) fn break_it(home: &Home, id: &LockId, host: &str, trust: Trust, force: bool) -> Result<(), StateError> {
     let path = home.lock_path();
     let mut file = File::open(&path).map_err(StateError::io("open", &path))?;
     let found = read_note(&mut file);
     match &found {
         Some(note) if note.id == *id && !force => {
+            if trust == Trust::Lock && matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+                return Err(held(home));
+            }
             let silence = trust.silence(&file, home.path()).map_err(StateError::io("look at", &path))?;
             refuse_if_alive(home, note, note.life(host, silence))?;
         }
@@ -326,6 +330,20 @@ mod tests {
         assert_eq!(note("here", pid, start).life("here", None), Life::Here);
         assert_eq!(note("here", pid, start.map(|start| start + 1)).life("here", fresh), Life::Dead, "another process");
         assert_eq!(note("here", u32::MAX, start).life("here", fresh), Life::Dead, "no process");
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_not_broken_even_if_its_machine_has_another_name_by_now() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let home = Home::new(dir.path(), "d").expect("a name");
+        std::fs::create_dir_all(home.path()).expect("made");
+        let holder = note("before", std::process::id(), None).holder;
+        let held = take(&home, holder, Trust::Lock).expect("free");
+        let broken = |force| break_it(&home, held.id(), "renamed", Trust::Lock, force);
+        assert!(matches!(broken(false), Err(StateError::Held(_))));
+        assert!(held.is_ours());
+        broken(true).expect("forced");
+        assert!(!held.is_ours());
     }
 
     #[test]
