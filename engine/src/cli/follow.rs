@@ -9,7 +9,7 @@ use runbook_steps::Clock;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::screen::Screen;
-use super::status::{ended, held_by, text};
+use super::status::{ended, held_by, note_later, text};
 use super::ui::Ui;
 use super::{Session, resume};
 use crate::event::Event;
@@ -30,6 +30,7 @@ pub(super) fn follow(session: &Session, home: &Home) -> Result<Exit, Fatal> {
     let mut follower = Follower::new(home);
     let note = home.holder().map_err(state_fatal)?;
     follower.read_on(|_, _| {}).map_err(state_fatal)?;
+    note_later(session, follower.later());
     let Some(note) = note else {
         session.ui.page(&text(session, home, follower.state(), false));
         session.ui.say("nobody runs it now, so there is nothing to follow");

@@ -19,7 +19,7 @@ use crate::report::words::{count, list, pad, span};
 use crate::run::only_reads;
 use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
-use crate::state::record::Verdict;
+use crate::state::record::{Format, Verdict};
 use crate::state::{Home, journal};
 
 /// Show where a deployment stands
@@ -51,11 +51,7 @@ impl Status {
             return follow::follow(session, &home);
         }
         let reading = journal::read(&home).map_err(state_fatal)?;
-        if let Some(later) = reading.later {
-            let what =
-                format!("written in format {}.{}, which this program does not know in full", later.major, later.minor);
-            session.ui.say(&format!("{} {what}; it can be looked at, not continued", session.ui.paint.warn("note:")));
-        }
+        note_later(session, reading.later);
         let holder = home.holder().map_err(state_fatal)?;
         let (state, held) = (&reading.state, holder.is_some());
         match (self.output, self.runs) {
@@ -73,6 +69,13 @@ impl Status {
         }
         Ok(Exit::Holds)
     }
+}
+
+/// Says that a journal is of a newer minor format, if it is.
+pub(super) fn note_later(session: &Session, later: Option<Format>) {
+    let Some(Format { major, minor }) = later else { return };
+    let what = format!("written in format {major}.{minor}, which this program does not know in full");
+    session.ui.say(&format!("{} {what}; it can be looked at, not continued", session.ui.paint.warn("note:")));
 }
 
 impl Status {

@@ -78,7 +78,8 @@ impl Deployment {
     /// Looks at every step that holds, and says what differs.
     pub(super) fn verify(self, how: &HowToLook, session: &Session) -> Result<Exit, Fatal> {
         let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
-        let state = journal::read(&home).map_err(state_fatal)?.state;
+        let journal::Reading { state, later } = journal::read(&home).map_err(state_fatal)?;
+        status::note_later(session, later);
         if let Some(note) = home.holder().map_err(state_fatal)? {
             let held = status::held_by(&home, &note);
             session

@@ -9,13 +9,14 @@ use super::dir::Home;
 use super::error::StateError;
 use super::fold::RunState;
 use super::lines;
-use super::record::Entry;
+use super::record::{Entry, Format};
 
 /// Where a reader of a growing journal is.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
     state: RunState,
+    later: Option<Format>,
     /// The number of the last record that was told.
     told: u64,
     /// The file as it was opened; another one takes its place when the journal is compacted.
@@ -30,7 +31,7 @@ impl Follower {
     /// A reader that has read nothing yet.
     pub fn new(home: &Home) -> Self {
         let (path, state) = (home.journal_path(), RunState::default());
-        Self { path, state, told: 0, file: None, offset: 0, lines: 0 }
+        Self { path, state, later: None, told: 0, file: None, offset: 0, lines: 0 }
     }
 
     /// What follows from all that was read.
@@ -38,11 +39,17 @@ impl Follower {
         &self.state
     }
 
+    /// A newer minor format that it is written in: shown, but some records may not be understood.
+    pub fn later(&self) -> Option<Format> {
+        self.later
+    }
+
     /// Reads what is new and calls `each` with every record, after it has been folded in.
     pub fn read_on(&mut self, mut each: impl FnMut(&Entry, &RunState)) -> Result<(), StateError> {
         for line in self.fresh()?.split_inclusive(|byte| *byte == b'\n') {
             self.lines += 1;
             let entry = lines::entry(&line[..line.len() - 1], self.lines, &self.path)?;
+            self.later = lines::later(&entry, &self.path)?.or(self.later);
             self.state.apply(&entry)?;
             // A file that took the place of another tells again what was told.
             if entry.seq > self.told {

@@ -373,7 +373,27 @@ fn a_journal_of_a_newer_minor_format_is_shown_and_not_continued() {
     let format = format!("format {}.{}", FORMAT.major, FORMAT.minor + 1);
     let status = sandbox.run(&["status"]).exits(0).says(&format).says("not continued");
     assert!(status.out.contains("greet") && status.out.contains("holds"), "{}", status.out);
+    for look in [&["status", "--follow"][..], &["verify"]] {
+        sandbox.run(look).exits(0).says(&format).says("not continued");
+    }
     sandbox.run(&["apply", "hello.yaml"]).exits(6).says(&format).says("or a newer one");
     sandbox.run(&["settle", "greet", "--redo"]).exits(6).says(&format);
     assert_eq!(sandbox.read(path), newer, "not a byte is changed");
+}
+
+#[test]
+fn a_journal_of_another_major_format_is_not_shown_at_all() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    let path = ".runbook/hello/journal.jsonl";
+    let mut header: serde_json::Value =
+        serde_json::from_str(&sandbox.read(path).lines().next().expect("a line")[9..]).expect("a record");
+    header["format"] = json!(Format { major: FORMAT.major + 1, minor: 0 });
+    sandbox.write(path, &line(&header));
+    let format = format!("format {}.0", FORMAT.major + 1);
+    for look in [&["status"][..], &["status", "--follow"], &["verify"]] {
+        let ran = sandbox.run(look).exits(6).says(&format);
+        assert_eq!(ran.out, "");
+    }
 }
