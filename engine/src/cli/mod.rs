@@ -180,12 +180,23 @@ pub fn main() -> ExitCode {
     let session = Session { ui, env, state: cli.state };
     let ended =
         survive_size_limits().map_err(Fatal::from).and_then(|()| bug::guarded(|| dispatch(cli.command, &session)));
-    match ended {
+    match ended.and_then(|exit| written(exit, ui)) {
         Ok(exit) => exit,
         Err(fatal) => {
             ui.fatal(&fatal);
             fatal.exit.into()
         }
+    }
+}
+
+/// The code to leave with, where data may not have been written: another failure keeps its own.
+fn written(exit: ExitCode, ui: Ui) -> Result<ExitCode, Fatal> {
+    match ui.all_is_written() {
+        Err(fatal) if exit != ExitCode::SUCCESS => {
+            ui.fatal(&fatal);
+            Ok(exit)
+        }
+        written => written.map(|()| exit),
     }
 }
 

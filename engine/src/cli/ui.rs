@@ -1,11 +1,15 @@
 //! The streams: data goes to stdout, talk to stderr. The only printer besides the reports.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Read as _, Write as _};
+use std::sync::OnceLock;
 
-use super::exit::Fatal;
+use super::exit::{Exit, Fatal};
 use super::hidden::Hidden;
 use crate::report::layout;
 use crate::report::words::Paint;
+
+/// Why data could not be written, if it could not. The stream is the process's, and so is this.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -69,18 +73,38 @@ impl Ui {
 
     /// Data, to stdout.
     pub(crate) fn data(self, text: &str) {
-        // A reader that went away is no error of ours.
-        let _ = io::stdout().write_all(text.as_bytes());
-        let _ = io::stdout().flush();
+        self.wrote(write(text.as_bytes()));
     }
 
-    /// A file, to stdout, however long.
+    /// A file, to stdout, however long. The error is that it cannot be read.
     pub(crate) fn copy(self, path: &std::path::Path) -> io::Result<()> {
         let mut file = std::fs::File::open(path)?;
-        match io::copy(&mut file, &mut io::stdout().lock()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let written = match file.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(count) => write(&piece[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+                Err(error) => return Err(error),
+            };
+            if written.is_err() {
+                self.wrote(written);
+                return Ok(());
+            }
         }
+    }
+
+    /// Keeps the first failure for the end. A reader that went away is no error of ours.
+    fn wrote(self, written: io::Result<()>) {
+        if let Some(error) = written.err().filter(|error| error.kind() != ErrorKind::BrokenPipe) {
+            let _ = UNWRITTEN.set(error);
+        }
+    }
+
+    /// Whether all data was written. Asked when there is no more.
+    pub(crate) fn all_is_written(self) -> Result<(), Fatal> {
+        let why = |error: &io::Error| Fatal::new(Exit::Unexpected, format!("cannot write to standard output: {error}"));
+        UNWRITTEN.get().map_or(Ok(()), |error| Err(why(error)))
     }
 
     /// Talk, to stderr, with a line end, wrapped where that is a terminal.
@@ -127,6 +151,12 @@ impl Ui {
         self.say("");
         answer.filter(|answer| !answer.is_empty())
     }
+}
+
+fn write(data: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(data)?;
+    stdout.flush()
 }
 
 fn size() -> (usize, usize) {

@@ -75,6 +75,26 @@ fn status_and_log_show_what_happened() {
 }
 
 #[test]
+fn data_that_cannot_be_written_is_an_error_unless_nobody_reads_it_any_more() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    sandbox.write("broken.yaml", "runbook: 2\n");
+    for args in [&["status", "-o", "json"][..], &["log", "greet"], &["schema"], &["check", "hello.yaml"]] {
+        sandbox.limited("exec >/dev/full", args).exits(1).says("cannot write to standard output: No space left");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let closed = sandbox.command(args).stdout(writer).output().expect("the program starts");
+        assert!(closed.status.success(), "{}", String::from_utf8_lossy(&closed.stderr));
+        assert!(!String::from_utf8_lossy(&closed.stderr).contains("cannot write"));
+    }
+    sandbox
+        .limited("exec >/dev/full", &["check", "broken.yaml", "-o", "json"])
+        .exits(3)
+        .says("cannot write to standard");
+}
+
+#[test]
 fn an_invalid_plan_touches_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("bad.yaml", "runbook: 1\nname: bad\nsteps:\n  a: { comand: ['true'], neds: [b] }\n");
