@@ -4,7 +4,7 @@
 //! Anything else is damage, and nothing is cut off: what would go may be what says that a step must not be repeated.
 //!
 //! A crash leaves the beginning of a line at the end of the file: a write that was cut short by a kill, a full disk or a power cut.
-//! A power cut leaves sectors of zeros as well, before later ones that are there ([`super::torn`]); they may hide the ends of lines.
+//! A power cut leaves sectors of zeros as well, before later ones that are there (`torn.rs`); they may hide the ends of lines.
 //! What is in the line before the first zero must be the beginning of a line in any case.
 //!
 //! No crash leaves a line that has its end and no zeros, and yet is not whole; nor a last one that goes on behind its record (its end was
