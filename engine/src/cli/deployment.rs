@@ -61,6 +61,11 @@ impl HowToRun {
         Self { selection: Selection::of(step), events: None, ..self.clone() }
     }
 
+    /// The same for a part of the plan.
+    pub(super) fn of(&self, selection: Selection) -> Self {
+        Self { selection, ..self.clone() }
+    }
+
     /// The words that ask for the same again, but for what is written: that is for whoever began.
     pub(super) fn words(&self) -> Vec<String> {
         let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;
