@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use jiff::Timestamp;
 use runbook_steps::Clock;
+use runbook_steps::tools::quote;
 use serde_json::{Value, json};
 
 use super::check::Output;
@@ -15,22 +16,25 @@ use crate::plan::{Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, stands, why};
-use crate::report::words::{count, list, pad, span};
+use crate::report::words::{MODEL_TIME, count, label, list, pad, span};
 use crate::run::only_reads;
 use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
-use crate::state::record::Verdict;
+use crate::state::record::{Opened, Verdict};
 use crate::state::{Home, journal};
 
 /// Show where a deployment stands
+///
+/// Exit code 0 wherever it stands; with --follow that of the run that is followed, or of the last one where none is under way: 4 a step
+/// failed, 7 a person is needed, 129/130/143 interrupted, 1 it was killed.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  runbook status native-gateway\n  runbook status --follow\n  runbook status --runs"
+    after_help = "Examples:\n  runbook status native-gateway\n  runbook status --follow && echo it holds\n  runbook status --runs"
 )]
 pub(super) struct Status {
     /// The deployment; where there are several, all are listed without it
     deployment: Option<String>,
-    /// Look on while another process runs it, until it ends
+    /// Look on while another process runs it, until it ends, and leave with its exit code
     #[arg(long, short, conflicts_with_all = ["runs", "output"])]
     follow: bool,
     /// List the runs that there were
@@ -64,9 +68,10 @@ impl Status {
                 let runs = json!({ "deployment": home.deployment(), "runs": runs_json(state, held) });
                 session.ui.data(&pretty(&runs));
             }
-            (Output::Text, true) => session.ui.page(&runs(session, state, held)),
+            (Output::Text, true) => session.ui.page(&runs(session, &home, state, held)),
             (Output::Text, false) => {
-                let holder = holder.map(|note| format!("{}\nlock {}\n", held_by(&home, &note), note.id.0));
+                let held_by = |note: Note| format!("{}\nlock {}\n", held_by(&home, &note, state), note.id.0);
+                let holder = holder.map(held_by);
                 let text = text(session, &home, state, held);
                 session.ui.page(&format!("{}{text}", holder.unwrap_or_default()));
             }
@@ -137,11 +142,12 @@ impl Line {
     }
 }
 
-/// Who runs a deployment now.
-pub(super) fn held_by(home: &Home, note: &Note) -> String {
+/// Who runs a deployment now. Since when is by the machine's clock, which is not that of a rehearsal.
+pub(super) fn held_by(home: &Home, note: &Note, state: &RunState) -> String {
     let Holder { who, pid, command, since, .. } = &note.holder;
     let since = since.strftime("%F %TZ");
-    format!("{} is being run by {who} (`{command}`, pid {pid}) since {since}", home.deployment())
+    let clock = state.simulated().map_or("", |_| " real time");
+    format!("{} is being run by {who} (`{command}`, pid {pid}) since {since}{clock}", home.deployment())
 }
 
 /// How a run ended, in a few words. `held` is whether a process has the deployment now.
@@ -166,8 +172,20 @@ fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The table of runs.
-fn runs(session: &Session, state: &RunState, held: bool) -> String {
+/// The table of runs, under what is simulated, if anything.
+fn runs(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
+    let heading = state.simulated().map(|_| format!("{} · {MODEL_TIME}\n\n", whose(session, home, state)));
+    format!("{}{}", heading.unwrap_or_default(), table_of_runs(session, state, held))
+}
+
+/// The deployment's name, and what is simulated, if anything.
+fn whose(session: &Session, home: &Home, state: &RunState) -> String {
+    let what = state.simulated().map(|what| format!(" ({what})")).unwrap_or_default();
+    let name = session.ui.paint.bold(home.deployment());
+    format!("{name}{}{what}", label(state.simulated()))
+}
+
+fn table_of_runs(session: &Session, state: &RunState, held: bool) -> String {
     let partial = state.runs().iter().any(|run| !run.opened.selection.is_empty());
     let part = if partial { "part of the plan" } else { "" };
     let heading = ["run", "command", "began", "took", "ended", "who", part].map(str::to_owned);
@@ -247,10 +265,9 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
     let Some(run) = state.current() else { return format!("{} has never run\n", home.deployment()) };
     let ended = ended(state, run, held);
     let part = if run.opened.selection.is_empty() { String::new() } else { format!(" · {}", run.opened.selection) };
-    let label = state.simulated().map(|what| format!(" · rehearsal ({what})")).unwrap_or_default();
-    let head = format!("{}{label} · run {}{part} · {ended}", home.deployment(), run.opened.run);
-    let mut out =
-        format!("{}\nplan {} · began {}\n\n", paint.bold(&head), run.opened.file, run.began.strftime("%F %TZ"));
+    let head = format!("{} · run {}{part} · {ended}", whose(session, home, state), run.opened.run);
+    let clock = state.simulated().map(|_| format!(" ({MODEL_TIME}, as all here)")).unwrap_or_default();
+    let mut out = format!("{head}\nplan {} · began {}{clock}\n\n", run.opened.file, run.began.strftime("%F %TZ"));
     let rows = rows(session, home, state);
     let names = rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0);
     let words = rows.iter().map(|row| row.word(held).chars().count()).max().unwrap_or(0).max(9);
@@ -258,7 +275,7 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
         out.push_str(&line(row, state, held, (names, words)));
     }
     out.push_str(&format!("\n{}\n", totals(&rows, held)));
-    out.extend(next(session, home, state, run, held).map(|next| format!("{} {next}\n", paint.busy("next"))));
+    out.extend(next(session, home, state, run, held, &rows).map(|next| format!("{} {next}\n", paint.busy("next"))));
     out
 }
 
@@ -284,7 +301,7 @@ impl<'s> Row<'s> {
 
     fn word(&self, held: bool) -> &'static str {
         match (self.left_alone, held) {
-            (true, _) => "left alone",
+            (true, _) => "not undone",
             (false, true) => self.stands.said(),
             (false, false) => self.stands.said_afterwards(),
         }
@@ -303,7 +320,8 @@ fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>>
 }
 
 fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
-    let times = row.step.map(|step| (step.status(), step.started(), step.ended()));
+    let to_redo = row.step.is_some_and(StepState::is_to_be_redone);
+    let times = row.step.filter(|_| !to_redo).map(|step| (step.status(), step.started(), step.ended()));
     let took = match times {
         Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
         Some((_, Some(started), Some(ended))) => span(between(started, ended)),
@@ -312,6 +330,7 @@ fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize))
     let about = match row.step.map(StepState::status) {
         Some(Step::Blocked { by }) => format!("by {}", list(by)),
         Some(Step::Skipped { why }) => why.clone(),
+        Some(Step::Pending) if to_redo => "you settled that it is done again".to_owned(),
         _ => row.step.and_then(why).unwrap_or_default(),
     };
     let (name, word) = (pad(row.id.as_str(), names), pad(row.word(held), words));
@@ -332,19 +351,61 @@ fn totals(rows: &[Row], held: bool) -> String {
     format!("{}: {}", count(rows.len(), "step"), parts.join(", "))
 }
 
-/// What a user types to go on, where the last run did not come to its end. A rehearsal was begun with more than its journal knows.
-fn next(session: &Session, home: &Home, state: &RunState, run: &RunSummary, held: bool) -> Option<String> {
+/// What a user types to go on, where the last run did not come to its end, or was for a part of the plan.
+fn next(
+    session: &Session,
+    home: &Home,
+    state: &RunState,
+    run: &RunSummary,
+    held: bool,
+    rows: &[Row],
+) -> Option<String> {
     let (program, name) = (session.program(), home.deployment());
     if held {
         return Some(format!("{program} status {name} --follow"));
     }
-    if run.verdict == Some(Verdict::Holds) || state.simulated().is_some() {
+    let whole = run.opened.selection.is_empty() || rows.iter().all(|row| row.stands.holds());
+    if run.verdict == Some(Verdict::Holds) && whole {
         return None;
     }
-    let verb = if run.opened.command == "destroy" { "destroy" } else { "resume" };
+    let go_on = continuing(session, home, &run.opened);
+    let doubtful = |row: &&Row| row.step.is_some_and(is_in_doubt);
+    if let Some(row) = rows.iter().find(doubtful).filter(|_| run.opened.command != "destroy") {
+        return Some(format!("{}; then {go_on}", ways_to_settle(session, home, &row.id)));
+    }
     let asks = state.steps().filter(|(_, step)| stands(Some(step)) == Standing::NeedsPerson);
     let flags = asks.filter_map(|(_, step)| answer(step.failure()?)).map(|flags| format!(" --answer {flags}"));
-    Some(format!("{program} {verb} {name}{}", flags.collect::<String>()))
+    Some(format!("{go_on}{}", flags.collect::<String>()))
+}
+
+/// Whether only a person can say what became of a step.
+fn is_in_doubt(step: &StepState) -> bool {
+    let blind = step.in_flight().is_some_and(|flight| !flight.recoverable);
+    blind || matches!(step.status(), Step::Unknown { .. })
+}
+
+/// The two commands that say what became of a step.
+pub(super) fn ways_to_settle(session: &Session, home: &Home, step: &StepId) -> String {
+    let settle = format!("{} settle {step}", session.program());
+    let several = Home::list(&session.state).map_or(0, |homes| homes.len()) > 1;
+    let name = if several { format!(" --name {}", home.deployment()) } else { String::new() };
+    format!("{settle} --done{name}, or {settle} --redo{name}")
+}
+
+/// The command that continues a deployment. A rehearsal is begun with more than its journal knows.
+pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> String {
+    let verb = if last.command == "destroy" { "destroy" } else { "resume" };
+    match last.simulated {
+        None => format!("{} {verb} {}", session.program(), home.deployment()),
+        Some(_) => format!("{}, with what else you gave it then", rehearsing(session, last)),
+    }
+}
+
+/// The command that rehearses the plan of a run again: rehearsals have folders of their own below that of the state.
+pub(super) fn rehearsing(session: &Session, last: &Opened) -> String {
+    let root = session.state.parent().filter(|above| above.ends_with("rehearsals")).and_then(Path::parent);
+    let state = root.unwrap_or(&session.state).to_owned();
+    format!("{} rehearse {}", Session { state, ..session.clone() }.program(), quote(&last.file))
 }
 
 /// The time now. A rehearsal's times are model times, which only its own processes can tell: there the last record stands in.

@@ -61,11 +61,8 @@ impl Verify {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `verify` is for real", home.deployment());
-            let hint = format!(
-                "{} rehearse {} --verify, with what else you gave it then",
-                session.program(),
-                last.opened.file
-            );
+            let hint =
+                format!("{} --verify, with what else you gave it then", status::rehearsing(session, &last.opened));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
@@ -80,7 +77,7 @@ impl Deployment {
         let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
         if let Some(note) = home.holder().map_err(state_fatal)? {
-            let held = status::held_by(&home, &note);
+            let held = status::held_by(&home, &note, &state);
             session
                 .ui
                 .say(&format!("{} {held}; what is under way may look like drift", session.ui.paint.warn("note:")));
@@ -200,6 +197,7 @@ impl Told<'_> {
         let holds = number(|found| *found == Found::Holds);
         let blind = number(|found| *found == Found::Blind);
         let verdict = match (drift, unseen) {
+            (0, 0) if holds == 0 => paint.warn("nothing that can be looked at"),
             (0, 0) => paint.good("no drift"),
             (0, _) => paint.warn("not all could be looked at"),
             _ => paint.bad(&format!("drift: {}", count(drift, "step"))),

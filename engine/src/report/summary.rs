@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{Paint, brief, count, hold, list, pad, some, span};
+use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span};
 use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::{RunState, Status};
@@ -63,11 +63,7 @@ pub(crate) fn text(ended: &Ended) -> String {
 fn headline(ended: &Ended) -> String {
     let paint = ended.paint;
     let snapshot = ended.snapshot;
-    let time = match ended.simulated {
-        Some(_) => format!("{} model time ({} real)", span(snapshot.elapsed), span(ended.real)),
-        None => span(snapshot.elapsed),
-    };
-    let label = ended.simulated.map_or("", |_| " · rehearsal");
+    let (time, label) = (lasted(snapshot.elapsed, ended.real, ended.simulated), label(ended.simulated));
     let (name, verdict, steps) = (paint.bold(ended.deployment), verdict(ended), steps_of(ended));
     let mut text = format!("{name}{label} · {verdict} · {steps} in {time}\n");
     text.extend(partly(ended));
@@ -175,7 +171,7 @@ fn tally(snapshot: &Snapshot) -> Vec<String> {
 fn table(ended: &Ended) -> String {
     let names = ended.snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(4).max(4);
     let outcomes = outcomes(ended);
-    let times = if ended.simulated.is_some() { "model time  real  ".to_owned() } else { pad("took", 9) };
+    let times = if ended.simulated.is_some() { format!("{MODEL_TIME}  real  ") } else { pad("took", 9) };
     let heading =
         format!("  {}  {}  {}  {times}  about", pad("step", names), pad("outcome", outcomes), pad("tries", 5));
     let mut text = format!("\n{}\n", ended.paint.dim(&heading));

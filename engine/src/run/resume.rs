@@ -35,6 +35,8 @@ pub enum Fate {
     Look(StepId),
     /// It ran and did not end well: it runs again. How it ended, in one word.
     Again(&'static str),
+    /// Nobody could tell whether it was done, and the user settled that it is done again.
+    Settled,
     /// It holds and runs again all the same: the user said so, or it belongs to the end of every run that does something.
     Redo,
     /// It would be skipped: its `when` is false, or the user said so.
@@ -58,7 +60,7 @@ impl fmt::Display for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.recoverable {
             true => "it was in flight: it is looked at before anything is done",
-            false => "it was in flight, and nothing can look at it: `runbook settle` says what became of it",
+            false => "it was in flight, and nothing can look at it: `runbook settle STEP --done` or `--redo` says what became of it",
         })?;
         match self.changes.as_slice() {
             [] => Ok(()),
@@ -203,11 +205,12 @@ impl<'a> Outlook<'a> {
 
     /// The fate of a step that the journal speaks of.
     fn of_known(&self, index: usize, state: &StepState, prospect: Prospect) -> Fate {
-        if let (Some(flight), false) = (state.in_flight(), matches!(state.status(), Status::Unknown { .. })) {
+        if let Some(flight) = state.in_flight() {
             return Fate::InFlight(self.of_flight(index, &flight.fingerprint));
         }
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
+            _ if state.is_to_be_redone() => Fate::Settled,
             (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
             (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
             (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),
