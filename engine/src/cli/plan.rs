@@ -11,7 +11,7 @@ use super::check::Output;
 use super::deployment::{fates, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::select::{Selection, meaning};
-use super::status::held_by;
+use super::status::{held_by, ways_to_settle};
 use super::{Inputs, Session, check};
 use crate::plan::load::Given;
 use crate::plan::{Plan as Checked, StepId, graph};
@@ -53,11 +53,20 @@ impl Plan {
             Output::Text => {
                 let meaning = meaning(&options, &verdicts);
                 let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
-                session.ui.page(&text);
+                session.ui.page(&format!("{text}{}", next(session, &home, &verdicts)));
             }
         }
         Ok(Exit::Holds)
     }
+}
+
+/// What is to be typed before a run can come to its end: a person's word on each step that nothing can look at.
+fn next(session: &Session, home: &Home, verdicts: &[(StepId, Fate)]) -> String {
+    let doubtful = |fate: &Fate| matches!(fate, Fate::InFlight(flight) if !flight.recoverable);
+    let steps = verdicts.iter().filter(|(_, fate)| doubtful(fate)).map(|(id, _)| id);
+    let lines: Vec<String> =
+        steps.map(|id| format!("{}  {}\n", session.ui.paint.busy("next"), ways_to_settle(session, home, id))).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) }
 }
 
 fn word(fate: &Fate) -> &'static str {

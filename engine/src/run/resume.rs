@@ -60,7 +60,7 @@ impl fmt::Display for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.recoverable {
             true => "it was in flight: it is looked at before anything is done",
-            false => "it was in flight, and nothing can look at it: `runbook settle STEP --done` or `--redo` says what became of it",
+            false => "it was in flight, and nothing can look at it: `runbook settle` says what became of it",
         })?;
         match self.changes.as_slice() {
             [] => Ok(()),
