@@ -27,7 +27,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let home = status::choose(session, self.name.as_deref())?;
+        let home = status::choose_by_flag(session, self.name.as_deref())?;
         let id = StepId::from(self.step.as_str());
         let mut logs = home.logs(&id).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;

@@ -39,7 +39,7 @@ pub(super) struct Settle {
 
 impl Settle {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let home = status::choose(session, self.name.as_deref())?;
+        let home = status::choose_by_flag(session, self.name.as_deref())?;
         let clock = Clock::real();
         let lock = home.lock(holder("settle", &session.env)).map_err(|error| held(error, session, &session.state))?;
         let (mut journal, cut) = Journal::open(lock, clock).map_err(state_fatal)?;

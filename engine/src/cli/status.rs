@@ -234,10 +234,22 @@ pub(super) fn choose(session: &Session, named: Option<&str>) -> Result<Home, Fat
     Err(Fatal::new(Exit::Usage, "there are several deployments; name one").hint(known(&homes)))
 }
 
+/// The same where the name is given by a flag.
+pub(super) fn choose_by_flag(session: &Session, named: Option<&str>) -> Result<Home, Fatal> {
+    let flag = |fatal: Fatal| if named.is_none() { fatal.hint("which one: --name NAME") } else { fatal };
+    let several = Home::list(&session.state).is_ok_and(|homes| homes.len() > 1);
+    choose(session, named).map_err(|fatal| if several { flag(fatal) } else { fatal })
+}
+
 fn nothing(root: &Path, named: Option<&str>, homes: &[Home]) -> Fatal {
     match named {
-        Some(name) => Fatal::new(Exit::Usage, format!("there is no deployment `{name}` in `{}`", root.display()))
-            .hint(known(homes)),
+        Some(name) => {
+            let fatal = Fatal::new(Exit::Usage, format!("there is no deployment `{name}` in `{}`", root.display()));
+            let is_file = Path::new(name).is_file();
+            let file =
+                is_file.then(|| format!("`{name}` is a file; a deployment has the plan's name, or that of `--name`"));
+            file.into_iter().fold(fatal, Fatal::hint).hint(known(homes))
+        }
         None => Fatal::new(Exit::Usage, format!("there is no deployment in `{}`", root.display()))
             .hint("`runbook apply PLAN` makes one; `runbook rehearse PLAN` tries it first"),
     }
@@ -256,7 +268,11 @@ fn last_written(home: &Home) -> Option<std::time::SystemTime> {
 
 fn known(homes: &[Home]) -> String {
     let names: Vec<&str> = homes.iter().map(Home::deployment).collect();
-    if names.is_empty() { "there are none yet".to_owned() } else { format!("there is {}", names.join(", ")) }
+    match names.as_slice() {
+        [] => "there are none yet".to_owned(),
+        [only] => format!("there is {only}"),
+        several => format!("there are {}", list(several)),
+    }
 }
 
 /// Where every step stands.
@@ -321,8 +337,8 @@ fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>>
 
 fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
     let to_redo = row.step.is_some_and(StepState::is_to_be_redone);
-    let times = row.step.filter(|_| !to_redo).map(|step| (step.status(), step.started(), step.ended()));
-    let took = match times {
+    let took = match row.step.map(|step| (step.status(), step.started(), step.ended())) {
+        Some((Step::Pending, ..)) => String::new(),
         Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
         Some((_, Some(started), Some(ended))) => span(between(started, ended)),
         _ => String::new(),

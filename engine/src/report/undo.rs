@@ -55,24 +55,25 @@ fn shown(command: &str) -> String {
     if lines.next().is_some() { format!("{first} …") } else { first }
 }
 
-/// What is not undone: what goes with a cluster, and what stays.
+/// What is not undone: what goes with a cluster, and what stays. With a state, it is told afterwards.
 fn not_undone(left: &[(StepId, Left)], state: Option<&RunState>, paint: Paint) -> String {
-    let (go, stay): (Vec<_>, Vec<_>) = left.iter().partition(|(_, left)| left.goes_with().is_some());
-    let went: Vec<_> = go.into_iter().map(|(id, left)| (id, went(left, state))).collect();
-    let stay: Vec<_> = stay.into_iter().map(|(id, left)| (id, left.to_string())).collect();
-    let head = "made by this deployment, and ";
-    section(&format!("{head}not undone one by one"), &went, paint)
-        + &section(&format!("{head}left alone"), &stay, paint)
+    let rows = |goes: bool| -> Vec<(&StepId, String)> {
+        let of = left.iter().filter(|(_, left)| left.goes_with().is_some() == goes);
+        of.map(|(id, left)| (id, said_of(left, state))).collect()
+    };
+    let head = "made by this deployment, and";
+    let go = section(&format!("{head} not undone by itself"), &rows(true), paint);
+    go + &section(&format!("{head} left alone"), &rows(false), paint)
 }
 
-/// That it goes with a cluster; afterwards whether it went.
-fn went(left: &Left, state: Option<&RunState>) -> String {
-    match (left.goes_with(), state) {
-        (Some(cluster), Some(state)) if *state.status(cluster) != Status::Undone => {
-            format!("still there: {left}, which is not undone")
+/// Why it is left; afterwards also whether the cluster went.
+fn said_of(left: &Left, state: Option<&RunState>) -> String {
+    match left.cluster().zip(state) {
+        None => left.to_string(),
+        Some((cluster, state)) if *state.status(cluster) == Status::Undone => {
+            left.to_string().replacen("goes with", "went with", 1)
         }
-        (_, Some(_)) => left.to_string().replacen("goes", "went", 1),
-        _ => left.to_string(),
+        Some(_) => format!("still there: {left}"),
     }
 }
 

@@ -211,7 +211,7 @@ impl<'a> Outlook<'a> {
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
             _ if state.is_to_be_redone() => Fate::Settled,
-            (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
+            (_, Some(_), _) if self.options.keep_stale => self.unless_at_the_end(index).unwrap_or(Fate::Reuse),
             (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
             (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),
             (_, Some(done), _) => Fate::Stale(self.cascade(index, done)),
@@ -233,9 +233,14 @@ impl<'a> Outlook<'a> {
         }
     }
 
+    /// What `finally` does belongs to the end of every run that does something.
+    fn unless_at_the_end(&self, index: usize) -> Option<Fate> {
+        (self.plan.steps[index].finally && self.runs.contains(&true)).then_some(Fate::Redo)
+    }
+
     fn unless_shaken(&self, index: usize) -> Fate {
-        if self.plan.steps[index].finally && self.runs.contains(&true) {
-            return Fate::Redo;
+        if let Some(fate) = self.unless_at_the_end(index) {
+            return fate;
         }
         let by = self.ripple.reaches(index).filter(|_| lookable(&self.plan.steps[index]));
         by.map_or(Fate::Reuse, |by| Fate::Look(self.plan.steps[by].id.clone()))

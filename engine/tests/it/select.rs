@@ -233,3 +233,14 @@ fn redo_does_again_what_its_check_says_is_done() {
     sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(0).says("redo    a");
     assert_eq!(since(&sandbox), "a", "what depends on it by `needs` alone is left");
 }
+
+#[test]
+fn what_is_kept_stale_is_said_to_be_and_the_end_still_comes() {
+    let sandbox = chain();
+    sandbox.run(&["apply", "chain.yaml", "-j1"]).exits(0);
+    sandbox.write("chain.yaml", &CHAIN.replace("echo a >>", "echo A >>"));
+    let asked = sandbox.run(&["apply", "chain.yaml", "--stale", "ask"]).exits(7);
+    asked.says("1 step is stale and would run again; nothing was touched").says("--stale keep");
+    let kept = sandbox.run(&["apply", "chain.yaml", "--stale", "keep", "--redo", "x"]).exits(0);
+    kept.says("reuse   3 steps").says("redo    x and clean");
+}

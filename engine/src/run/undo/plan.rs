@@ -105,7 +105,7 @@ impl std::fmt::Display for Left {
             Left::NeededBy(step) => write!(f, "`{step}` needs it, and is protected"),
             Left::GoesWith { cluster, caveat } => write!(f, "goes with `{cluster}`{caveat}"),
             Left::PartlyGoesWith { cluster, rest } => {
-                write!(f, "what it waits for goes with `{cluster}`; of what else it made: {rest}")
+                write!(f, "what it waits for goes with `{cluster}`; the rest: {rest}")
             }
             Left::NoWay { why, advice } => write!(f, "{why}; {advice}"),
         }
@@ -115,8 +115,13 @@ impl std::fmt::Display for Left {
 impl Left {
     /// The step with whose undo all of it goes.
     pub fn goes_with(&self) -> Option<&StepId> {
+        self.cluster().filter(|_| matches!(self, Left::GoesWith { .. }))
+    }
+
+    /// The step with whose undo at least a part of it goes.
+    pub fn cluster(&self) -> Option<&StepId> {
         match self {
-            Left::GoesWith { cluster, .. } => Some(cluster),
+            Left::GoesWith { cluster, .. } | Left::PartlyGoesWith { cluster, .. } => Some(cluster),
             _ => None,
         }
     }
