@@ -3,7 +3,6 @@
 //! It ends as the run ends that it follows. Where nobody runs it any more, that is the last run: whoever waits for a run must not
 //! depend on having come before its end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,12 +131,17 @@ impl Show {
 
 /// The plan that is being run, if it can still be read as it was.
 pub(super) fn plan_of(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
+    let digest = &state.current()?.opened.digest;
+    plan_now(session, home, state).filter(|plan| plan.digest == *digest)
+}
+
+/// The plan of the last run as it can be read now.
+pub(super) fn plan_now(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
     let opened = &state.current()?.opened;
     let inputs = resume::inputs_of(opened);
     let given = Given { inputs, require_inputs: true, home: session.env.home() };
-    let file = resume::plan_file(home, opened).unwrap_or_else(|| PathBuf::from(&opened.file));
-    let plan = load::load(&file, &given).ok()?.plan;
-    (plan.digest == opened.digest).then_some(plan)
+    let file = resume::plan_file(home, opened)?;
+    Some(load::load(&file, &given).ok()?.plan)
 }
 
 #[expect(clippy::disallowed_methods, reason = "waits for another process, on the machine's clock")]

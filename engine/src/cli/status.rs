@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
-use super::{Session, follow};
-use crate::plan::{Step as Planned, StepId};
+use super::{Session, follow, resume};
+use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, stands, why};
@@ -283,8 +283,10 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
     let part = if run.opened.selection.is_empty() { String::new() } else { format!(" · {}", run.opened.selection) };
     let head = format!("{} · run {}{part} · {ended}", whose(session, home, state), run.opened.run);
     let clock = state.simulated().map(|_| format!(" ({MODEL_TIME}, as all here)")).unwrap_or_default();
-    let mut out = format!("{head}\nplan {} · began {}{clock}\n\n", run.opened.file, run.began.strftime("%F %TZ"));
-    let rows = rows(session, home, state);
+    let plan = follow::plan_now(session, home, state);
+    let (file, began) = (file_of(home, &run.opened, plan.as_ref()), run.began.strftime("%F %TZ"));
+    let mut out = format!("{head}\nplan {file} · began {began}{clock}\n\n");
+    let rows = rows(plan.as_ref().filter(|plan| plan.digest == run.opened.digest), state);
     let names = rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0);
     let words = rows.iter().map(|row| row.word(held).chars().count()).max().unwrap_or(0).max(9);
     for row in &rows {
@@ -293,6 +295,13 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
     out.push_str(&format!("\n{}\n", totals(&rows, held)));
     out.extend(next(session, home, state, run, held, &rows).map(|next| format!("{} {next}\n", paint.busy("next"))));
     out
+}
+
+/// The plan's file, where it is now, and whether it is still what was run.
+fn file_of(home: &Home, opened: &Opened, plan: Option<&Plan>) -> String {
+    let Some(file) = resume::plan_file(home, opened) else { return format!("{} (gone)", opened.file) };
+    let changed = plan.is_some_and(|plan| plan.digest != opened.digest);
+    format!("{}{}", file.display(), if changed { " (changed since)" } else { "" })
 }
 
 /// A step, and what the journal knows of it; nothing where it has not had its turn.
@@ -325,12 +334,11 @@ impl<'s> Row<'s> {
 }
 
 /// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
-fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>> {
-    let plan = follow::plan_of(session, home, state);
+fn rows<'s>(plan: Option<&Plan>, state: &'s RunState) -> Vec<Row<'s>> {
     let steps = plan.iter().flat_map(|plan| &plan.steps);
     let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
     let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state)).collect();
-    let gone = state.steps().filter(|(id, _)| plan.as_ref().is_none_or(|plan| plan.step(id.as_str()).is_none()));
+    let gone = state.steps().filter(|(id, _)| plan.is_none_or(|plan| plan.step(id.as_str()).is_none()));
     rows.extend(gone.map(|(id, _)| Row::new(id, None, state)));
     rows
 }
@@ -408,12 +416,17 @@ pub(super) fn ways_to_settle(session: &Session, home: &Home, step: &StepId) -> S
     format!("{settle} --done{name}, or {settle} --redo{name}")
 }
 
-/// The command that continues a deployment. A rehearsal is begun with more than its journal knows.
+/// The command that continues a deployment; one whose plan is gone wants to know where it is now. A rehearsal is begun with more
+/// than its journal knows.
 pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> String {
-    let verb = if last.command == "destroy" { "destroy" } else { "resume" };
-    match last.simulated {
-        None => format!("{} {verb} {}", session.program(), home.deployment()),
-        Some(_) => format!("{}, with what else you gave it then", rehearsing(session, last)),
+    let (program, name) = (session.program(), home.deployment());
+    let (with_name, with_plan) = if last.command == "destroy" { ("destroy", "destroy") } else { ("resume", "apply") };
+    if last.simulated.is_some() {
+        return format!("{}, with what else you gave it then", rehearsing(session, last));
+    }
+    match resume::plan_file(home, last) {
+        Some(_) => format!("{program} {with_name} {name}"),
+        None => format!("{program} {with_plan} PLAN --name {name}"),
     }
 }
 
@@ -431,7 +444,8 @@ fn now(state: &RunState) -> Timestamp {
 }
 
 fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
-    let steps: Vec<_> = rows(session, home, state)
+    let plan = follow::plan_of(session, home, state);
+    let steps: Vec<_> = rows(plan.as_ref(), state)
         .iter()
         .map(|row| {
             json!({ "step": row.id, "outcome": row.stands.word(), "attempts": row.step.map_or(0, StepState::attempts),
