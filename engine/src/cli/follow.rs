@@ -11,7 +11,7 @@ use runbook_steps::Clock;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal, exit_of_run};
 use super::screen::Screen;
-use super::status::{continuing, ended, held_by, text};
+use super::status::{continuing, ended, held_by, text, text_of_followed};
 use super::ui::Ui;
 use super::{Session, resume};
 use crate::event::Event;
@@ -106,7 +106,7 @@ impl Show {
 
     fn begin(&self, session: &Session, home: &Home, state: &RunState) {
         if let Self::Lines(ui, _) = self {
-            ui.data(&format!("{}\n", text(session, home, state, true)));
+            ui.data(&format!("{}\n", text_of_followed(session, home, state)));
         }
     }
 

@@ -275,10 +275,27 @@ fn known(homes: &[Home]) -> String {
     }
 }
 
-/// Where every step stands.
+/// Where every step stands, and what to type next.
 pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
-    let paint = session.ui.paint;
     let Some(run) = state.current() else { return format!("{} has never run\n", home.deployment()) };
+    let (mut out, rows) = standing(session, home, state, run, held);
+    let next = next(session, home, state, run, held, &rows);
+    out.extend(next.map(|next| format!("{} {next}\n", session.ui.paint.busy("next"))));
+    out
+}
+
+/// Where every step stands while a process that is followed runs them.
+pub(super) fn text_of_followed(session: &Session, home: &Home, state: &RunState) -> String {
+    state.current().map(|run| standing(session, home, state, run, true).0).unwrap_or_default()
+}
+
+fn standing<'s>(
+    session: &Session,
+    home: &Home,
+    state: &'s RunState,
+    run: &RunSummary,
+    held: bool,
+) -> (String, Vec<Row<'s>>) {
     let ended = ended(state, run, held);
     let part = if run.opened.selection.is_empty() { String::new() } else { format!(" · {}", run.opened.selection) };
     let head = format!("{} · run {}{part} · {ended}", whose(session, home, state), run.opened.run);
@@ -293,8 +310,7 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
         out.push_str(&line(row, state, held, (names, words)));
     }
     out.push_str(&format!("\n{}\n", totals(&rows, held)));
-    out.extend(next(session, home, state, run, held, &rows).map(|next| format!("{} {next}\n", paint.busy("next"))));
-    out
+    (out, rows)
 }
 
 /// The plan's file, where it is now, and whether it is still what was run.

@@ -321,9 +321,9 @@ impl RunState {
     pub(super) fn absorb(&mut self, entry: Entry) -> Result<(), IllegalTransition> {
         self.legal(&entry)?;
         self.seq = entry.seq;
-        let (at, happened) = (entry.time, !matches!(entry.record, Record::Snapshot(_)));
+        let (at, happened) = (entry.time, !matches!(entry.record, Record::Snapshot(_) | Record::Settled { .. }));
         self.transition(entry);
-        // A snapshot is no part of what happened.
+        // A snapshot is no part of what happened in the run, and a person's word mostly comes long after it.
         if happened {
             self.with_run(|run| run.last = at);
         }

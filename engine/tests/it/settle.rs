@@ -136,7 +136,14 @@ fn status_names_the_two_ways_before_and_the_choice_after() {
         assert!(status.contains(next), "looked at: {looked}: {status}");
         sandbox.run(&["apply", "plan.yaml"]).exits(7);
     }
+    let ended = |sandbox: &Sandbox| {
+        let json = sandbox.run(&["status", "--runs", "-o", "json"]).exits(0).out;
+        let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        found["runs"].as_array().expect("runs").iter().map(|run| run["last"].clone()).collect::<Vec<_>>()
+    };
+    let before = ended(&sandbox);
     sandbox.run(&["settle", "once", "--redo"]).exits(0);
+    assert_eq!(ended(&sandbox), before, "no run lasts until somebody settles what it left");
     let status = sandbox.run(&["status"]).exits(0).out;
     assert!(
         status.contains("you settled that it is done again") && status.contains("next runbook resume doubt\n"),
