@@ -13,6 +13,7 @@ use serde_json::json;
 use super::bug::bug;
 use super::check::Output;
 use super::exit::{Exit, Fatal, exit_of};
+use super::plan::SETTLED;
 use super::screen::{Said, Screen};
 use super::select::{Selection, Stale, meaning};
 use super::{Environment, Session, secrets};
@@ -21,7 +22,7 @@ use crate::report::events::Events;
 use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{count, list, some};
+use crate::report::words::{count, label, list, some};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
 use crate::state::dir::this_host;
 use crate::state::fold::RunSummary;
@@ -270,10 +271,9 @@ impl Deployment {
     }
 
     fn title(&self) -> String {
-        match self.simulated {
-            Some(_) => format!("{} · rehearsal (simulated, {}× time)", self.name, self.clock.speed()),
-            None => self.name.clone(),
-        }
+        let label = label(self.simulated.as_deref());
+        let speed = self.simulated.as_ref().map(|_| format!(" (simulated, {}× time)", self.clock.speed()));
+        format!("{}{label}{}", self.name, speed.unwrap_or_default())
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
@@ -365,6 +365,7 @@ impl Deployment {
             (Some(_), Some(signal)) => format!("interrupted by {signal}"),
             (Some(Verdict::Holds), None) if last.opened.command == "destroy" => "it was undone".to_owned(),
             (Some(_), None) if last.opened.command == "destroy" => "it was undone in part".to_owned(),
+            (Some(Verdict::Holds), None) if !last.opened.selection.is_empty() => "what was asked for held".to_owned(),
             (Some(Verdict::Holds), None) => "everything held".to_owned(),
             (Some(Verdict::NeedsPerson), None) => "a person was needed".to_owned(),
             (Some(_), None) => "a step failed".to_owned(),
@@ -425,12 +426,14 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
 /// The line of a step whose fate has a reason.
 fn single(id: &StepId, fate: &Fate) -> Option<String> {
     match fate {
+        Fate::InFlight(flight) if !flight.recoverable => Some(format!("  settle  {id}: {flight}")),
         Fate::InFlight(flight) => Some(format!("  look    {id}: {flight}")),
         Fate::Look(by) => {
             Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
         }
         Fate::Stale(why) => Some(format!("  stale   {id}: {}", why.join("; "))),
         Fate::Again(how) => Some(format!("  again   {id} ({how} last time)")),
+        Fate::Settled => Some(format!("  again   {id} ({SETTLED})")),
         _ => None,
     }
 }

@@ -149,6 +149,7 @@ impl Environment {
 }
 
 /// What every command gets.
+#[derive(Clone)]
 struct Session {
     ui: Ui,
     env: Environment,

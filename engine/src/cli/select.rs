@@ -137,7 +137,7 @@ impl Stale {
         if self != Stale::Ask || stale == 0 {
             return Ok(());
         }
-        let what = format!("{} to run again; nothing was touched", are_stale(stale));
+        let what = format!("{} and would run again; nothing was touched", are_stale(stale));
         let refusal = Fatal::new(Exit::NeedsPerson, what)
             .hint("--stale rerun runs them again, --stale keep leaves them as they are");
         if !session.ui.asks {

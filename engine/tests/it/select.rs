@@ -253,3 +253,14 @@ fn resume_goes_on_with_the_part_that_the_last_run_was_for() {
     sandbox.run(&["resume", "part"]).exits(0);
     assert_eq!(sandbox.read("ledger"), "once\ndanger\n", "a part that has come to its end is no part any more");
 }
+
+#[test]
+fn what_is_kept_stale_is_said_to_be_and_the_end_still_comes() {
+    let sandbox = chain();
+    sandbox.run(&["apply", "chain.yaml", "-j1"]).exits(0);
+    sandbox.write("chain.yaml", &CHAIN.replace("echo a >>", "echo A >>"));
+    let asked = sandbox.run(&["apply", "chain.yaml", "--stale", "ask"]).exits(7);
+    asked.says("1 step is stale and would run again; nothing was touched").says("--stale keep");
+    let kept = sandbox.run(&["apply", "chain.yaml", "--stale", "keep", "--redo", "x"]).exits(0);
+    kept.says("reuse   3 steps").says("redo    x and clean");
+}
