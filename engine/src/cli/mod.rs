@@ -151,6 +151,7 @@ impl Environment {
 }
 
 /// What every command gets.
+#[derive(Clone)]
 struct Session {
     ui: Ui,
     env: Environment,

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{Paint, brief, count, hold, list, pad, some, span};
+use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span};
 use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
-use crate::state::fold::{RunState, Status};
+use crate::state::fold::{RunState, Status, StepState};
 
 /// What a summary is made of.
 pub(crate) struct Ended<'a> {
@@ -63,11 +63,7 @@ pub(crate) fn text(ended: &Ended) -> String {
 fn headline(ended: &Ended) -> String {
     let paint = ended.paint;
     let snapshot = ended.snapshot;
-    let time = match ended.simulated {
-        Some(_) => format!("{} model time ({} real)", span(snapshot.elapsed), span(ended.real)),
-        None => span(snapshot.elapsed),
-    };
-    let label = ended.simulated.map_or("", |_| " · rehearsal");
+    let (time, label) = (lasted(snapshot.elapsed, ended.real, ended.simulated), label(ended.simulated));
     let (name, verdict, steps) = (paint.bold(ended.deployment), verdict(ended), steps_of(ended));
     let mut text = format!("{name}{label} · {verdict} · {steps} in {time}\n");
     text.extend(partly(ended));
@@ -107,10 +103,22 @@ fn how_to_go_on(ended: &Ended) -> Option<String> {
     if !stopped.is_empty() {
         text.push_str(&format!("stopped: {}\n", list(&stopped)));
     }
-    if ended.simulated.is_none() {
-        text.push_str(&format!("continue with: {}\n", ended.next));
+    let blind = |id: &&&StepId| {
+        let flight = ended.state.step(id).and_then(StepState::in_flight);
+        flight.is_some_and(|flight| !flight.recoverable)
+    };
+    match stopped.iter().find(blind) {
+        Some(id) => text.push_str(&format!("continue with: {}\n", settle_first(ended, id))),
+        None if ended.simulated.is_none() => text.push_str(&format!("continue with: {}\n", ended.next)),
+        None => {}
     }
     Some(text)
+}
+
+/// What a person types who is asked what became of a step.
+fn settle_first(ended: &Ended, id: &StepId) -> String {
+    let program = ended.log_command.strip_suffix(" log").unwrap_or("runbook");
+    format!("{program} settle {id} --done, or {program} settle {id} --redo; then {}", ended.next)
 }
 
 /// Of fewer steps nobody asks what decided how long they took.
@@ -175,7 +183,7 @@ fn tally(snapshot: &Snapshot) -> Vec<String> {
 fn table(ended: &Ended) -> String {
     let names = ended.snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(4).max(4);
     let outcomes = outcomes(ended);
-    let times = if ended.simulated.is_some() { "model time  real  ".to_owned() } else { pad("took", 9) };
+    let times = if ended.simulated.is_some() { format!("{MODEL_TIME}  real  ") } else { pad("took", 9) };
     let heading =
         format!("  {}  {}  {}  {times}  about", pad("step", names), pad("outcome", outcomes), pad("tries", 5));
     let mut text = format!("\n{}\n", ended.paint.dim(&heading));
@@ -257,7 +265,7 @@ fn failure(ended: &Ended, row: &Row) -> String {
     let step = ended.plan.step(row.id.as_str()).map(|index| &ended.plan.steps[index]);
     if let Status::Unknown { why } = ended.state.status(&row.id) {
         let id = &row.id;
-        let ways = format!("runbook settle {id} --done, or runbook settle {id} --redo; then {}", ended.next);
+        let ways = settle_first(ended, id);
         let head = format!("{} nobody can tell whether {} was done", paint.bad("?"), paint.bold(id.as_str()));
         return format!("{head}\n\n  {why}\n\n  {}   {ways}\n", paint.busy("next"));
     }
