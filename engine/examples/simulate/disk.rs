@@ -311,7 +311,7 @@ impl Disk {
         let mut from = self.entries.last().map_or(0, |(end, _)| *end);
         while let Some(length) = file[from..].iter().position(|byte| *byte == b'\n') {
             let line = &file[from..from + length];
-            let Some(Ok(entry)) = line.get(9..).map(serde_json::from_slice) else { return };
+            let Some(entry) = entry(line) else { return };
             from += length + 1;
             self.entries.push((from, entry));
         }
@@ -320,4 +320,10 @@ impl Disk {
     fn mix(&mut self, value: u64) {
         self.hash = (self.hash ^ value).wrapping_mul(0x0100_0000_01b3).rotate_left(7);
     }
+}
+
+fn entry(line: &[u8]) -> Option<Entry> {
+    let (sum, body) = line.split_at_checked(9)?;
+    let whole = sum == format!("{:08x} ", crc32fast::hash(body)).as_bytes();
+    whole.then(|| serde_json::from_slice(body).ok()).flatten()
 }

@@ -91,11 +91,6 @@ impl Medium {
         self.changes.len()
     }
 
-    /// How many sectors the file has or had.
-    pub(crate) fn sectors(&self) -> usize {
-        self.now.len().max(self.safe.len()).div_ceil(SECTOR)
-    }
-
     pub(crate) fn read(&self, piece: &mut [u8], from: usize) -> usize {
         let there = self.now.get(from..).unwrap_or_default();
         let count = there.len().min(piece.len());

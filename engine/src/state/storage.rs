@@ -135,12 +135,7 @@ impl<F: RawFile> Open<F> {
 impl FileStorage {
     /// Opens a file on a disk, or makes it, with its name safe from a power cut.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_as(path, path.parent().map_or(Trust::Lock, Trust::of))
-    }
-
-    /// The same on a file system whose locks deserve so much trust.
-    pub fn open_as(path: &Path, trust: Trust) -> io::Result<Self> {
-        Self::over(DiskFile::open(path, trust)?)
+        Self::over(DiskFile::open(path, path.parent().map_or(Trust::Lock, Trust::of))?)
     }
 }
 
