@@ -113,6 +113,17 @@ impl Drive {
         FileStorage::over(self.clone())
     }
 
+    /// Another disk: what may be left of this one, see [`Medium::leave`].
+    pub(crate) fn after_power_cut(&self, length: usize, taken: impl FnMut(usize) -> usize) -> Self {
+        let other = Self::new(self.shared);
+        let inner = self.lock();
+        let mut left = other.lock();
+        (left.medium, left.lines) = (inner.medium.clone(), inner.lines.clone());
+        left.medium.leave(length, taken);
+        drop(left);
+        other
+    }
+
     /// The same disk where others may write too.
     pub(crate) fn shared(self) -> Self {
         Self { shared: true, ..self }
