@@ -173,8 +173,11 @@ fn no_sector_and_no_length_that_is_lost_costs_what_was_synced() {
     let bench = Bench::new();
     for calls in 0..14 {
         let before = powered_for(&bench, calls);
-        let (changes, synced) = (before.lock().medium.changes(), before.lock().synced());
-        let sectors = (before.lock().medium.written().len() / 512 + 2).min(8);
+        let (changes, synced, written) = {
+            let inner = before.lock();
+            (inner.medium.changes(), inner.synced(), inner.medium.written().len())
+        };
+        let sectors = (written / 512 + 2).min(8);
         for (length, sector) in (0..=changes).flat_map(|length| (0..sectors).map(move |sector| (length, sector))) {
             for (this, others) in [(0, changes), (changes, 0)] {
                 let drive = before.after_power_cut(length, |other| if sector == other { this } else { others });
