@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::span;
+use crate::duration;
 
 /// Enough for any sensible expression, and over within milliseconds.
 const FUEL: u64 = 200_000;
@@ -33,8 +33,7 @@ fn condition_status(object: Serde<Value>, wanted: &str) -> String {
 
 /// `duration('6m')`: seconds.
 fn seconds(text: &str) -> Result<f64, Error> {
-    let wrong = || invalid(format!("`{text}` is no span such as `90s`"));
-    span::parse(text).map(|span| span.as_secs_f64()).ok_or_else(wrong)
+    duration::parse(text).map(|duration| duration.as_secs_f64()).map_err(invalid)
 }
 
 /// `is matching('^ready')`: whether a text has a part that a pattern describes.

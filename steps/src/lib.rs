@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod condition;
 pub mod context;
+pub mod duration;
 pub mod expression;
 pub mod failure;
 mod gcloud;

@@ -61,6 +61,11 @@ impl HowToRun {
         Self { selection: Selection::of(step), events: None, ..self.clone() }
     }
 
+    /// The same for a part of the plan.
+    pub(super) fn of(&self, selection: Selection) -> Self {
+        Self { selection, ..self.clone() }
+    }
+
     /// The words that ask for the same again, but for what is written: that is for whoever began.
     pub(super) fn words(&self) -> Vec<String> {
         let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;
@@ -366,11 +371,9 @@ impl Deployment {
         };
         let head = format!("{} · continuing after run {} ({how})", self.name, last.opened.run);
         ui.say(&format!("{}\n", ui.paint.bold(&head)));
-        if is_another_plan(&self.plan, last, state) {
-            let what = format!(
-                "`{}` was made by `{}`, and this plan shares no step with it; another deployment wants another --name",
-                self.name, last.opened.file
-            );
+        if let Some(why) = another_plan(&self.plan, last, state) {
+            let (name, file) = (&self.name, &last.opened.file);
+            let what = format!("`{name}` was last run with `{file}`, {why}; another deployment wants another --name");
             ui.say(&format!("{} {what}\n", ui.paint.warn("note:")));
         }
     }
@@ -379,11 +382,18 @@ impl Deployment {
 /// A screen full of steps is enough before a run; `runbook plan` shows them all.
 const MOST_LINES: usize = 24;
 
-/// Whether a deployment was made by another file with other steps, which only happens to have the same name.
-fn is_another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> bool {
-    let other = Path::new(&last.opened.file) != absolute(&plan.file);
+/// What speaks for it that a deployment was made by another file, which only happens to have the same name. One that is gone was renamed,
+/// if it had the same steps.
+fn another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> Option<&'static str> {
+    let file = Path::new(&last.opened.file);
     let mut known = state.steps().peekable();
-    other && known.peek().is_some() && !known.any(|(id, _)| plan.index.contains_key(id))
+    if file == absolute(&plan.file) || known.peek().is_none() {
+        return None;
+    }
+    if !known.any(|(id, _)| plan.index.contains_key(id)) {
+        return Some("and this plan shares no step with it");
+    }
+    file.is_file().then_some("which is still there")
 }
 
 /// The lines that say what becomes of the steps, so many at most for single steps.

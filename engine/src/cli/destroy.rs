@@ -338,7 +338,7 @@ fn refuse_missing_programs(undo: &UndoPlan, world: &World) -> Result<(), Fatal> 
             users.entry(program).or_default().push(item.step.clone());
         }
     }
-    let missing = users.into_iter().filter(|(program, _)| world.find_program(program).is_none());
+    let missing = users.into_iter().filter(|(program, _)| world.lacks_program(program));
     deployment::refuse_missing(
         &missing.map(|(program, steps)| preflight::Missing { program, steps }).collect::<Vec<_>>(),
     )

@@ -207,8 +207,9 @@ fn dispatch(command: Command, session: &Session) -> Result<ExitCode, Fatal> {
     }
 }
 
-/// What the libraries below say of what they do (`kube` and HTTP mostly), off unless `RUNBOOK_LOG` asks for it, as in
-/// `RUNBOOK_LOG=kube=debug`. What runs do is in their logs and events, and not here.
+/// What the engine does at each moment, and the libraries below it, for whoever looks for a mistake in them: off unless `RUNBOOK_LOG`
+/// asks for it, as in `RUNBOOK_LOG=runbook=debug,kube=debug`. What steps do is in their logs and events, and not here: this is not
+/// masked, so that it names steps, programs, objects and hosts, and no values.
 fn start_tracing(env: &Environment) {
     let Some(filter) = env.get("RUNBOOK_LOG").and_then(|value| value.to_str()) else { return };
     let filter = tracing_subscriber::EnvFilter::new(filter);

@@ -5,6 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use runbook_steps::KINDS;
+
 use super::error::{Problem, did_you_mean, quoted_list};
 use super::model::{Place, Source, names_deployment};
 use super::tree::{Data, Entry, Node};
@@ -94,6 +96,23 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("about", "description"),
 ];
 
+/// What a key that is not known was probably meant for, and what to do where that is not plain.
+fn remark_on(key: &str, what: &str, known: &[&str]) -> (String, Option<String>) {
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(other, ours)| *other == key && known.contains(ours)) {
+        return (format!("this is called `{ours}` here"), None);
+    }
+    if known.contains(&"uses") && KINDS.iter().any(|kind| kind.name == key) {
+        let help = format!("write `uses: {key}`, and what it is given under `with`");
+        return ("this is a kind of step, not a key".to_owned(), Some(help));
+    }
+    match did_you_mean(key, known.iter().copied()) {
+        Some(near) => (near, None),
+        None => {
+            (format!("not a key of {what}"), Some(format!("{what} may have {}", quoted_list(known.iter().copied()))))
+        }
+    }
+}
+
 /// Where problems of one file go.
 pub(crate) struct Reader<'p> {
     pub(crate) source: &'p Arc<Source>,
@@ -165,17 +184,10 @@ impl Reader<'_> {
     }
 
     fn unknown_key(&mut self, entry: &Entry, what: &str, known: &[&str]) {
-        let elsewhere = ELSEWHERE.iter().find(|(other, ours)| *other == entry.key && known.contains(ours));
-        let remark = match elsewhere {
-            Some((_, ours)) => format!("this is called `{ours}` here"),
-            None => did_you_mean(&entry.key, known.iter().copied()).unwrap_or_else(|| format!("not a key of {what}")),
-        };
-        let place = self.place(&entry.key_span);
-        let mut problem =
-            Problem::at("plan::unknown-key", &place, format!("unknown key `{}`", entry.key), remark.clone());
-        if remark.starts_with("not a key") {
-            problem = problem.help(format!("{what} may have {}", quoted_list(known.iter().copied())));
-        }
+        let (remark, help) = remark_on(&entry.key, what, known);
+        let (place, message) = (self.place(&entry.key_span), format!("unknown key `{}`", entry.key));
+        let problem = Problem::at("plan::unknown-key", &place, message, remark);
+        let problem = help.into_iter().fold(problem, Problem::help);
         self.problems.push(problem);
     }
 

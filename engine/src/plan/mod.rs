@@ -3,7 +3,6 @@
 mod bind;
 mod build;
 mod check;
-pub mod duration;
 pub mod error;
 pub mod eval;
 mod expr;
@@ -31,3 +30,4 @@ pub use error::{Problem, Problems};
 pub use eval::{EvalError, Rendered, RenderedOutput, Unmet};
 pub use load::{Given, Loaded, load};
 pub use model::{Graph, Plan, Step, StepId};
+pub use runbook_steps::duration;

@@ -77,7 +77,9 @@ impl<D: Driver> Conductor<D> {
 
     /// Writes down what has ended, and gives what is to be started because of it. All that is written is synced at once.
     pub(super) fn turn(&self, ended: Vec<(usize, D::Ended)>) -> Vec<Begun<D::Ended>> {
+        let ends = ended.len();
         let Some(announced) = self.with(|driver| take_down(driver, ended)) else { return Vec::new() };
+        tracing::debug!(ends, starts = announced.launches.len(), syncs = announced.must_sync, "a turn");
         // Nobody waits for the disk who has something else to do: the driver is free meanwhile.
         let synced = if announced.must_sync { self.tail.sync() } else { Ok(()) };
         let begun = self.with(|driver| {

@@ -217,7 +217,9 @@ impl Course {
         }
         let Track { attempt, first, .. } = self.tracks[step];
         let spent = first.map(|first| self.common.world.clock.model_span(first.elapsed())).unwrap_or_default();
-        match retry::decide(retry, failure, Tried { step: name, attempt, spent, deadline, seed: self.seed }) {
+        let decision = retry::decide(retry, failure, Tried { step: name, attempt, spent, deadline, seed: self.seed });
+        tracing::debug!(step = name, attempt, class = ?failure.class, ?decision, "an attempt has failed");
+        match decision {
             Decision::Again { after } => Some(after),
             Decision::Enough => None,
         }

@@ -44,6 +44,7 @@ impl Group {
             if let Some(running) = &mut self.running {
                 let result = running.await;
                 self.running = None;
+                tracing::debug!("a group of records was synced");
                 return result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             }
             match self.due {

@@ -145,6 +145,7 @@ impl<D: Driver> Lanes<D> {
 
     /// If nobody listens any more, the run has ended, and the attempt with it.
     fn hand_over(&self, begun: Begun<D::Ended>) {
+        tracing::debug!(step = begun.step, "goes on as a task");
         let _ = self.handed.send(Handed::Begun(begun));
     }
 }

@@ -10,6 +10,7 @@ use std::thread;
 
 use runbook_steps::Redactor;
 
+use super::cleanup::{is_owed, last_acted};
 use super::drive::Options;
 use super::prepare::{Prepared, only_reads, prepare, recoverable};
 use crate::plan::load::MANY;
@@ -125,6 +126,8 @@ struct Outlook<'a> {
     early: Vec<Option<Prospect>>,
     runs: Vec<bool>,
     ripple: Ripple,
+    /// The last run that did something besides `finally`.
+    last_acted: u32,
 }
 
 impl<'a> Outlook<'a> {
@@ -132,7 +135,8 @@ impl<'a> Outlook<'a> {
         let count = plan.steps.len();
         let sure = Cow::Borrowed(state.known());
         let (runs, ripple) = (vec![false; count], Ripple::new(count));
-        let mut outlook = Self { plan, state, options, redactor, sure, early: Vec::new(), runs, ripple };
+        let last_acted = last_acted(plan, state);
+        let mut outlook = Self { plan, state, options, redactor, sure, early: Vec::new(), runs, ripple, last_acted };
         if count >= MANY {
             outlook.early = outlook.look_ahead();
         }
@@ -208,6 +212,7 @@ impl<'a> Outlook<'a> {
         }
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
+            (_, Some(done), _) if is_owed(&self.plan.steps[index], done, self.last_acted) => Fate::Redo,
             (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
             (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
             (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),

@@ -47,6 +47,23 @@ fn a_planted_secret_is_found_nowhere() {
     assert!(ran.out.contains("[redacted]"), "what was masked is marked: {}", ran.out);
 }
 
+/// What is told to whoever looks for a mistake in the engine is not masked, so that nothing must be in it.
+#[test]
+fn a_trace_of_all_that_the_engine_does_has_no_values() {
+    let sandbox = Sandbox::new().env("PLANTED", TOKEN).env("RUNBOOK_LOG", "runbook=trace");
+    sandbox.write("plan.yaml", PLAN);
+    sandbox.write(
+        "http.yaml",
+        "runbook: 1\nname: asks\nsecrets:\n  token: { from: [{ env: PLANTED }] }\nsteps:\n  ask:\n    uses: http.probe\n    \
+         with:\n      url: http://127.0.0.1:9/\n      \
+         headers: { authorization: 'Bearer ${{ secrets.token }}' }\n    retry: { attempts: 1 }\n",
+    );
+    for (plan, told) in [("plan.yaml", "a program has ended"), ("http.yaml", "a server was asked")] {
+        let ran = sandbox.run(&["apply", plan]).exits(4).says(told);
+        assert!(!ran.err.contains(TOKEN), "the secret is in a trace:\n{}", ran.err);
+    }
+}
+
 #[test]
 fn a_secret_in_an_argument_is_refused_before_anything_runs() {
     let sandbox = Sandbox::new().env("PLANTED", TOKEN);

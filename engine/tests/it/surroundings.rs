@@ -86,7 +86,10 @@ fn another_plan_of_the_same_name_is_noted() {
     sandbox.run(&["apply", "one.yaml"]).exits(0);
     sandbox.run(&["apply", "two.yaml"]).exits(0).says("this plan shares no step with it").says("--name");
     let third = sandbox.run(&["apply", "three.yaml"]).exits(0);
-    assert!(!third.err.contains("shares no step"), "{}", third.err);
+    assert!(third.err.contains("two.yaml`, which is still there") && !third.err.contains("shares no"), "{}", third.err);
+    std::fs::rename(sandbox.path("three.yaml"), sandbox.path("four.yaml")).expect("renamed");
+    let renamed = sandbox.run(&["apply", "four.yaml"]).exits(0);
+    assert!(!renamed.err.contains("was last run with"), "{}", renamed.err);
 }
 
 /// Shifts the times of the journal's lines from one on, as a clock that was set does.

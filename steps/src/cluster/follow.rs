@@ -98,6 +98,8 @@ impl Follower {
             let turn = self.turn(next).await;
             let (steady, failed) = (began.elapsed() >= STEADY, turn.is_err());
             next = turn.unwrap_or_else(|(failure, next)| {
+                let (resource, class) = (self.resource.qualified(), failure.class);
+                tracing::debug!(%resource, ?class, mishaps, "lost sight");
                 self.channel.shelf().fail(*failure);
                 next
             });
@@ -127,6 +129,7 @@ impl Follower {
         let listed = self.cluster.list_at(&self.resource, &self.place.namespace, &selection, pack);
         match listed.await {
             Ok((items, version)) => {
+                tracing::debug!(resource = %self.resource.qualified(), items = items.len(), version, "listed");
                 self.channel.shelf().replace(items);
                 Ok(Next::Watch(version))
             }
@@ -154,6 +157,7 @@ impl Follower {
         let fail = |error: kube::Error| self.cluster.failure(&error, &doing);
         let request = self.request(version)?;
         let events = self.cluster.shared.client.request_events::<Value>(request).await.map_err(fail)?;
+        tracing::debug!(resource = %self.resource.qualified(), version, "watching");
         self.channel.shelf().recover();
         let mut events = std::pin::pin!(events);
         loop {

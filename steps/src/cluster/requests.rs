@@ -1,6 +1,6 @@
 //! Requests on single objects and lists: the verbs that steps use.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -250,8 +250,10 @@ impl Cluster {
 
     /// Sends a request. The text of the answer.
     async fn text(&self, request: Request<Vec<u8>>, doing: &str) -> Result<String, Failure> {
+        let began = Instant::now();
         let asked = self.shared.client.request_text(request);
         let answer = tokio::time::timeout(LONGEST_ANSWER, asked).await.map_err(|_| silent(doing, self.url()))?;
+        tracing::debug!(doing, took = ?began.elapsed(), good = answer.is_ok(), "the cluster has answered");
         answer.map_err(|error| self.failure(&error, doing))
     }
 

@@ -12,9 +12,9 @@ use super::event::Happened;
 use super::log::Logged;
 use super::{Amount, Condition, Expected, Form, Target, Test, Wanted, Which};
 use crate::cluster::Selector;
+use crate::duration;
 use crate::jsonpath::{self, JsonPath};
 use crate::kind::ReadError;
-use crate::span;
 
 /// Reads a condition that stands at `path`.
 pub(super) fn condition(value: &Value, path: &str) -> Result<Condition, ReadError> {
@@ -191,8 +191,7 @@ fn parents(map: &Map<String, Value>, path: &str) -> Result<Vec<String>, ReadErro
 
 fn span_of(map: &Map<String, Value>, key: &str, path: &str) -> Result<Option<Duration>, ReadError> {
     let Some(written) = text(map, key, path)? else { return Ok(None) };
-    let wrong = || error(&below(path, key), format!("`{written}` is no span of time such as `90s` or `1h30m`"));
-    span::parse(&written).map(Some).ok_or_else(wrong)
+    duration::parse(&written).map(Some).map_err(|why| error(&below(path, key), why))
 }
 
 /// The object that `object`, `selector` and `namespace` mean.

@@ -150,6 +150,9 @@ pub(crate) async fn exchange(route: &Route, ask: &Ask, limits: Limits) -> Result
     let late = || Broken::new(Trouble::Timeout, format!("nothing within {}", in_words(limits.patience)));
     let asked = tokio::time::timeout(limits.patience, followed(route, ask, limits)).await;
     let asked = asked.unwrap_or_else(|_| Err(late()));
+    // The path and the query may hold secrets, and so may what was in the way.
+    let (host, status) = (ask.url.host_str(), asked.as_ref().ok().map(|answer| answer.status));
+    tracing::debug!(method = %ask.method, host, status, "a server was asked");
     match (asked, &route.forward) {
         (Err(broken), Some(forward)) => Err(forward.explain(broken).await),
         (asked, _) => asked,

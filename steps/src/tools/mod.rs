@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::unix::pipe;
 
@@ -166,6 +167,7 @@ impl Program {
         let (group, outlets) = prepared.start(cx, self)?;
         let mut pump = Pump::new(cx, outlets, self.keep(), self.quiet);
         let ending = group.watch(cx, &mut pump).await;
+        tracing::debug!(step = %cx.step, program = %self.name, ?ending, "a program has ended");
         pump.drain();
         self.conclude(ending, pump)
     }
@@ -183,7 +185,7 @@ impl Program {
         let dir = self.dir.as_deref().map_or_else(|| cx.plan_dir.to_path_buf(), |dir| cx.plan_path(dir));
         let dir = absolute(&dir);
         let program = self.locate(cx, &dir)?;
-        Ok(Prepared { program, dir, env: self.environment(cx)?, stdin: self.input(cx)? })
+        Ok(Prepared { program, dir, env: self.environment(cx)?.into(), stdin: self.input(cx)? })
     }
 
     /// Why it did not start. Only now is it looked at what is there: nearly always all is.
@@ -304,7 +306,7 @@ impl Finished {
 struct Prepared {
     program: PathBuf,
     dir: PathBuf,
-    env: Environment,
+    env: Arc<Environment>,
     stdin: Option<Secret>,
 }
 
@@ -317,8 +319,7 @@ struct Environment {
 
 impl Environment {
     fn give(&self, command: &mut std::process::Command) {
-        let wanted =
-            |name: &OsString| !self.over.contains_key(name) && self.without.iter().all(|other| name != other.as_str());
+        let wanted = |name: &OsString| self.without.iter().all(|other| name != other.as_str());
         command.envs(self.world.env.iter().filter(|(name, _)| wanted(name))).envs(&self.over);
     }
 }
@@ -326,45 +327,57 @@ impl Environment {
 impl Prepared {
     /// Starts it, here and now: the kernel is done with it in a fraction of a millisecond, and handing it to another thread and waiting for
     /// the answer would only add to that.
-    fn start(self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
+    fn start(&self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
         let earliest = orphans::tick();
-        let (dir, path) = (self.dir.clone(), self.program.clone());
         let launched = self.launch(&program.args);
-        let (input, pipes) = launched.map_err(|error| program.not_started(&dir, &path, &error))?;
+        let (input, pipes) = launched.map_err(|error| program.not_started(&self.dir, &self.program, &error))?;
         let group = Group::new(pipes.handle, program.name.clone(), earliest);
         cx.observer.spawned(group.child());
+        tracing::debug!(step = %cx.step, program = %program.name, pid = group.child().pid, "a program was started");
         Ok((group, Outlet { out: pipes.out, err: pipes.err, feed: input }))
     }
 
+    /// A script that was written a moment ago may still be open for writing in a child that another thread is just starting ("text file
+    /// busy"); that is over in no time.
+    fn launch(&self, args: &[String]) -> std::io::Result<(Option<Feed>, Pipes)> {
+        for _ in 0..20 {
+            match self.launch_once(args) {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                other => return other,
+            }
+        }
+        self.launch_once(args)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
-    fn launch(self, args: &[String]) -> std::io::Result<(Option<Feed>, Pipes)> {
+    fn launch_once(&self, args: &[String]) -> std::io::Result<(Option<Feed>, Pipes)> {
         use std::os::unix::process::CommandExt as _;
         let (out, out_end) = std::io::pipe()?;
         let (err, err_end) = std::io::pipe()?;
-        let env = self.env;
-        let mut expression = duct::cmd(&self.program, args)
+        let (feed, input) = self.feed()?;
+        // An expression would keep a copy of each for as long as it lives.
+        let streams = Mutex::new(Some((input, out_end, err_end)));
+        let env = Arc::clone(&self.env);
+        let expression = duct::cmd(&self.program, args)
             .dir(&self.dir)
             .full_env(std::iter::empty::<(OsString, OsString)>())
             .unchecked()
-            .stdout_file(OwnedFd::from(out_end))
-            .stderr_file(OwnedFd::from(err_end))
             // Not `pre_exec`: this keeps the cheap posix_spawn path.
             .before_spawn(move |command| {
+                let streams = streams.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let (input, out, err) = streams.expect("an expression of one program starts one");
+                command.stdin(input).stdout(out).stderr(err).process_group(0);
                 env.give(command);
-                command.process_group(0);
                 Ok(())
             });
-        let mut feed = None;
-        expression = match self.stdin {
-            None => expression.stdin_file(nothing()?),
-            Some(text) => {
-                let (read, write) = std::io::pipe()?;
-                feed = Some(Feed { pipe: write.into(), text });
-                expression.stdin_file(OwnedFd::from(read))
-            }
-        };
-        // The expression holds the write ends; it must be gone before the pipes can end, and it is when this returns.
-        Ok((feed, Pipes { handle: start(&expression)?, out: out.into(), err: err.into() }))
+        Ok((feed, Pipes { handle: expression.start()?, out: out.into(), err: err.into() }))
+    }
+
+    /// What it reads from, and what we write to it there.
+    fn feed(&self) -> std::io::Result<(Option<Feed>, Stdio)> {
+        let Some(text) = self.stdin.clone() else { return Ok((None, nothing()?.into())) };
+        let (read, write) = std::io::pipe()?;
+        Ok((Some(Feed { pipe: write.into(), text }), read.into()))
     }
 }
 
@@ -388,18 +401,6 @@ struct Pipes {
     handle: duct::Handle,
     out: OwnedFd,
     err: OwnedFd,
-}
-
-/// Starts an expression. A script that was written a moment ago may still be open for writing in a child that another thread is
-/// just starting ("text file busy"); that is over in no time.
-fn start(expression: &duct::Expression) -> std::io::Result<duct::Handle> {
-    for _ in 0..20 {
-        match expression.start() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            other => return other,
-        }
-    }
-    expression.start()
 }
 
 impl Feed {

@@ -1,4 +1,5 @@
-//! The one duration type of the plan language: `90s`, `1h30m`, `500ms`.
+//! The one form of a duration, wherever a person writes one: `90s`, `1h30m`, `500ms`. A bare number is refused: nobody knows what it
+//! counts.
 
 use std::time::Duration;
 
