@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
-use runbook_steps::Clock;
 use runbook_steps::tools::quote;
+use runbook_steps::{Class, Clock};
 use serde_json::{Value, json};
 
 use super::check::Output;
@@ -306,7 +306,7 @@ fn standing<'s>(
     let plan = follow::plan_now(session, home, state);
     let (file, began) = (file_of(home, &run.opened, plan.as_ref()), run.began.strftime("%F %TZ"));
     let mut out = format!("{head}\nplan {file} · began {began}{clock}\n\n");
-    let rows = rows(plan.as_ref().filter(|plan| plan.digest == run.opened.digest), state);
+    let rows = rows(plan.as_ref().filter(|plan| plan.digest == run.opened.digest), state, held);
     let names = rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0);
     let words = rows.iter().map(|row| row.word(held).chars().count()).max().unwrap_or(0).max(9);
     for row in &rows {
@@ -333,13 +333,17 @@ struct Row<'s> {
 }
 
 impl<'s> Row<'s> {
-    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState) -> Self {
+    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState, held: bool) -> Self {
         let step = state.step(id);
         let undoing = state.current().filter(|run| run.opened.command == "destroy");
         let touched = |step: &&StepState| undoing.is_some_and(|run| run.opened.run == step.run());
         let fallen = step.filter(|step| *step.status() == Step::Pending).filter(touched);
         let left_alone = fallen.is_some_and(|step| step.made() != Made::Nothing) && !planned.is_some_and(only_reads);
-        let stands = if fallen.is_some() && !left_alone { Standing::Undone } else { stands(step) };
+        let stands = match stands(step) {
+            _ if fallen.is_some() && !left_alone => Standing::Undone,
+            Standing::Waiting if !held => step.map_or(Standing::Waiting, as_it_was_left),
+            now => now,
+        };
         Self { id: id.clone(), step, stands, left_alone }
     }
 
@@ -352,13 +356,25 @@ impl<'s> Row<'s> {
     }
 }
 
+/// How a step stands that the last run left out: as an earlier one left it.
+fn as_it_was_left(step: &StepState) -> Standing {
+    match (step.in_flight(), step.failure()) {
+        _ if step.is_to_be_redone() => Standing::Waiting,
+        (Some(flight), _) if flight.recoverable => Standing::Running,
+        (Some(_), _) => Standing::Unknown,
+        (None, Some(failure)) if failure.class == Class::NeedsPerson => Standing::NeedsPerson,
+        (None, Some(_)) => Standing::Failed,
+        (None, None) => Standing::Waiting,
+    }
+}
+
 /// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
-fn rows<'s>(plan: Option<&Plan>, state: &'s RunState) -> Vec<Row<'s>> {
+fn rows<'s>(plan: Option<&Plan>, state: &'s RunState, held: bool) -> Vec<Row<'s>> {
     let steps = plan.iter().flat_map(|plan| &plan.steps);
     let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
-    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state)).collect();
+    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state, held)).collect();
     let gone = state.steps().filter(|(id, _)| plan.is_none_or(|plan| plan.step(id.as_str()).is_none()));
-    rows.extend(gone.map(|(id, _)| Row::new(id, None, state)));
+    rows.extend(gone.map(|(id, _)| Row::new(id, None, state, held)));
     rows
 }
 
@@ -374,6 +390,10 @@ fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize))
         Some(Step::Blocked { by }) => format!("by {}", list(by)),
         Some(Step::Skipped { why }) => why.clone(),
         Some(Step::Pending) if to_redo => "you settled that it is done again".to_owned(),
+        Some(Step::Pending) if row.stands.ended() || row.stands == Standing::Running => {
+            let what = row.step.and_then(StepState::failure).and_then(|failure| failure.what.lines().next());
+            what.map_or_else(|| "since an earlier run".to_owned(), |what| format!("{what} (in an earlier run)"))
+        }
         _ => row.step.and_then(why).unwrap_or_default(),
     };
     let (name, word) = (pad(row.id.as_str(), names), pad(row.word(held), words));
@@ -464,7 +484,7 @@ fn now(state: &RunState) -> Timestamp {
 
 fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
     let plan = follow::plan_of(session, home, state);
-    let steps: Vec<_> = rows(plan.as_ref(), state)
+    let steps: Vec<_> = rows(plan.as_ref(), state, held)
         .iter()
         .map(|row| {
             json!({ "step": row.id, "outcome": row.stands.word(), "attempts": row.step.map_or(0, StepState::attempts),

@@ -150,3 +150,25 @@ fn status_names_the_two_ways_before_and_the_choice_after() {
         "{status}"
     );
 }
+
+#[test]
+fn what_a_later_run_left_out_is_told_as_it_was_left() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: left\nsteps:\n  \
+         apart: { run: 'true', idempotent: true }\n  \
+         fails: { run: 'test -e ready', idempotent: true }\n  \
+         kills: { run: 'kill -9 $PPID' }\n",
+    );
+    // It is killed in the middle of `kills`, before or after `fails` came to its end.
+    sandbox.run(&["apply", "plan.yaml", "-j1"]);
+    sandbox.run(&["apply", "plan.yaml", "--only", "fails"]).exits(4);
+    sandbox.run(&["apply", "plan.yaml", "--only", "apart"]).exits(0);
+    let status = sandbox.run(&["status", "left"]).exits(0);
+    let line =
+        |step: &str| status.out.lines().find(|line| line.contains(&format!(" {step} "))).expect("a line").to_owned();
+    assert!(line("fails").contains("failed") && line("fails").contains("(in an earlier run)"), "{}", status.out);
+    assert!(line("kills").contains("unknown"), "{}", status.out);
+    assert!(status.out.contains("settle kills --done"), "{}", status.out);
+}
