@@ -230,8 +230,9 @@ impl Journal {
 
     fn write(&mut self, line: &[u8]) -> Result<(), StateError> {
         if let Err(error) = self.tail.storage.write(line) {
-            // Part of the line may be in the file. Whether or not it can be taken back, the next run cuts it off.
-            let _ = self.tail.storage.truncate(self.length);
+            // Part of the line may be in the file. What cannot be taken back the next run cuts off. What is taken back but not safe could
+            // return after a power cut, in the middle of what the next run wrote in its place.
+            let _ = self.tail.storage.truncate(self.length).and_then(|()| self.tail.storage.sync());
             self.tail.poison(&format!("a write failed: {error}"));
             return Err(StateError::io("write", &self.path)(error));
         }

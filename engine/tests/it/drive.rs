@@ -54,6 +54,16 @@ impl Inner {
         self.grouped = if safe { lines } else { self.grouped.min(lines) };
     }
 
+    /// A line that was taken back, and that is safe, was never written.
+    fn forget_taken_back(&mut self) {
+        let (length, mut end) = (self.medium.bytes().len(), 0);
+        let there = self.lines.iter().take_while(|line| {
+            end += line.len();
+            end <= length
+        });
+        self.lines.truncate(there.count());
+    }
+
     fn ask(&mut self, call: Call) -> Fate {
         self.calls.push(call);
         (self.fates)(call)
@@ -174,6 +184,7 @@ impl RawFile for Drive {
         let fate = inner.ask(Call::Sync);
         if fate == Fate::Done {
             inner.medium.sync();
+            inner.forget_taken_back();
             let group = inner.lines[inner.grouped..].to_vec();
             inner.groups.push(group);
             inner.grouped = inner.lines.len();

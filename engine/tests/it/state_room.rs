@@ -267,6 +267,25 @@ fn a_torn_line_in_the_room_of_a_killed_run_is_cut_off() {
     }
 }
 
+/// A line that was written in part, or in full, and taken back: no power cut brings it back.
+#[test]
+fn a_line_that_was_taken_back_does_not_return() {
+    for part in [1, 100, 1000] {
+        let (bench, drive) = (Bench::new(), Drive::new(false));
+        let (mut journal, _) = open(&bench, &drive).expect("empty");
+        open_run(&mut journal).expect("written");
+        drive.meets(move |call| if call == Call::Line { Fate::Fails(Errno::IO, part) } else { Fate::Done });
+        work(&mut journal, 400, false).expect_err("half a line");
+        drop(journal);
+        let changes = drive.lock().medium.changes();
+        for taken in 0..=changes {
+            let drive = drive.after_power_cut(taken, |_| taken);
+            let (journal, cut) = open(&bench, &drive).expect("whole");
+            assert_eq!((assert_is_prefix(&drive, &journal, 1), cut), (1, None));
+        }
+    }
+}
+
 /// Where the torn end cannot be cut off nothing is written behind it, and the next run does it.
 #[test]
 fn a_journal_whose_torn_end_cannot_be_cut_off_is_not_opened() {
