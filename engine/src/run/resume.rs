@@ -168,7 +168,12 @@ impl<'a> Outlook<'a> {
 
     /// Whether a step's fate depends on its prospect.
     fn asks(&self, step: &Step) -> bool {
-        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id)
+        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id) && !self.is_new(step)
+    }
+
+    /// Whether it is plain that a step is new: nobody has heard of it, and it is wanted in any case.
+    fn is_new(&self, step: &Step) -> bool {
+        step.when.is_none() && self.state.step(&step.id).is_none()
     }
 
     /// What a step comes to.
@@ -203,6 +208,9 @@ impl<'a> Outlook<'a> {
         if skip.contains(&step.id) {
             let holds = state.is_some_and(|state| state.done().is_some());
             return if holds { Fate::Left } else { Fate::Skip };
+        }
+        if self.is_new(step) {
+            return Fate::New;
         }
         match self.prospect(index) {
             Prospect::Unwanted => Fate::Skip,
