@@ -18,6 +18,7 @@ use super::screen::{Said, Screen};
 use super::select::{Selection, Stale, meaning};
 use super::{Environment, Session, secrets};
 use crate::plan::{Plan, StepId};
+use crate::report::commands::Commands;
 use crate::report::events::Events;
 use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
@@ -102,8 +103,8 @@ pub(super) struct Deployment {
     pub(super) secrets: Option<BTreeMap<String, String>>,
     /// What a user types to continue.
     pub(super) next: String,
-    /// How a user shows a step's log.
-    pub(super) log_command: String,
+    /// What a user types about a step.
+    pub(super) commands: Commands,
     /// What was read of its journal while the plan was read.
     pub(super) early: Option<Early>,
 }
@@ -254,7 +255,7 @@ impl Deployment {
             simulated: self.simulated.as_deref(),
             speed: self.clock.speed(),
             real,
-            log_command: &self.log_command,
+            commands: &self.commands,
             next: &self.next,
             paint: session.ui.paint,
             width: session.ui.columns(),

@@ -270,7 +270,7 @@ impl Deployment {
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
             real,
-            log_command: &self.log_command,
+            commands: &self.commands,
             next: &self.next,
             paint: session.ui.paint,
         });

@@ -11,7 +11,7 @@ use super::check::Output;
 use super::deployment::{fates, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::select::{Selection, meaning};
-use super::status::{held_by, ways_to_settle};
+use super::status::held_by;
 use super::{Inputs, Session, check};
 use crate::plan::load::Given;
 use crate::plan::{Plan as Checked, StepId, graph};
@@ -64,8 +64,9 @@ impl Plan {
 fn next(session: &Session, home: &Home, verdicts: &[(StepId, Fate)]) -> String {
     let doubtful = |fate: &Fate| matches!(fate, Fate::InFlight(flight) if !flight.recoverable);
     let steps = verdicts.iter().filter(|(_, fate)| doubtful(fate)).map(|(id, _)| id);
+    let commands = session.commands(home.deployment());
     let lines: Vec<String> =
-        steps.map(|id| format!("{}  {}\n", session.ui.paint.busy("next"), ways_to_settle(session, home, id))).collect();
+        steps.map(|id| format!("{}  {}\n", session.ui.paint.busy("next"), commands.ways_to_settle(id))).collect();
     if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) }
 }
 

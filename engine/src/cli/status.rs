@@ -434,7 +434,7 @@ fn next(
     let go_on = continuing(session, home, &run.opened);
     let doubtful = |row: &&Row| row.step.is_some_and(is_in_doubt);
     if let Some(row) = rows.iter().find(doubtful).filter(|_| run.opened.command != "destroy") {
-        return Some(format!("{}; then {go_on}", ways_to_settle(session, home, &row.id)));
+        return Some(format!("{}; then {go_on}", session.commands(home.deployment()).ways_to_settle(&row.id)));
     }
     let asks = state.steps().filter(|(_, step)| stands(Some(step)) == Standing::NeedsPerson);
     let flags = asks.filter_map(|(_, step)| answer(step.failure()?)).map(|flags| format!(" --answer {flags}"));
@@ -445,14 +445,6 @@ fn next(
 fn is_in_doubt(step: &StepState) -> bool {
     let blind = step.in_flight().is_some_and(|flight| !flight.recoverable);
     blind || matches!(step.status(), Step::Unknown { .. })
-}
-
-/// The two commands that say what became of a step.
-pub(super) fn ways_to_settle(session: &Session, home: &Home, step: &StepId) -> String {
-    let settle = format!("{} settle {step}", session.program());
-    let several = Home::list(&session.state).map_or(0, |homes| homes.len()) > 1;
-    let name = if several { format!(" --name {}", home.deployment()) } else { String::new() };
-    format!("{settle} --done{name}, or {settle} --redo{name}")
 }
 
 /// The command that continues a deployment; one whose plan is gone wants to know where it is now. A rehearsal is begun with more

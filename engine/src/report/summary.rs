@@ -6,6 +6,7 @@ use std::time::Duration;
 use runbook_steps::Failure;
 use serde_json::{Map, Value};
 
+use super::commands::Commands;
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
@@ -31,8 +32,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) speed: f64,
     /// How long it took on the machine's clock.
     pub(crate) real: Duration,
-    /// How a step's newest log is shown: `runbook log STEP`, with what else it takes.
-    pub(crate) log_command: &'a str,
+    pub(crate) commands: &'a Commands,
     /// What continues the run.
     pub(crate) next: &'a str,
     pub(crate) paint: Paint,
@@ -117,8 +117,7 @@ fn how_to_go_on(ended: &Ended) -> Option<String> {
 
 /// What a person types who is asked what became of a step.
 fn settle_first(ended: &Ended, id: &StepId) -> String {
-    let program = ended.log_command.strip_suffix(" log").unwrap_or("runbook");
-    format!("{program} settle {id} --done, or {program} settle {id} --redo; then {}", ended.next)
+    format!("{}; then {}", ended.commands.ways_to_settle(id), ended.next)
 }
 
 /// Of fewer steps nobody asks what decided how long they took.
@@ -295,7 +294,7 @@ fn failure(ended: &Ended, row: &Row) -> String {
         ("fix", failure.fix.clone()),
         ("remedy", failure.remedy.as_ref().map(|step| format!("{} --only {step}", ended.next))),
         ("where", Some(place)),
-        ("log", Some(format!("{} {}", ended.log_command, row.id))),
+        ("log", Some(ended.commands.log(&row.id))),
         ("next", Some(ended.next.to_owned())),
     ];
     let width = if failure.remedy.is_some() { 6 } else { 5 };

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::commands::Commands;
 use super::tracker::between;
 use super::words::{Paint, count, label, lasted, list, pad};
 use crate::plan::{Plan, StepId};
@@ -102,8 +103,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) simulated: Option<&'a str>,
     /// How long it took on the machine's clock.
     pub(crate) real: Duration,
-    /// How a step's newest log is shown.
-    pub(crate) log_command: &'a str,
+    pub(crate) commands: &'a Commands,
     /// What goes on with it.
     pub(crate) next: &'a str,
     pub(crate) paint: Paint,
@@ -160,7 +160,7 @@ fn failure(ended: &Ended, id: &StepId) -> String {
         ("cause", failure.cause.clone()),
         ("fix", failure.fix.clone()),
         ("where", place),
-        ("log", Some(format!("{} {id}", ended.log_command))),
+        ("log", Some(ended.commands.log(id))),
         ("else", Some(format!("take it back by hand, then {} --forget {id}", ended.next))),
     ];
     out.push('\n');
