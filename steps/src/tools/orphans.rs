@@ -57,11 +57,17 @@ impl Mark {
     }
 
     fn names(&self, found: &Found) -> bool {
-        let by_mark = !self.run.is_empty() && found.mark(RUN) == Some(self.run.as_str());
-        if by_mark {
-            return self.step.is_none() || self.step.as_deref() == found.mark(STEP);
+        if self.is_foreign(found) {
+            return false;
         }
-        self.groups.iter().any(|group| found.belongs_to(group))
+        found.run().is_some() || self.groups.iter().any(|group| found.belongs_to(group))
+    }
+
+    /// Whether a process says itself that it is of another run or of another step: then it is, whatever number its group has.
+    fn is_foreign(&self, found: &Found) -> bool {
+        let other_run = found.run().is_some_and(|run| run != self.run);
+        let other_step = |wanted: &str| found.mark(STEP).is_some_and(|step| step != wanted);
+        other_run || self.step.as_deref().is_some_and(other_step)
     }
 }
 
@@ -178,6 +184,11 @@ impl Found {
     fn mark(&self, name: &str) -> Option<&str> {
         let mut entries = self.environment()?.split(|byte| *byte == 0);
         entries.find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// The run that it says it is of.
+    fn run(&self) -> Option<&str> {
+        self.mark(RUN).filter(|run| !run.is_empty())
     }
 
     /// Whether it is of this group, and not of a stranger's that was given the same id since: that could not happen while the group
