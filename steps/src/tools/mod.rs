@@ -495,7 +495,11 @@ pub fn missing(name: &str) -> Failure {
 
 fn not_started(title: &str, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind as Kind;
+
+    use rustix::io::Errno;
+    let no_files_left = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
     let class = match error.kind() {
+        _ if no_files_left => Class::Transient,
         Kind::WouldBlock | Kind::OutOfMemory | Kind::ExecutableFileBusy | Kind::Interrupted => Class::Transient,
         _ => Class::Invalid,
     };
@@ -546,6 +550,16 @@ mod tests {
     fn a_command_line_can_be_typed() {
         let program = Program::new("git").args(["commit", "-m", "it's done", ""]);
         assert_eq!(program.command_line(), r"git commit -m 'it'\''s done' ''");
+    }
+
+    #[test]
+    fn what_the_machine_has_too_little_of_now_it_may_have_later() {
+        use rustix::io::Errno;
+        let class = |errno: Errno| not_started("it", &errno.into()).class;
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(class(errno), Class::Transient, "{errno}");
+        }
+        assert_eq!([Errno::NOEXEC, Errno::ACCESS].map(class), [Class::Invalid; 2]);
     }
 
     #[test]
