@@ -27,6 +27,7 @@ use crate::secret::{Secret, mentions_secret};
 use crate::world::{World, is_program};
 
 pub use classify::{classify, telling_line};
+pub use group::{GRACE, UNKILLABLE};
 pub use install::install_hint;
 pub use linger::lingering;
 pub use orphans::{Mark, Orphan, RUN, end_marked, marked, start_of};
