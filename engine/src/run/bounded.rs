@@ -99,6 +99,8 @@ async fn within<F: Future>(real: Duration, work: F) -> Option<F::Output> {
 
 #[cfg(test)]
 mod tests {
+    use runbook_steps::Clock;
+
     use super::*;
 
     #[test]
@@ -118,9 +120,9 @@ mod tests {
         cancel.soft.cancelled().await;
         tokio::select! {
             () = cancel.hard.cancelled() => {}
-            () = tokio::time::sleep(GRACE) => {}
+            () = Clock::real().sleep(GRACE) => {}
         }
-        tokio::time::sleep(UNKILLABLE).await;
+        Clock::real().sleep(UNKILLABLE).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -98,7 +98,8 @@ impl Verification {
             Bounded::Ended(Err(panic)) => {
                 Found::Unseen(format!("looking at it panicked: {}", panic_text(panic.as_ref())))
             }
-            Bounded::Killed | Bounded::Late(..) => too_long(step, limit, &last.text()),
+            Bounded::Killed => Found::Unseen("looking was stopped".to_owned()),
+            Bounded::Late(..) => too_long(step, limit, &last.text()),
         }
     }
 

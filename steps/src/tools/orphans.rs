@@ -61,15 +61,20 @@ impl Mark {
 
     /// Whether a process says itself that it is ours, or a group says it of it.
     fn names(&self, found: &Found) -> bool {
-        !self.is_foreign(found) && (found.run().is_some() || self.groups.iter().any(|group| found.belongs_to(group)))
+        !self.is_foreign(found) && (self.is_on(found) || self.groups.iter().any(|group| found.belongs_to(group)))
     }
 
     /// Whether a process proves that the group that it is in is ours, with all that is in it: no other group can have that number while
     /// it lives.
     fn proves(&self, found: &Found) -> bool {
         let has_number = |group: &Child| group.pid == found.process.group;
-        let carries = found.run().is_some() && (found.leads() || self.groups.iter().any(has_number));
+        let carries = self.is_on(found) && (found.leads() || self.groups.iter().any(has_number));
         !self.is_foreign(found) && (carries || self.groups.iter().any(|group| found.is_leader_of(group)))
+    }
+
+    fn is_on(&self, found: &Found) -> bool {
+        let of_step = self.step.is_none() || self.step.as_deref() == found.mark(STEP);
+        of_step && found.run() == Some(self.run.as_str())
     }
 
     /// Whether a process says itself that it is of another run or of another step: then it is, whatever number its group has.
