@@ -35,6 +35,11 @@ impl World {
         self.var("HOME").map(PathBuf::from)
     }
 
+    /// Whether a program is known to be missing before anything runs. A path is not: it may lead to what an earlier step makes.
+    pub fn lacks_program(&self, name: &str) -> bool {
+        !name.contains('/') && self.find_program(name).is_none()
+    }
+
     /// Where a program is, by this world's PATH. A name with a slash is looked for as it stands.
     pub fn find_program(&self, name: &str) -> Option<PathBuf> {
         if name.contains('/') {

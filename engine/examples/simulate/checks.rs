@@ -127,6 +127,28 @@ pub(crate) fn summary(summary: &Summary, plan: &Plan, options: &Options, disk: &
     }
     if summary.verdict == Verdict::Holds {
         holds(state, &ids);
+        if ids.len() == plan.steps.len() {
+            tidied(plan, options, disk);
+        }
+    }
+}
+
+/// Where everything holds, `finally` came after the last thing that was done, whichever run did it.
+fn tidied(plan: &Plan, options: &Options, disk: &Shared) {
+    let disk = disk.lock();
+    let last = |wanted: &dyn Fn(&Record) -> bool| disk.entries().iter().rposition(|(_, entry)| wanted(&entry.record));
+    let is_finally = |id: &StepId| plan.step(id.as_str()).map(|index| plan.steps[index].finally);
+    let acted = last(&|record| matches!(record, Record::Started(it) if is_finally(&it.step) == Some(false)));
+    for step in plan.steps.iter().filter(|step| step.finally && !options.skip.contains(&step.id)) {
+        let ended = last(&|record| match record {
+            Record::Succeeded(it) => it.step == step.id,
+            Record::Skipped { step: skipped, .. } => *skipped == step.id,
+            Record::Settled { step: settled, .. } => *settled == step.id,
+            _ => false,
+        });
+        if ended < acted {
+            notes::wrong(format!("everything holds, it says, but {} has not come after what was done last", step.id));
+        }
     }
 }
 

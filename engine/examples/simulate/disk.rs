@@ -1,19 +1,18 @@
-//! A disk in memory: a file that grows at its end, which part of it is safe, and everything that can go wrong with it.
+//! A disk in memory: a journal's file, which part of it is safe, and everything that can go wrong with it.
 //!
 //! What is written survives the death of the process; only what is synced survives that of the machine.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use runbook::state::raw::RawFile;
 use runbook::state::record::Entry;
-use runbook::state::storage::Storage;
+use runbook::state::storage::{FileStorage, Storage};
 use tokio::sync::Notify;
 
+use super::medium::{Medium, is_room};
 use super::notes;
 use super::random::Random;
-
-/// The smallest unit that a disk writes.
-const SECTOR: usize = 512;
 
 /// Where in an operation something happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +22,7 @@ pub(crate) enum Moment {
     After,
 }
 
-/// What goes wrong in one life of the process; the numbers count its operations from 1.
+/// What goes wrong in one life of the process; the numbers count its operations from 1. To make room is a write as well.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     /// The process dies at this write.
@@ -40,11 +39,7 @@ pub(crate) struct Faults {
 
 /// The disk. Outlives processes.
 pub(crate) struct Disk {
-    file: Vec<u8>,
-    /// So much of the file is safe.
-    safe: usize,
-    /// What a power cut puts in the place of the safe part: a truncation that is not safe.
-    before: Option<Vec<u8>>,
+    medium: Medium,
     /// The whole lines of the file, each with where it ends.
     entries: Vec<(usize, Entry)>,
     random: Random,
@@ -62,7 +57,7 @@ pub(crate) struct Disk {
     at_write: Option<AtWrite>,
 }
 
-/// Told of each write before it is done.
+/// Told of each line before it is written.
 type AtWrite = Box<dyn FnMut() + Send>;
 
 /// A disk that several hold.
@@ -72,9 +67,7 @@ pub(crate) struct Shared(Arc<Mutex<Disk>>);
 impl Shared {
     pub(crate) fn new(random: Random) -> Self {
         Self(Arc::new(Mutex::new(Disk {
-            file: Vec::new(),
-            safe: 0,
-            before: None,
+            medium: Medium::default(),
             entries: Vec::new(),
             random,
             faults: Faults::default(),
@@ -106,7 +99,10 @@ impl Shared {
         disk.faults = faults;
         disk.died = Arc::new(Notify::new());
         disk.parse();
-        Arc::new(Handle { disk: self.clone(), process: disk.process })
+        let process = disk.process;
+        drop(disk);
+        let file = Handle { disk: self.clone(), process };
+        Arc::new(FileStorage::over(file).expect("nothing goes wrong with looking"))
     }
 }
 
@@ -123,42 +119,59 @@ impl Handle {
     }
 }
 
-impl Storage for Handle {
-    fn read(&self) -> io::Result<Vec<u8>> {
-        Ok(self.disk.lock().file.clone())
+impl RawFile for Handle {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().medium.bytes().len() as u64)
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.alive().map_or(Ok(()), |mut disk| disk.write(bytes))
+    fn read_at(&self, piece: &mut [u8], from: u64) -> io::Result<usize> {
+        Ok(self.disk.lock().medium.read(piece, place(from)))
+    }
+
+    fn write_at(&self, bytes: &[u8], from: u64) -> io::Result<()> {
+        self.alive().map_or(Ok(()), |mut disk| disk.write(bytes, place(from)))
+    }
+
+    fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("nobody else writes here"))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.alive().map_or(Ok(()), |mut disk| disk.truncate(place(length)))
     }
 
     fn sync(&self) -> io::Result<()> {
         self.alive().map_or(Ok(()), |mut disk| disk.sync())
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.alive().map_or(Ok(()), |mut disk| disk.truncate(length))
+    fn is_shared(&self) -> bool {
+        false
     }
 
-    fn finish(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn replace(&self, _bytes: &[u8]) -> io::Result<()> {
+    fn replace(&self, _bytes: &[u8]) -> io::Result<Self> {
         Err(io::Error::other("nothing here is that long"))
+    }
+
+    fn archive(&self, name: &str, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::other(format!("nowhere to put `{name}`")))
     }
 }
 
+/// A place in a file as one in memory.
+fn place(at: u64) -> usize {
+    usize::try_from(at).expect("a length of memory")
+}
+
 impl Disk {
-    /// What is in the file.
+    /// What is in the file, without the room behind it.
     pub(crate) fn file(&self) -> &[u8] {
-        &self.file
+        self.medium.written()
     }
 
     /// Replaces all by something safe, as one who cuts a journal by hand.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.file = bytes.to_vec();
-        self.make_safe();
+        self.medium = Medium::holding(bytes);
+        self.entries.clear();
         self.parse();
     }
 
@@ -168,11 +181,11 @@ impl Disk {
     }
 
     pub(crate) fn is_safe(&self, end: usize) -> bool {
-        end <= self.safe && self.before.is_none()
+        end <= self.medium.safe()
     }
 
     pub(crate) fn all_is_safe(&self) -> bool {
-        self.is_safe(self.file.len())
+        self.is_safe(self.file().len())
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -211,49 +224,33 @@ impl Disk {
         self.died.notify_one();
     }
 
-    /// The power goes: of what is not safe only the beginning may be left, and the last of it may be torn or zeros.
+    /// The power goes: of what is not safe, the disk may have taken any part.
     pub(crate) fn forget(&mut self) {
-        if let Some(before) = self.before.take().filter(|_| self.random.percent(50)) {
-            notes::say(|| "  ** what was cut or replaced is back");
-            self.file = before;
-            self.entries.clear();
-        } else {
-            let left = self.random.index(self.file.len() - self.safe + 1);
-            let keep = if self.random.percent(30) { self.safe } else { self.safe + left };
-            notes::say(|| format!("  ** {} unsafe bytes are gone", self.file.len() - keep));
-            self.file.truncate(keep);
-            if keep > self.safe && self.random.percent(40) {
-                let lost = self.lost(keep);
-                self.file[lost].fill(0);
-            }
-            self.entries.retain(|(end, _)| *end <= self.safe);
-        }
-        self.safe = self.file.len();
-        self.mix(self.safe as u64);
+        let before = self.file().len();
+        self.medium.cut(&mut self.random);
+        notes::say(|| format!("  ** of {before} bytes {} are left", self.file().len()));
+        self.entries.clear();
+        self.mix(self.file().len() as u64);
         self.parse();
     }
 
-    /// What of the bytes that are not safe the disk has not taken, though it took later ones: sectors in a row.
-    fn lost(&mut self, keep: usize) -> std::ops::Range<usize> {
-        let first = (self.safe + self.random.index(keep - self.safe)) / SECTOR;
-        let end = first + 1 + self.random.index(8);
-        (first * SECTOR).max(self.safe)..(end * SECTOR).min(keep)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8], from: usize) -> io::Result<()> {
         if self.distrusted {
             notes::wrong("something is written after a sync failed");
         }
         self.writes += 1;
-        self.at_write.as_mut().into_iter().for_each(|look| look());
+        self.at_write.as_mut().filter(|_| !is_room(bytes)).into_iter().for_each(|look| look());
         for (at, moment) in [self.faults.dies_at_write, self.faults.write_fails].into_iter().flatten() {
             if at == self.writes {
                 let part = self.random.index(bytes.len());
-                self.append(match moment {
-                    Moment::Before => &[],
-                    Moment::Within => &bytes[..part],
-                    Moment::After => bytes,
-                });
+                self.put_at(
+                    from,
+                    match moment {
+                        Moment::Before => &[],
+                        Moment::Within => &bytes[..part],
+                        Moment::After => bytes,
+                    },
+                );
             }
         }
         if self.faults.dies_at_write.is_some_and(|(at, _)| at == self.writes) {
@@ -265,13 +262,15 @@ impl Disk {
             self.met = true;
             return Err(io::Error::from(ErrorKind::StorageFull));
         }
-        self.append(bytes);
+        self.put_at(from, bytes);
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
-        self.file.extend_from_slice(bytes);
+    fn put_at(&mut self, from: usize, bytes: &[u8]) {
+        let line = if is_room(bytes) { &[] } else { bytes };
+        line.iter().for_each(|byte| self.mix(u64::from(*byte)));
+        self.mix(bytes.len() as u64);
+        self.medium.write(from, bytes);
         self.parse();
     }
 
@@ -282,7 +281,7 @@ impl Disk {
         self.syncs += 1;
         if let Some((_, moment)) = self.faults.dies_at_sync.filter(|(at, _)| *at == self.syncs) {
             if moment == Moment::After {
-                self.make_safe();
+                self.medium.sync();
             }
             self.die();
             return Ok(());
@@ -292,35 +291,27 @@ impl Disk {
             (self.met, self.distrusted) = (true, true);
             return Err(io::Error::other("input/output error"));
         }
-        self.make_safe();
+        self.medium.sync();
         Ok(())
     }
 
-    fn make_safe(&mut self) {
-        (self.safe, self.before) = (self.file.len(), None);
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
+    fn truncate(&mut self, length: usize) -> io::Result<()> {
         if self.met && self.faults.truncate_fails {
             return Err(io::Error::other("input/output error"));
         }
-        let length = usize::try_from(length).expect("a length of memory").min(self.file.len());
-        if length < self.safe {
-            self.before.get_or_insert_with(|| self.file[..self.safe].to_vec());
-        }
-        self.file.truncate(length);
-        self.safe = self.safe.min(length);
+        self.medium.set_length(length);
         self.entries.retain(|(end, _)| *end <= length);
         Ok(())
     }
 
     /// Reads what has become whole, in the journal's form: a checksum, a space, the record.
     fn parse(&mut self) {
-        self.entries.retain(|(end, _)| *end <= self.file.len());
+        let file = self.medium.written();
+        self.entries.retain(|(end, _)| *end <= file.len());
         let mut from = self.entries.last().map_or(0, |(end, _)| *end);
-        while let Some(length) = self.file[from..].iter().position(|byte| *byte == b'\n') {
-            let line = &self.file[from..from + length];
-            let Some(Ok(entry)) = line.get(9..).map(serde_json::from_slice) else { return };
+        while let Some(length) = file[from..].iter().position(|byte| *byte == b'\n') {
+            let line = &file[from..from + length];
+            let Some(entry) = entry(line) else { return };
             from += length + 1;
             self.entries.push((from, entry));
         }
@@ -329,4 +320,10 @@ impl Disk {
     fn mix(&mut self, value: u64) {
         self.hash = (self.hash ^ value).wrapping_mul(0x0100_0000_01b3).rotate_left(7);
     }
+}
+
+fn entry(line: &[u8]) -> Option<Entry> {
+    let (sum, body) = line.split_at_checked(9)?;
+    let whole = sum == format!("{:08x} ", crc32fast::hash(body)).as_bytes();
+    whole.then(|| serde_json::from_slice(body).ok()).flatten()
 }

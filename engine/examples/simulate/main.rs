@@ -17,6 +17,8 @@ mod drafts;
 mod kinds;
 #[allow(dead_code, reason = "the test that cuts journals uses the rest")]
 mod life;
+#[allow(dead_code, reason = "the tests of the journal use the rest")]
+mod medium;
 mod notes;
 mod random;
 #[allow(dead_code, reason = "the test that cuts journals uses the rest")]

@@ -47,7 +47,7 @@ impl Apply {
 pub(super) fn for_real(plan: Plan, name: String, command: &'static str, session: &Session) -> Deployment {
     Deployment {
         next: format!("{} resume {name}", session.program()),
-        log_command: format!("{} log", session.program()),
+        commands: session.commands(&name),
         plan: Arc::new(plan),
         name,
         root: session.state.clone(),

@@ -13,15 +13,17 @@ use serde_json::json;
 use super::bug::bug;
 use super::check::Output;
 use super::exit::{Exit, Fatal, exit_of};
+use super::plan::SETTLED;
 use super::screen::{Said, Screen};
 use super::select::{Selection, Stale, meaning};
 use super::{Environment, Session, secrets};
 use crate::plan::{Plan, StepId};
+use crate::report::commands::Commands;
 use crate::report::events::Events;
 use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{count, list, some};
+use crate::report::words::{count, label, list, some};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
 use crate::state::dir::this_host;
 use crate::state::fold::RunSummary;
@@ -61,6 +63,11 @@ impl HowToRun {
         Self { selection: Selection::of(step), events: None, ..self.clone() }
     }
 
+    /// The same for a part of the plan.
+    pub(super) fn of(&self, selection: Selection) -> Self {
+        Self { selection, ..self.clone() }
+    }
+
     /// The words that ask for the same again, but for what is written: that is for whoever began.
     pub(super) fn words(&self) -> Vec<String> {
         let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;
@@ -96,8 +103,8 @@ pub(super) struct Deployment {
     pub(super) secrets: Option<BTreeMap<String, String>>,
     /// What a user types to continue.
     pub(super) next: String,
-    /// How a user shows a step's log.
-    pub(super) log_command: String,
+    /// What a user types about a step.
+    pub(super) commands: Commands,
     /// What was read of its journal while the plan was read.
     pub(super) early: Option<Early>,
 }
@@ -248,7 +255,7 @@ impl Deployment {
             simulated: self.simulated.as_deref(),
             speed: self.clock.speed(),
             real,
-            log_command: &self.log_command,
+            commands: &self.commands,
             next: &self.next,
             paint: session.ui.paint,
             width: session.ui.columns(),
@@ -265,10 +272,9 @@ impl Deployment {
     }
 
     fn title(&self) -> String {
-        match self.simulated {
-            Some(_) => format!("{} · rehearsal (simulated, {}× time)", self.name, self.clock.speed()),
-            None => self.name.clone(),
-        }
+        let label = label(self.simulated.as_deref());
+        let speed = self.simulated.as_ref().map(|_| format!(" (simulated, {}× time)", self.clock.speed()));
+        format!("{}{label}{}", self.name, speed.unwrap_or_default())
     }
 
     fn options(&self, how: &HowToRun, session: &Session, journal: &Journal) -> Result<Options, Fatal> {
@@ -360,17 +366,16 @@ impl Deployment {
             (Some(_), Some(signal)) => format!("interrupted by {signal}"),
             (Some(Verdict::Holds), None) if last.opened.command == "destroy" => "it was undone".to_owned(),
             (Some(_), None) if last.opened.command == "destroy" => "it was undone in part".to_owned(),
+            (Some(Verdict::Holds), None) if !last.opened.selection.is_empty() => "what was asked for held".to_owned(),
             (Some(Verdict::Holds), None) => "everything held".to_owned(),
             (Some(Verdict::NeedsPerson), None) => "a person was needed".to_owned(),
             (Some(_), None) => "a step failed".to_owned(),
         };
         let head = format!("{} · continuing after run {} ({how})", self.name, last.opened.run);
         ui.say(&format!("{}\n", ui.paint.bold(&head)));
-        if is_another_plan(&self.plan, last, state) {
-            let what = format!(
-                "`{}` was made by `{}`, and this plan shares no step with it; another deployment wants another --name",
-                self.name, last.opened.file
-            );
+        if let Some(why) = another_plan(&self.plan, last, state) {
+            let (name, file) = (&self.name, &last.opened.file);
+            let what = format!("`{name}` was last run with `{file}`, {why}; another deployment wants another --name");
             ui.say(&format!("{} {what}\n", ui.paint.warn("note:")));
         }
     }
@@ -379,11 +384,18 @@ impl Deployment {
 /// A screen full of steps is enough before a run; `runbook plan` shows them all.
 const MOST_LINES: usize = 24;
 
-/// Whether a deployment was made by another file with other steps, which only happens to have the same name.
-fn is_another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> bool {
-    let other = Path::new(&last.opened.file) != absolute(&plan.file);
+/// What speaks for it that a deployment was made by another file, which only happens to have the same name. One that is gone was renamed,
+/// if it had the same steps.
+fn another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> Option<&'static str> {
+    let file = Path::new(&last.opened.file);
     let mut known = state.steps().peekable();
-    other && known.peek().is_some() && !known.any(|(id, _)| plan.index.contains_key(id))
+    if file == absolute(&plan.file) || known.peek().is_none() {
+        return None;
+    }
+    if !known.any(|(id, _)| plan.index.contains_key(id)) {
+        return Some("and this plan shares no step with it");
+    }
+    file.is_file().then_some("which is still there")
 }
 
 /// The lines that say what becomes of the steps, so many at most for single steps.
@@ -415,12 +427,14 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
 /// The line of a step whose fate has a reason.
 fn single(id: &StepId, fate: &Fate) -> Option<String> {
     match fate {
+        Fate::InFlight(flight) if !flight.recoverable => Some(format!("  settle  {id}: {flight}")),
         Fate::InFlight(flight) => Some(format!("  look    {id}: {flight}")),
         Fate::Look(by) => {
             Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
         }
         Fate::Stale(why) => Some(format!("  stale   {id}: {}", why.join("; "))),
         Fate::Again(how) => Some(format!("  again   {id} ({how} last time)")),
+        Fate::Settled => Some(format!("  again   {id} ({SETTLED})")),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use runbook_steps::{Clock, World};
@@ -22,6 +23,7 @@ use crate::plan::{Plan, StepId};
 use crate::report::events::Events;
 use crate::report::lines;
 use crate::report::undo::{self as words, Ended};
+use crate::report::words::label;
 use crate::run::drive::Wants;
 use crate::run::undo::drive::Summary;
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
@@ -121,15 +123,18 @@ impl Destroy {
         let last = state.current().map(|run| &run.opened);
         if last.is_some_and(|last| last.simulated.is_some()) {
             let why = format!("the last run of `{}` was a rehearsal, and `destroy` is for real", home.deployment());
-            return Err(Fatal::new(Exit::Usage, why).hint("rehearse it with `runbook rehearse PLAN --destroy`"));
+            let again = last.map(|last| status::rehearsing(session, last)).unwrap_or_default();
+            let hint = format!("undo it in its world: {again} --destroy, with what else you gave it then");
+            return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
-        let file = file.map(Path::to_owned).or_else(|| last.map(|last| PathBuf::from(&last.file)));
+        let known = || last.map(|last| resume::plan_file(&home, last).unwrap_or_else(|| PathBuf::from(&last.file)));
+        let file = file.map(Path::to_owned).or_else(known);
         let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
         let mut inputs = last.map(resume::inputs_of).unwrap_or_default();
         inputs.extend(self.inputs.values());
         let plan = match self.without_plan {
             true => empty_plan(&file, &state),
-            false => load(&file, inputs, session)?,
+            false => load(&file, inputs, &home, session)?,
         };
         Ok((home, plan))
     }
@@ -144,13 +149,16 @@ impl Destroy {
     }
 }
 
-fn load(file: &Path, inputs: BTreeMap<String, String>, session: &Session) -> Result<Plan, Fatal> {
+fn load(file: &Path, inputs: BTreeMap<String, String>, home: &Home, session: &Session) -> Result<Plan, Fatal> {
+    if !file.exists() {
+        let (program, name) = (session.program(), home.deployment());
+        let what = format!("the plan `{}`, which `{name}` was run with, is gone; nothing was touched", file.display());
+        return Err(Fatal::new(Exit::Invalid, what)
+            .hint(format!("put it back, or name it where it is now: {program} destroy PLAN --name {name}"))
+            .hint(format!("by what the journal holds alone: {program} destroy {name} --without-plan")));
+    }
     let given = Given { inputs, require_inputs: true, home: session.env.home() };
-    let missing = !file.exists();
-    check::load_plan(session, file, &given).map_err(|fatal| match missing {
-        true => fatal.hint("--without-plan undoes by what the journal holds alone"),
-        false => fatal,
-    })
+    check::load_plan(session, file, &given)
 }
 
 /// A plan without steps, in place of one whose file is gone: everything in the journal is then gone from it.
@@ -225,6 +233,7 @@ impl Deployment {
         let about = About::of(&undo);
         let events = how.events.as_deref().map(deployment::open_events).transpose()?;
         let talk = Talk { plan: self.plan.clone(), ui: session.ui, events };
+        let began = Instant::now();
         let summary = take_back(|interrupts| Undoing {
             plan: self.plan.clone(),
             undo,
@@ -237,11 +246,18 @@ impl Deployment {
             watcher: Box::new(talk),
             interrupts,
         })?;
-        Ok(self.tell_undone(&summary, &about, how, session))
+        Ok(self.tell_undone(&summary, &about, began.elapsed(), how, session))
     }
 
     /// Says how it went.
-    fn tell_undone(&self, summary: &Summary, about: &About, how: &HowToDestroy, session: &Session) -> Destroyed {
+    fn tell_undone(
+        &self,
+        summary: &Summary,
+        about: &About,
+        real: Duration,
+        how: &HowToDestroy,
+        session: &Session,
+    ) -> Destroyed {
         let About { wanted, left, before } = about;
         let state = summary.journal.state();
         let text = words::summary(&Ended {
@@ -253,7 +269,8 @@ impl Deployment {
             before,
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
-            log_command: &self.log_command,
+            real,
+            commands: &self.commands,
             next: &self.next,
             paint: session.ui.paint,
         });
@@ -266,8 +283,7 @@ impl Deployment {
     }
 
     fn headline(&self, ui: Ui) -> String {
-        let label = self.simulated.as_ref().map_or("", |_| " · rehearsal");
-        ui.paint.bold(&format!("{}{label} · destroy", self.name))
+        ui.paint.bold(&format!("{}{} · destroy", self.name, label(self.simulated.as_deref())))
     }
 
     /// Looks without taking the lock, and prints to standard output.
@@ -275,7 +291,8 @@ impl Deployment {
         let home = Home::new(&self.root, &self.name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
         let undo = undo::plan(&self.plan, &state, &how.choice(&self.plan, &state)?);
-        let text = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
+        let nothing = if undo.items.is_empty() { "nothing to undo\n" } else { "" };
+        let text = format!("{}\n{}{nothing}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
         match how.output {
             Output::Text => session.ui.page(&text),
             Output::Json => session.ui.data(&as_json(&self.name, None, &planned(&undo), &undo.left, &undo.before)),
@@ -338,7 +355,7 @@ fn refuse_missing_programs(undo: &UndoPlan, world: &World) -> Result<(), Fatal> 
             users.entry(program).or_default().push(item.step.clone());
         }
     }
-    let missing = users.into_iter().filter(|(program, _)| world.find_program(program).is_none());
+    let missing = users.into_iter().filter(|(program, _)| world.lacks_program(program));
     deployment::refuse_missing(
         &missing.map(|(program, steps)| preflight::Missing { program, steps }).collect::<Vec<_>>(),
     )
@@ -379,8 +396,12 @@ fn as_json(
     left: &[(StepId, undo::Left)],
     before: &[StepId],
 ) -> String {
-    let left: Vec<_> = left.iter().map(|(id, why)| json!({ "step": id, "why": why.to_string() })).collect();
-    let value = json!({ "deployment": name, "run": run, "steps": steps, "left_alone": left, "there_before": before });
+    let goes = left.iter().filter_map(|(id, why)| Some(json!({ "step": id, "with": why.goes_with()? })));
+    let goes: Vec<_> = goes.collect();
+    let left = left.iter().filter(|(_, why)| why.goes_with().is_none());
+    let left: Vec<_> = left.map(|(id, why)| json!({ "step": id, "why": why.to_string() })).collect();
+    let value = json!({ "deployment": name, "run": run, "steps": steps, "goes_with": goes, "left_alone": left,
+                        "there_before": before });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }
 

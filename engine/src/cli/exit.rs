@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::run::Signal;
+use crate::state::fold::RunSummary;
 use crate::state::record::Verdict;
 
 /// Why the program ends, as its caller sees it.
@@ -59,6 +60,13 @@ pub(super) fn exit_of(verdict: Verdict, signal: Option<Signal>) -> Exit {
         Verdict::NeedsPerson => Exit::NeedsPerson,
         Verdict::Interrupted => signal.map_or(Exit::Interrupted, Exit::from),
     }
+}
+
+/// The code with which the process that ran it left, as far as the journal says: one that was killed has said nothing.
+pub(super) fn exit_of_run(run: &RunSummary) -> Exit {
+    let named = |signal: &Signal| run.signal.as_deref() == Some(signal.name());
+    let signal = [Signal::Interrupt, Signal::Terminate, Signal::Hangup].into_iter().find(named);
+    run.verdict.map_or(Exit::Unexpected, |verdict| exit_of(verdict, signal))
 }
 
 /// An error that ends the program: what to say and the code to leave with.

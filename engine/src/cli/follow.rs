@@ -1,15 +1,17 @@
 //! `runbook status --follow`: looks on while another process runs a deployment. Takes no lock and writes nothing.
+//!
+//! It ends as the run ends that it follows. Where nobody runs it any more, that is the last run: whoever waits for a run must not
+//! depend on having come before its end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runbook_steps::Clock;
 
 use super::deployment::state_fatal;
-use super::exit::{Exit, Fatal};
+use super::exit::{Exit, Fatal, exit_of_run};
 use super::screen::Screen;
-use super::status::{ended, held_by, text};
+use super::status::{continuing, ended, held_by, text, text_of_followed};
 use super::ui::Ui;
 use super::{Session, resume};
 use crate::event::Event;
@@ -25,7 +27,7 @@ use crate::state::{Home, RunState};
 /// How often the file is looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Shows what happens until the run ends, or whoever runs it is gone.
+/// Shows what happens until the run ends, or whoever runs it is gone, and leaves as it left.
 pub(super) fn follow(session: &Session, home: &Home) -> Result<Exit, Fatal> {
     let mut follower = Follower::new(home);
     let note = home.holder().map_err(state_fatal)?;
@@ -33,43 +35,54 @@ pub(super) fn follow(session: &Session, home: &Home) -> Result<Exit, Fatal> {
     let Some(note) = note else {
         session.ui.page(&text(session, home, follower.state(), false));
         session.ui.say("nobody runs it now, so there is nothing to follow");
-        return Ok(Exit::Holds);
+        return Ok(exit_of_last(follower.state()));
     };
-    session.ui.say(&format!("{}\n", held_by(home, &note)));
-    let before = follower.state().current().filter(|run| run.verdict.is_some()).map(|run| run.opened.run);
+    session.ui.say(&format!("{}\n", held_by(home, &note, follower.state())));
+    let before = closed(follower.state());
     let mut show = Show::new(session, home, follower.state());
     show.begin(session, home, follower.state());
-    let closed = loop {
+    loop {
         // Asked first: what was written before the lock was given back is read after that.
         let held = holds(home, &note.id)?;
         follower.read_on(|entry, state| show.on(entry, state)).map_err(state_fatal)?;
         show.tick(follower.state());
-        let last = follower.state().current().filter(|run| run.verdict.is_some()).map(|run| run.opened.run);
-        if last > before || !held {
-            break last > before;
+        if closed(follower.state()) > before || !held {
+            break;
         }
         pause(PAUSE);
-    };
+    }
     drop(show);
-    session.ui.say(&farewell(session, home, &note, follower.state(), closed));
-    Ok(Exit::Holds)
+    session.ui.say(&farewell(session, home, &note, follower.state(), before));
+    Ok(exit_of_last(follower.state()))
+}
+
+/// The last run, if it was seen to end.
+fn closed(state: &RunState) -> Option<u32> {
+    state.current().filter(|run| run.verdict.is_some()).map(|run| run.opened.run)
+}
+
+fn exit_of_last(state: &RunState) -> Exit {
+    state.current().map_or(Exit::Holds, exit_of_run)
 }
 
 fn holds(home: &Home, id: &LockId) -> Result<bool, Fatal> {
     Ok(home.holder().map_err(state_fatal)?.is_some_and(|now| now.id == *id))
 }
 
-fn farewell(session: &Session, home: &Home, note: &Note, state: &RunState, closed: bool) -> String {
-    let run = state.current().filter(|_| closed).map(|run| (run.opened.run, ended(state, run, false)));
-    match run {
-        Some((number, how)) => format!("\nrun {number} has ended: {how}"),
-        None => format!(
-            "\nthe process that ran it is gone (pid {}), and has not said how it ended; continue with: {} resume {}",
-            note.holder.pid,
-            session.program(),
-            home.deployment()
-        ),
+fn farewell(session: &Session, home: &Home, note: &Note, state: &RunState, before: Option<u32>) -> String {
+    let Note { holder, .. } = note;
+    let idle = format!("`{}` (pid {}) has begun no run", holder.command, holder.pid);
+    let Some(run) = state.current() else { return format!("\n{idle}") };
+    let (number, how) = (run.opened.run, ended(state, run, false));
+    if closed(state) > before {
+        return format!("\nrun {number} has ended: {how}");
     }
+    if run.opened.pid != holder.pid {
+        return format!("\n{idle}; the last one is run {number}: {how}");
+    }
+    let next = continuing(session, home, &run.opened);
+    let gone = format!("the process that ran it is gone (pid {}), and has not said how it ended", holder.pid);
+    format!("\n{gone}; continue with: {next}")
 }
 
 /// How it is shown: as the process that runs it would, or line by line.
@@ -93,7 +106,7 @@ impl Show {
 
     fn begin(&self, session: &Session, home: &Home, state: &RunState) {
         if let Self::Lines(ui, _) = self {
-            ui.data(&format!("{}\n", text(session, home, state, true)));
+            ui.data(&format!("{}\n", text_of_followed(session, home, state)));
         }
     }
 
@@ -118,12 +131,17 @@ impl Show {
 
 /// The plan that is being run, if it can still be read as it was.
 pub(super) fn plan_of(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
+    let digest = &state.current()?.opened.digest;
+    plan_now(session, home, state).filter(|plan| plan.digest == *digest)
+}
+
+/// The plan of the last run as it can be read now.
+pub(super) fn plan_now(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
     let opened = &state.current()?.opened;
     let inputs = resume::inputs_of(opened);
     let given = Given { inputs, require_inputs: true, home: session.env.home() };
-    let file = resume::plan_file(home, opened).unwrap_or_else(|| PathBuf::from(&opened.file));
-    let plan = load::load(&file, &given).ok()?.plan;
-    (plan.digest == opened.digest).then_some(plan)
+    let file = resume::plan_file(home, opened)?;
+    Some(load::load(&file, &given).ok()?.plan)
 }
 
 #[expect(clippy::disallowed_methods, reason = "waits for another process, on the machine's clock")]

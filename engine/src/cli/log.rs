@@ -4,11 +4,12 @@ use clap::Args;
 
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
-use super::{Session, status};
+use super::{Session, follow, status};
 use crate::plan::StepId;
 use crate::plan::error::did_you_mean;
+use crate::report::words::label;
 use crate::state::dir::LogFile;
-use crate::state::{Home, journal};
+use crate::state::{Home, RunState, journal};
 
 /// Show what a step printed
 #[derive(Args, Debug)]
@@ -26,18 +27,21 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let home = status::choose(session, self.name.as_deref())?;
+        let home = status::choose_by_flag(session, self.name.as_deref())?;
         let id = StepId::from(self.step.as_str());
         let mut logs = home.logs(&id).map_err(state_fatal)?;
+        let state = journal::read(&home).map_err(state_fatal)?.state;
         if logs.is_empty() {
-            return Err(nothing(&home, &id)?);
+            return silence(session, &home, &id, &state);
         }
-        let silent = silent_attempt(&home, &id, &logs)?;
+        let silent = silent_attempt(&state, &id, &logs);
         if !self.all {
             logs.drain(..logs.len() - usize::from(silent.is_none()));
         }
+        let step = format!("{id}{}", label(state.simulated()));
         for log in &logs {
-            session.ui.say(&format!("── {} · run {} · attempt {} · {}", id, log.run, log.attempt, log.path.display()));
+            let head = format!("── {step} · run {} · attempt {} · {}", log.run, log.attempt, log.path.display());
+            session.ui.say(&head);
             session
                 .ui
                 .copy(&log.path)
@@ -45,26 +49,32 @@ impl Log {
         }
         if let Some((run, attempt)) = silent {
             let more = if self.all { "" } else { "; `--all` shows the attempts before it" };
-            session.ui.say(&format!("── {id} · run {run} · attempt {attempt} printed nothing{more}"));
+            session.ui.say(&format!("── {step} · run {run} · attempt {attempt} printed nothing{more}"));
         }
         Ok(Exit::Holds)
     }
 }
 
 /// The newest attempt of a step, as run and number, if it has no log: it had nothing to say, and what an older one said is not its.
-fn silent_attempt(home: &Home, id: &StepId, logs: &[LogFile]) -> Result<Option<(u32, u32)>, Fatal> {
-    let reading = journal::read(home).map_err(state_fatal)?;
-    let newest = reading.state.step(id).filter(|step| step.attempts() > 0).map(|step| (step.run(), step.attempts()));
+fn silent_attempt(state: &RunState, id: &StepId, logs: &[LogFile]) -> Option<(u32, u32)> {
+    let newest = state.step(id).filter(|step| step.attempts() > 0).map(|step| (step.run(), step.attempts()));
     let told = logs.last().map(|log| (log.run, log.attempt));
-    Ok(newest.filter(|newest| told.is_none_or(|told| told < *newest)))
+    newest.filter(|newest| told.is_none_or(|told| told < *newest))
 }
 
-fn nothing(home: &Home, id: &StepId) -> Result<Fatal, Fatal> {
-    let reading = journal::read(home).map_err(state_fatal)?;
-    if reading.state.step(id).is_some() {
-        return Ok(Fatal::new(Exit::Usage, format!("`{id}` has printed nothing")));
+/// What there is to say of a step that has no log.
+fn silence(session: &Session, home: &Home, id: &StepId, state: &RunState) -> Result<Exit, Fatal> {
+    let look = format!("see how it stands: {} status {}", session.program(), home.deployment());
+    if state.step(id).is_some_and(|step| step.attempts() > 0 || step.done().is_some()) {
+        session.ui.say(&format!("`{id}` has printed nothing{}", label(state.simulated())));
+        return Ok(Exit::Holds);
     }
-    let fatal = Fatal::new(Exit::Usage, format!("`{}` has no step `{id}`", home.deployment()));
-    let near = did_you_mean(id.as_str(), reading.state.steps().map(|(known, _)| known.as_str()));
-    Ok(near.into_iter().fold(fatal, Fatal::hint))
+    let plan = follow::plan_of(session, home, state);
+    let planned = plan.as_ref().is_some_and(|plan| plan.step(id.as_str()).is_some());
+    if planned || state.step(id).is_some() {
+        return Err(Fatal::new(Exit::Usage, format!("`{id}` has not begun, so it has printed nothing")).hint(look));
+    }
+    let steps = plan.iter().flat_map(|plan| &plan.steps).map(|step| step.id.as_str());
+    let near = did_you_mean(id.as_str(), state.steps().map(|(known, _)| known.as_str()).chain(steps));
+    Err(Fatal::new(Exit::Usage, format!("`{}` has no step `{id}`", home.deployment())).hint(near.unwrap_or(look)))
 }

@@ -40,6 +40,9 @@ use clap::{Args, Parser, Subcommand};
 use exit::Fatal;
 use ui::{Color, Ui};
 
+use crate::report::commands::Commands;
+use crate::state::Home;
+
 /// Makes deployment guides executable: plans in YAML, run as a DAG, resumable after any crash.
 #[derive(Debug, Parser)]
 #[command(name = "runbook", version, propagate_version = true, arg_required_else_help = true, max_term_width = 110)]
@@ -149,6 +152,7 @@ impl Environment {
 }
 
 /// What every command gets.
+#[derive(Clone)]
 struct Session {
     ui: Ui,
     env: Environment,
@@ -162,6 +166,12 @@ impl Session {
             return "runbook".to_owned();
         }
         format!("runbook --state {}", runbook_steps::tools::quote(&self.state.to_string_lossy()))
+    }
+
+    /// What a user types about the steps of a deployment on this state.
+    fn commands(&self, deployment: &str) -> Commands {
+        let mut homes = Home::list(&self.state).into_iter().flatten();
+        Commands::new(self.program(), deployment, homes.all(|home| home.deployment() == deployment))
     }
 }
 

@@ -11,6 +11,7 @@ use super::check::Output;
 use super::deployment::{fates, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::select::{Selection, meaning};
+use super::status::held_by;
 use super::{Inputs, Session, check};
 use crate::plan::load::Given;
 use crate::plan::{Plan as Checked, StepId, graph};
@@ -41,6 +42,10 @@ impl Plan {
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
         let home = Home::new(&session.state, &name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
+        if let Some(note) = home.holder().map_err(state_fatal)? {
+            let (note, held) = (session.ui.paint.warn("note:"), held_by(&home, &note, &state));
+            session.ui.say(&format!("{note} {held}; what follows is how it would go on if that run ended now"));
+        }
         let options = self.selection.options(&plan, &state)?;
         let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
         match self.output {
@@ -48,11 +53,21 @@ impl Plan {
             Output::Text => {
                 let meaning = meaning(&options, &verdicts);
                 let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
-                session.ui.page(&text);
+                session.ui.page(&format!("{text}{}", next(session, &home, &verdicts)));
             }
         }
         Ok(Exit::Holds)
     }
+}
+
+/// What is to be typed before a run can come to its end: a person's word on each step that nothing can look at.
+fn next(session: &Session, home: &Home, verdicts: &[(StepId, Fate)]) -> String {
+    let doubtful = |fate: &Fate| matches!(fate, Fate::InFlight(flight) if !flight.recoverable);
+    let steps = verdicts.iter().filter(|(_, fate)| doubtful(fate)).map(|(id, _)| id);
+    let commands = session.commands(home.deployment());
+    let lines: Vec<String> =
+        steps.map(|id| format!("{}  {}\n", session.ui.paint.busy("next"), commands.ways_to_settle(id))).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) }
 }
 
 fn word(fate: &Fate) -> &'static str {
@@ -60,13 +75,17 @@ fn word(fate: &Fate) -> &'static str {
         Fate::Reuse => "reuse",
         Fate::Stale(_) => "stale",
         Fate::New => "run",
+        Fate::InFlight(flight) if !flight.recoverable => "settle",
         Fate::InFlight(_) | Fate::Look(_) => "look",
-        Fate::Again(_) | Fate::Redo => "again",
+        Fate::Again(_) | Fate::Settled | Fate::Redo => "again",
         Fate::Left => "left",
         Fate::Skip => "skip",
         Fate::Gone => "gone",
     }
 }
+
+/// Why a step is done again that nobody could tell about.
+pub(super) const SETTLED: &str = "you settled it so";
 
 /// Why, where the word does not say it.
 fn why(fate: &Fate) -> Vec<String> {
@@ -75,6 +94,7 @@ fn why(fate: &Fate) -> Vec<String> {
         Fate::Look(by) => vec![format!("`{by}` runs again")],
         Fate::InFlight(flight) => vec![flight.to_string()],
         Fate::Again(how) => vec![format!("{how} last time")],
+        Fate::Settled => vec![SETTLED.to_owned()],
         Fate::Redo => vec!["as asked for".to_owned()],
         _ => Vec::new(),
     }

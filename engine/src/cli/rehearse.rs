@@ -267,6 +267,7 @@ impl Rehearse {
         session: &Session,
     ) -> Deployment {
         Deployment {
+            commands: Session { state: rehearsal.root.clone(), ..session.clone() }.commands(&name),
             plan: Arc::new(plan),
             name,
             root: rehearsal.root.clone(),
@@ -277,7 +278,6 @@ impl Rehearse {
             simulated: Some(info.label.clone()),
             secrets: Some(rehearsal.scenario.secrets.clone()),
             next: self.again(session),
-            log_command: format!("runbook --state {} log", rehearsal.root.display()),
             early: None,
         }
     }

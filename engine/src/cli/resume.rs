@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
+use runbook_steps::tools::quote;
 
 use super::deployment::{Deployment, HowToRun, Outcome, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
+use super::select::Selection;
 use super::{Inputs, Session, apply, check, remedy, status};
 use crate::plan::Plan;
 use crate::plan::inputs::plain;
 use crate::plan::load::Given;
 use crate::state::fold::RunSummary;
-use crate::state::record::Opened;
+use crate::state::record::{Opened, Verdict};
 use crate::state::{Early, Home, journal};
 
 /// Continue a deployment with the plan and inputs of its last run
@@ -41,12 +43,24 @@ impl Resume {
                 Fatal::new(Exit::Usage, why).hint("continue it with `runbook rehearse`, with what you gave it then")
             );
         }
-        remedy::run(&self.how, session, || {
+        let how = self.going_on(&last, session);
+        remedy::run(&how, session, || {
             let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
             let name = home.deployment().to_owned();
             Ok(Deployment { early: early.take(), ..apply::for_real(plan, name, "resume", session) })
         })
         .map(Outcome::leave)
+    }
+}
+
+impl Resume {
+    /// As it was asked for, or for the same part of the plan as a last run that was for a part and did not come to its end.
+    fn going_on(&self, last: &RunSummary, session: &Session) -> HowToRun {
+        let part = Selection::going_on(&last.opened.selection).filter(|_| last.verdict != Some(Verdict::Holds));
+        let Some(selection) = part.filter(|_| self.how.selection.is_all()) else { return self.how.clone() };
+        let (part, program, plan) = (&last.opened.selection, session.program(), quote(&last.opened.file));
+        session.ui.say(&format!("goes on with what the last run was for, `{part}`; all of it: {program} apply {plan}"));
+        self.how.of(selection)
     }
 }
 

@@ -30,6 +30,9 @@ pub(super) struct Selection {
     /// Leave this step out; what needs it runs all the same
     #[arg(long, value_name = "STEP")]
     skip: Vec<String>,
+    /// Whether it goes on with what an earlier run was for: what that one has done again is not done once more
+    #[arg(skip)]
+    goes_on: bool,
 }
 
 impl Selection {
@@ -38,14 +41,25 @@ impl Selection {
         Self { only: vec![step.to_owned()], redo: vec![step.to_owned()], ..Self::default() }
     }
 
+    /// The part that a run was for which did not come to its end, by the words that the journal has of it.
+    pub(super) fn going_on(words: &str) -> Option<Self> {
+        let Asked { from, only, redo, downstream, skip } = Asked::read(words)?;
+        Some(Self { from, only, redo, downstream, skip, goes_on: true })
+    }
+
+    /// Whether all of the plan is meant.
+    pub(super) fn is_all(&self) -> bool {
+        self.asked() == Asked::default()
+    }
+
     fn asked(&self) -> Asked {
-        let Self { from, only, redo, downstream, skip } = self.clone();
+        let Self { from, only, redo, downstream, skip, goes_on: _ } = self.clone();
         Asked { from, only, redo, downstream, skip }
     }
 
     /// The words that ask for it again.
     pub(super) fn words(&self) -> Vec<String> {
-        let Self { from, only, redo, downstream, skip } = self;
+        let Self { from, only, redo, downstream, skip, goes_on: _ } = self;
         let mut words = Vec::new();
         for (flag, steps) in [("--only", only), ("--redo", redo), ("--skip", skip)] {
             words.extend(steps.iter().flat_map(|step| [flag.to_owned(), step.clone()]));
@@ -62,7 +76,10 @@ impl Selection {
 
     /// The options that it comes to, or why it cannot be.
     pub(super) fn options(&self, plan: &Plan, state: &RunState) -> Result<Options, Fatal> {
-        let options = select::choose(plan, state, &self.asked()).map_err(refused)?;
+        let mut options = select::choose(plan, state, &self.asked()).map_err(refused)?;
+        if self.goes_on {
+            options.redo.clear();
+        }
         let whole = Options { skip: options.skip.clone(), ..Options::default() };
         if !options.only.is_empty() {
             let fates = verdicts(plan, state, &whole, &runbook_steps::Redactor::default());
@@ -120,7 +137,7 @@ impl Stale {
         if self != Stale::Ask || stale == 0 {
             return Ok(());
         }
-        let what = format!("{} to run again; nothing was touched", are_stale(stale));
+        let what = format!("{} and would run again; nothing was touched", are_stale(stale));
         let refusal = Fatal::new(Exit::NeedsPerson, what)
             .hint("--stale rerun runs them again, --stale keep leaves them as they are");
         if !session.ui.asks {

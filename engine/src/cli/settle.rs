@@ -5,7 +5,7 @@ use runbook_steps::tools::{self, Mark, Orphan};
 use runbook_steps::{Clock, Outputs};
 use serde_json::Value;
 
-use super::deployment::{holder, state_fatal};
+use super::deployment::{held, holder, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
 use crate::plan::StepId;
@@ -14,7 +14,7 @@ use crate::run::orphans;
 use crate::state::fold::Status;
 use crate::state::journal::Sync;
 use crate::state::record::Record;
-use crate::state::{Journal, RunState};
+use crate::state::{Home, Journal, RunState};
 
 /// Say what became of a step that nobody else can tell about
 #[derive(Args, Debug)]
@@ -39,16 +39,16 @@ pub(super) struct Settle {
 
 impl Settle {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let home = status::choose(session, self.name.as_deref())?;
+        let home = status::choose_by_flag(session, self.name.as_deref())?;
         let clock = Clock::real();
-        let lock = home.lock(holder("settle", &session.env)).map_err(state_fatal)?;
+        let lock = home.lock(holder("settle", &session.env)).map_err(|error| held(error, session, &session.state))?;
         let (mut journal, cut) = Journal::open(lock, clock).map_err(state_fatal)?;
         if let Some(cut) = cut {
             session.ui.say(&format!("{} {cut}", session.ui.paint.warn("note:")));
         }
         let step = StepId::from(self.step.as_str());
         if !is_in_doubt(journal.state(), &step) {
-            return Err(nothing_to_settle(&step, journal.state(), home.deployment(), session));
+            return Err(nothing_to_settle(&step, journal.state(), &home, session));
         }
         if let Some(mark) = orphans::mark(journal.state(), &step) {
             self.end(mark, session)?;
@@ -56,7 +56,9 @@ impl Settle {
         let settled = Record::Settled { step: step.clone(), done: self.done, outputs: self.outputs() };
         journal.append(settled, Sync::Now).map_err(state_fatal)?;
         let what = if self.done { "counts as done" } else { "will run again" };
-        session.ui.say(&format!("`{step}` {what}; continue with: runbook resume {}", home.deployment()));
+        let last = journal.state().current().map(|run| &run.opened);
+        let next = last.map(|last| format!("; continue with: {}", status::continuing(session, &home, last)));
+        session.ui.say(&format!("`{step}` {what}{}", next.unwrap_or_default()));
         Ok(Exit::Holds)
     }
 
@@ -85,16 +87,24 @@ impl Settle {
     }
 }
 
-fn nothing_to_settle(step: &StepId, state: &RunState, deployment: &str, session: &Session) -> Fatal {
-    let look = format!("see how it stands: {} status {deployment}", session.program());
-    if state.step(step).is_some() {
-        let why = format!("`{step}` of `{deployment}` is not unknown, so there is nothing to settle");
-        return Fatal::new(Exit::Usage, why).hint(look);
-    }
-    let why = format!("no run of `{deployment}` has begun a step `{step}`, so there is nothing to settle");
-    let fatal = Fatal::new(Exit::Usage, why);
-    let near = did_you_mean(step.as_str(), state.steps().map(|(known, _)| known.as_str()));
-    fatal.hint(near.unwrap_or(look))
+fn nothing_to_settle(step: &StepId, state: &RunState, home: &Home, session: &Session) -> Fatal {
+    let (deployment, program) = (home.deployment(), session.program());
+    let look = format!("see how it stands: {program} status {deployment}");
+    let (Some(known), Some(run)) = (state.step(step), state.current()) else {
+        let why = format!("no run of `{deployment}` has begun a step `{step}`, so there is nothing to settle");
+        let near = did_you_mean(step.as_str(), state.steps().map(|(known, _)| known.as_str()));
+        return Fatal::new(Exit::Usage, why).hint(near.unwrap_or(look));
+    };
+    let next = status::continuing(session, home, &run.opened);
+    let (how, hint) = match known.status() {
+        _ if known.is_to_be_redone() => ("is settled already, and is done again", format!("continue with: {next}")),
+        Status::Succeeded { .. } if run.opened.simulated.is_none() => {
+            ("holds", format!("to run it again: {program} resume {deployment} --redo {step}"))
+        }
+        Status::Failed => ("failed, and runs again by itself", format!("continue with: {next}")),
+        _ => ("is not unknown", look),
+    };
+    Fatal::new(Exit::Usage, format!("`{step}` of `{deployment}` {how}, so there is nothing to settle")).hint(hint)
 }
 
 /// Whether a run could not tell, or one ended in the middle of it and none has looked since.

@@ -4,33 +4,37 @@ use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
-use runbook_steps::Clock;
+use runbook_steps::tools::quote;
+use runbook_steps::{Class, Clock};
 use serde_json::{Value, json};
 
 use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
-use super::{Session, follow};
-use crate::plan::{Step as Planned, StepId};
+use super::{Session, follow, resume};
+use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, stands, why};
-use crate::report::words::{count, list, pad, span};
+use crate::report::words::{MODEL_TIME, count, label, list, pad, span};
 use crate::run::only_reads;
 use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
-use crate::state::record::Verdict;
+use crate::state::record::{Opened, Verdict};
 use crate::state::{Home, journal};
 
 /// Show where a deployment stands
+///
+/// Exit code 0 wherever it stands; with --follow that of the run that is followed, or of the last one where none is under way: 4 a step
+/// failed, 7 a person is needed, 129/130/143 interrupted, 1 it was killed.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  runbook status native-gateway\n  runbook status --follow\n  runbook status --runs"
+    after_help = "Examples:\n  runbook status native-gateway\n  runbook status --follow && echo it holds\n  runbook status --runs"
 )]
 pub(super) struct Status {
     /// The deployment; where there are several, all are listed without it
     deployment: Option<String>,
-    /// Look on while another process runs it, until it ends
+    /// Look on while another process runs it, until it ends, and leave with its exit code
     #[arg(long, short, conflicts_with_all = ["runs", "output"])]
     follow: bool,
     /// List the runs that there were
@@ -64,9 +68,10 @@ impl Status {
                 let runs = json!({ "deployment": home.deployment(), "runs": runs_json(state, held) });
                 session.ui.data(&pretty(&runs));
             }
-            (Output::Text, true) => session.ui.page(&runs(session, state, held)),
+            (Output::Text, true) => session.ui.page(&runs(session, &home, state, held)),
             (Output::Text, false) => {
-                let holder = holder.map(|note| format!("{}\nlock {}\n", held_by(&home, &note), note.id.0));
+                let held_by = |note: Note| format!("{}\nlock {}\n", held_by(&home, &note, state), note.id.0);
+                let holder = holder.map(held_by);
                 let text = text(session, &home, state, held);
                 session.ui.page(&format!("{}{text}", holder.unwrap_or_default()));
             }
@@ -137,11 +142,12 @@ impl Line {
     }
 }
 
-/// Who runs a deployment now.
-pub(super) fn held_by(home: &Home, note: &Note) -> String {
+/// Who runs a deployment now. Since when is by the machine's clock, which is not that of a rehearsal.
+pub(super) fn held_by(home: &Home, note: &Note, state: &RunState) -> String {
     let Holder { who, pid, command, since, .. } = &note.holder;
     let since = since.strftime("%F %TZ");
-    format!("{} is being run by {who} (`{command}`, pid {pid}) since {since}", home.deployment())
+    let clock = state.simulated().map_or("", |_| " real time");
+    format!("{} is being run by {who} (`{command}`, pid {pid}) since {since}{clock}", home.deployment())
 }
 
 /// How a run ended, in a few words. `held` is whether a process has the deployment now.
@@ -166,8 +172,20 @@ fn name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The table of runs.
-fn runs(session: &Session, state: &RunState, held: bool) -> String {
+/// The table of runs, under what is simulated, if anything.
+fn runs(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
+    let heading = state.simulated().map(|_| format!("{} · {MODEL_TIME}\n\n", whose(session, home, state)));
+    format!("{}{}", heading.unwrap_or_default(), table_of_runs(session, state, held))
+}
+
+/// The deployment's name, and what is simulated, if anything.
+fn whose(session: &Session, home: &Home, state: &RunState) -> String {
+    let what = state.simulated().map(|what| format!(" ({what})")).unwrap_or_default();
+    let name = session.ui.paint.bold(home.deployment());
+    format!("{name}{}{what}", label(state.simulated()))
+}
+
+fn table_of_runs(session: &Session, state: &RunState, held: bool) -> String {
     let partial = state.runs().iter().any(|run| !run.opened.selection.is_empty());
     let part = if partial { "part of the plan" } else { "" };
     let heading = ["run", "command", "began", "took", "ended", "who", part].map(str::to_owned);
@@ -216,10 +234,22 @@ pub(super) fn choose(session: &Session, named: Option<&str>) -> Result<Home, Fat
     Err(Fatal::new(Exit::Usage, "there are several deployments; name one").hint(known(&homes)))
 }
 
+/// The same where the name is given by a flag.
+pub(super) fn choose_by_flag(session: &Session, named: Option<&str>) -> Result<Home, Fatal> {
+    let flag = |fatal: Fatal| if named.is_none() { fatal.hint("which one: --name NAME") } else { fatal };
+    let several = Home::list(&session.state).is_ok_and(|homes| homes.len() > 1);
+    choose(session, named).map_err(|fatal| if several { flag(fatal) } else { fatal })
+}
+
 fn nothing(root: &Path, named: Option<&str>, homes: &[Home]) -> Fatal {
     match named {
-        Some(name) => Fatal::new(Exit::Usage, format!("there is no deployment `{name}` in `{}`", root.display()))
-            .hint(known(homes)),
+        Some(name) => {
+            let fatal = Fatal::new(Exit::Usage, format!("there is no deployment `{name}` in `{}`", root.display()));
+            let is_file = Path::new(name).is_file();
+            let file =
+                is_file.then(|| format!("`{name}` is a file; a deployment has the plan's name, or that of `--name`"));
+            file.into_iter().fold(fatal, Fatal::hint).hint(known(homes))
+        }
         None => Fatal::new(Exit::Usage, format!("there is no deployment in `{}`", root.display()))
             .hint("`runbook apply PLAN` makes one; `runbook rehearse PLAN` tries it first"),
     }
@@ -238,28 +268,56 @@ fn last_written(home: &Home) -> Option<std::time::SystemTime> {
 
 fn known(homes: &[Home]) -> String {
     let names: Vec<&str> = homes.iter().map(Home::deployment).collect();
-    if names.is_empty() { "there are none yet".to_owned() } else { format!("there is {}", names.join(", ")) }
+    match names.as_slice() {
+        [] => "there are none yet".to_owned(),
+        [only] => format!("there is {only}"),
+        several => format!("there are {}", list(several)),
+    }
 }
 
-/// Where every step stands.
+/// Where every step stands, and what to type next.
 pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
-    let paint = session.ui.paint;
     let Some(run) = state.current() else { return format!("{} has never run\n", home.deployment()) };
+    let (mut out, rows) = standing(session, home, state, run, held);
+    let next = next(session, home, state, run, held, &rows);
+    out.extend(next.map(|next| format!("{} {next}\n", session.ui.paint.busy("next"))));
+    out
+}
+
+/// Where every step stands while a process that is followed runs them.
+pub(super) fn text_of_followed(session: &Session, home: &Home, state: &RunState) -> String {
+    state.current().map(|run| standing(session, home, state, run, true).0).unwrap_or_default()
+}
+
+fn standing<'s>(
+    session: &Session,
+    home: &Home,
+    state: &'s RunState,
+    run: &RunSummary,
+    held: bool,
+) -> (String, Vec<Row<'s>>) {
     let ended = ended(state, run, held);
     let part = if run.opened.selection.is_empty() { String::new() } else { format!(" · {}", run.opened.selection) };
-    let label = state.simulated().map(|what| format!(" · rehearsal ({what})")).unwrap_or_default();
-    let head = format!("{}{label} · run {}{part} · {ended}", home.deployment(), run.opened.run);
-    let mut out =
-        format!("{}\nplan {} · began {}\n\n", paint.bold(&head), run.opened.file, run.began.strftime("%F %TZ"));
-    let rows = rows(session, home, state);
+    let head = format!("{} · run {}{part} · {ended}", whose(session, home, state), run.opened.run);
+    let clock = state.simulated().map(|_| format!(" ({MODEL_TIME}, as all here)")).unwrap_or_default();
+    let plan = follow::plan_now(session, home, state);
+    let (file, began) = (file_of(home, &run.opened, plan.as_ref()), run.began.strftime("%F %TZ"));
+    let mut out = format!("{head}\nplan {file} · began {began}{clock}\n\n");
+    let rows = rows(plan.as_ref().filter(|plan| plan.digest == run.opened.digest), state, held);
     let names = rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0);
     let words = rows.iter().map(|row| row.word(held).chars().count()).max().unwrap_or(0).max(9);
     for row in &rows {
         out.push_str(&line(row, state, held, (names, words)));
     }
     out.push_str(&format!("\n{}\n", totals(&rows, held)));
-    out.extend(next(session, home, state, run, held).map(|next| format!("{} {next}\n", paint.busy("next"))));
-    out
+    (out, rows)
+}
+
+/// The plan's file, where it is now, and whether it is still what was run.
+fn file_of(home: &Home, opened: &Opened, plan: Option<&Plan>) -> String {
+    let Some(file) = resume::plan_file(home, opened) else { return format!("{} (gone)", opened.file) };
+    let changed = plan.is_some_and(|plan| plan.digest != opened.digest);
+    format!("{}{}", file.display(), if changed { " (changed since)" } else { "" })
 }
 
 /// A step, and what the journal knows of it; nothing where it has not had its turn.
@@ -272,39 +330,55 @@ struct Row<'s> {
 }
 
 impl<'s> Row<'s> {
-    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState) -> Self {
+    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState, held: bool) -> Self {
         let step = state.step(id);
         let undoing = state.current().filter(|run| run.opened.command == "destroy");
         let touched = |step: &&StepState| undoing.is_some_and(|run| run.opened.run == step.run());
         let fallen = step.filter(|step| *step.status() == Step::Pending).filter(touched);
         let left_alone = fallen.is_some_and(|step| step.made() != Made::Nothing) && !planned.is_some_and(only_reads);
-        let stands = if fallen.is_some() && !left_alone { Standing::Undone } else { stands(step) };
+        let stands = match stands(step) {
+            _ if fallen.is_some() && !left_alone => Standing::Undone,
+            Standing::Waiting if !held => step.map_or(Standing::Waiting, as_it_was_left),
+            now => now,
+        };
         Self { id: id.clone(), step, stands, left_alone }
     }
 
     fn word(&self, held: bool) -> &'static str {
         match (self.left_alone, held) {
-            (true, _) => "left alone",
+            (true, _) => "not undone",
             (false, true) => self.stands.said(),
             (false, false) => self.stands.said_afterwards(),
         }
     }
 }
 
+/// How a step stands that the last run left out: as an earlier one left it.
+fn as_it_was_left(step: &StepState) -> Standing {
+    match (step.in_flight(), step.failure()) {
+        _ if step.is_to_be_redone() => Standing::Waiting,
+        (Some(flight), _) if flight.recoverable => Standing::Running,
+        (Some(_), _) => Standing::Unknown,
+        (None, Some(failure)) if failure.class == Class::NeedsPerson => Standing::NeedsPerson,
+        (None, Some(_)) => Standing::Failed,
+        (None, None) => Standing::Waiting,
+    }
+}
+
 /// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
-fn rows<'s>(session: &Session, home: &Home, state: &'s RunState) -> Vec<Row<'s>> {
-    let plan = follow::plan_of(session, home, state);
+fn rows<'s>(plan: Option<&Plan>, state: &'s RunState, held: bool) -> Vec<Row<'s>> {
     let steps = plan.iter().flat_map(|plan| &plan.steps);
     let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
-    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state)).collect();
-    let gone = state.steps().filter(|(id, _)| plan.as_ref().is_none_or(|plan| plan.step(id.as_str()).is_none()));
-    rows.extend(gone.map(|(id, _)| Row::new(id, None, state)));
+    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state, held)).collect();
+    let gone = state.steps().filter(|(id, _)| plan.is_none_or(|plan| plan.step(id.as_str()).is_none()));
+    rows.extend(gone.map(|(id, _)| Row::new(id, None, state, held)));
     rows
 }
 
 fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
-    let times = row.step.map(|step| (step.status(), step.started(), step.ended()));
-    let took = match times {
+    let to_redo = row.step.is_some_and(StepState::is_to_be_redone);
+    let took = match row.step.map(|step| (step.status(), step.started(), step.ended())) {
+        Some((Step::Pending, ..)) => String::new(),
         Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
         Some((_, Some(started), Some(ended))) => span(between(started, ended)),
         _ => String::new(),
@@ -312,6 +386,11 @@ fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize))
     let about = match row.step.map(StepState::status) {
         Some(Step::Blocked { by }) => format!("by {}", list(by)),
         Some(Step::Skipped { why }) => why.clone(),
+        Some(Step::Pending) if to_redo => "you settled that it is done again".to_owned(),
+        Some(Step::Pending) if row.stands.ended() || row.stands == Standing::Running => {
+            let what = row.step.and_then(StepState::failure).and_then(|failure| failure.what.lines().next());
+            what.map_or_else(|| "since an earlier run".to_owned(), |what| format!("{what} (in an earlier run)"))
+        }
         _ => row.step.and_then(why).unwrap_or_default(),
     };
     let (name, word) = (pad(row.id.as_str(), names), pad(row.word(held), words));
@@ -332,19 +411,58 @@ fn totals(rows: &[Row], held: bool) -> String {
     format!("{}: {}", count(rows.len(), "step"), parts.join(", "))
 }
 
-/// What a user types to go on, where the last run did not come to its end. A rehearsal was begun with more than its journal knows.
-fn next(session: &Session, home: &Home, state: &RunState, run: &RunSummary, held: bool) -> Option<String> {
+/// What a user types to go on, where the last run did not come to its end, or was for a part of the plan.
+fn next(
+    session: &Session,
+    home: &Home,
+    state: &RunState,
+    run: &RunSummary,
+    held: bool,
+    rows: &[Row],
+) -> Option<String> {
     let (program, name) = (session.program(), home.deployment());
     if held {
         return Some(format!("{program} status {name} --follow"));
     }
-    if run.verdict == Some(Verdict::Holds) || state.simulated().is_some() {
+    let whole = run.opened.selection.is_empty() || rows.iter().all(|row| row.stands.holds());
+    if run.verdict == Some(Verdict::Holds) && whole {
         return None;
     }
-    let verb = if run.opened.command == "destroy" { "destroy" } else { "resume" };
+    let go_on = continuing(session, home, &run.opened);
+    let doubtful = |row: &&Row| row.step.is_some_and(is_in_doubt);
+    if let Some(row) = rows.iter().find(doubtful).filter(|_| run.opened.command != "destroy") {
+        return Some(format!("{}; then {go_on}", session.commands(home.deployment()).ways_to_settle(&row.id)));
+    }
     let asks = state.steps().filter(|(_, step)| stands(Some(step)) == Standing::NeedsPerson);
     let flags = asks.filter_map(|(_, step)| answer(step.failure()?)).map(|flags| format!(" --answer {flags}"));
-    Some(format!("{program} {verb} {name}{}", flags.collect::<String>()))
+    Some(format!("{go_on}{}", flags.collect::<String>()))
+}
+
+/// Whether only a person can say what became of a step.
+fn is_in_doubt(step: &StepState) -> bool {
+    let blind = step.in_flight().is_some_and(|flight| !flight.recoverable);
+    blind || matches!(step.status(), Step::Unknown { .. })
+}
+
+/// The command that continues a deployment; one whose plan is gone wants to know where it is now. A rehearsal is begun with more
+/// than its journal knows.
+pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> String {
+    let (program, name) = (session.program(), home.deployment());
+    let (with_name, with_plan) = if last.command == "destroy" { ("destroy", "destroy") } else { ("resume", "apply") };
+    if last.simulated.is_some() {
+        return format!("{}, with what else you gave it then", rehearsing(session, last));
+    }
+    match resume::plan_file(home, last) {
+        Some(_) => format!("{program} {with_name} {name}"),
+        None => format!("{program} {with_plan} PLAN --name {name}"),
+    }
+}
+
+/// The command that rehearses the plan of a run again: rehearsals have folders of their own below that of the state.
+pub(super) fn rehearsing(session: &Session, last: &Opened) -> String {
+    let root = session.state.parent().filter(|above| above.ends_with("rehearsals")).and_then(Path::parent);
+    let state = root.unwrap_or(&session.state).to_owned();
+    format!("{} rehearse {}", Session { state, ..session.clone() }.program(), quote(&last.file))
 }
 
 /// The time now. A rehearsal's times are model times, which only its own processes can tell: there the last record stands in.
@@ -354,7 +472,8 @@ fn now(state: &RunState) -> Timestamp {
 }
 
 fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
-    let steps: Vec<_> = rows(session, home, state)
+    let plan = follow::plan_of(session, home, state);
+    let steps: Vec<_> = rows(plan.as_ref(), state, held)
         .iter()
         .map(|row| {
             json!({ "step": row.id, "outcome": row.stands.word(), "attempts": row.step.map_or(0, StepState::attempts),

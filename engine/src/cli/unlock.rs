@@ -5,8 +5,8 @@ use clap::Args;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
-use crate::state::StateError;
 use crate::state::lock::{LockId, Note};
+use crate::state::{Home, StateError, journal};
 
 /// Release a lock whose holder is gone
 ///
@@ -31,28 +31,34 @@ impl Unlock {
             session.ui.say(&format!("`{}` is not locked", home.deployment()));
             return Ok(Exit::Holds);
         };
-        let Some(id) = &self.id else {
-            let who = &note.holder;
-            let what = format!("`{}` is held by {} (pid {}) since {}", home.deployment(), who.who, who.pid, who.since);
-            let hint =
-                format!("if that process is surely gone: runbook unlock {} --id {}", home.deployment(), note.id.0);
-            return Err(Fatal::new(Exit::Locked, what).hint(hint));
-        };
-        home.unlock(&LockId(id.clone()), self.force).map_err(|error| refusal(error, &note))?;
+        let Some(id) = &self.id else { return Err(which(&home, &note, session)?) };
+        home.unlock(&LockId(id.clone()), self.force).map_err(|error| refusal(error, &home, &note, session))?;
         session.ui.say(&format!("`{}` is unlocked", home.deployment()));
         Ok(Exit::Holds)
     }
 }
 
-/// What to do about a holder that lives.
-fn refusal(error: StateError, note: &Note) -> Fatal {
-    let alive = matches!(error, StateError::Held(_));
-    let fatal = state_fatal(error);
-    if !alive {
-        return fatal;
-    }
+/// Who has it, and how it is taken away if that is wanted.
+fn which(home: &Home, note: &Note, session: &Session) -> Result<Fatal, Fatal> {
+    let state = journal::read(home).map_err(state_fatal)?.state;
+    let (program, name) = (session.program(), home.deployment());
+    Ok(Fatal::new(Exit::Locked, status::held_by(home, note, &state))
+        .hint(format!("see whether it goes on: {program} status {name} --follow"))
+        .hint(format!("if that process is surely gone: {program} unlock {name} --id {}", note.id.0)))
+}
+
+/// What to do about a holder that lives, or that is another one.
+fn refusal(error: StateError, home: &Home, note: &Note, session: &Session) -> Fatal {
     let who = &note.holder;
-    fatal
-        .hint(format!("that process is alive; to stop it gently, on `{}`: kill -INT {}", who.host, who.pid))
-        .hint("`--force` takes the lock away all the same, and then two runs may work at once")
+    match error {
+        StateError::Held(_) => state_fatal(error)
+            .hint(format!("that process is alive; to stop it gently, on `{}`: kill -INT {}", who.host, who.pid))
+            .hint("`--force` takes the lock away all the same, and then two runs may work at once"),
+        StateError::OtherLock { .. } => Fatal::new(Exit::Locked, error.to_string()).hint(format!(
+            "see who has it now: {} status {}",
+            session.program(),
+            home.deployment()
+        )),
+        _ => state_fatal(error),
+    }
 }

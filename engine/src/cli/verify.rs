@@ -1,5 +1,6 @@
 //! `runbook verify`: look at everything again and change nothing. Takes no lock: it also works while another process has it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, resume, secrets, status};
 use crate::plan::duration;
 use crate::plan::{Plan, StepId};
-use crate::report::words::{count, list, pad};
+use crate::report::words::{count, hold, list, pad};
 use crate::run::verify::{Found, Verification, verify};
 use crate::run::{Fate, Interrupts, only_reads, orphans, preflight};
 use crate::state::{Home, RunState, journal};
@@ -61,11 +62,8 @@ impl Verify {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `verify` is for real", home.deployment());
-            let hint = format!(
-                "{} rehearse {} --verify, with what else you gave it then",
-                session.program(),
-                last.opened.file
-            );
+            let hint =
+                format!("{} --verify, with what else you gave it then", status::rehearsing(session, &last.opened));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
@@ -80,7 +78,7 @@ impl Deployment {
         let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
         if let Some(note) = home.holder().map_err(state_fatal)? {
-            let held = status::held_by(&home, &note);
+            let held = status::held_by(&home, &note, &state);
             session
                 .ui
                 .say(&format!("{} {held}; what is under way may look like drift", session.ui.paint.warn("note:")));
@@ -203,11 +201,12 @@ impl Told<'_> {
         let holds = number(|found| *found == Found::Holds);
         let blind = number(|found| *found == Found::Blind);
         let verdict = match (drift, unseen) {
+            (0, 0) if holds == 0 => paint.warn("nothing that can be looked at"),
             (0, 0) => paint.good("no drift"),
             (0, _) => paint.warn("not all could be looked at"),
             _ => paint.bad(&format!("drift: {}", count(drift, "step"))),
         };
-        let mut parts = vec![format!("{} · verify · {verdict} · {} hold", paint.bold(self.name), count(holds, "step"))];
+        let mut parts = vec![format!("{} · verify · {verdict} · {}", paint.bold(self.name), hold(holds))];
         let not_done = number(|found| matches!(found, Found::NotDone(_)));
         let rest = [(unseen, "could not be looked at"), (blind, "cannot be seen"), (not_done, "not done")];
         parts.extend(rest.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
@@ -222,15 +221,24 @@ impl Told<'_> {
         }
         // What only waits or asks does not put anything right; what it waits for was made by a step before it.
         let makes = |id: &&&StepId| self.plan.step(id.as_str()).is_some_and(|at| !only_reads(&self.plan.steps[at]));
-        let makers: Vec<&&StepId> = drift.iter().filter(makes).collect();
+        let makers: Vec<&StepId> = drift.iter().filter(makes).copied().collect();
         if makers.is_empty() {
-            return Some(format!(
-                "only steps that look differ ({}): what they stand on was changed outside of this plan\n",
-                list(&drift)
-            ));
+            let what = "what they stand on was changed outside of this plan";
+            let perhaps = self.needed(&drift);
+            let redo = format!("; if {} made it: {} {}", list(&perhaps), self.next, flags(&perhaps));
+            let redo = if perhaps.is_empty() { String::new() } else { redo };
+            return Some(format!("only steps that look differ ({}): {what}{redo}\n", list(&drift)));
         }
-        let flags: Vec<String> = makers.iter().map(|id| format!("--redo {id}")).collect();
-        Some(format!("put it right: {} {}\n", self.next, flags.join(" ")))
+        Some(format!("put it right: {} {}\n", self.next, flags(&makers)))
+    }
+
+    /// The steps that these need and that make something of which nobody can see whether it is still there.
+    fn needed(&self, drift: &[&StepId]) -> Vec<&StepId> {
+        let needs = drift.iter().filter_map(|id| self.plan.step(id.as_str())).flat_map(|at| &self.plan.graph.needs[at]);
+        let needed: BTreeSet<usize> = needs.map(|edge| edge.step).collect();
+        let blind = self.having(|found| *found == Found::Blind);
+        let makes = |id: &&StepId| self.plan.step(id.as_str()).is_some_and(|at| needed.contains(&at));
+        blind.into_iter().filter(makes).collect()
     }
 
     fn json(&self) -> String {
@@ -242,6 +250,11 @@ impl Told<'_> {
         let value = json!({ "deployment": self.name, "drift": self.exit() == Exit::Drift, "steps": steps });
         format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
     }
+}
+
+/// What asks for steps again.
+fn flags(steps: &[&StepId]) -> String {
+    steps.iter().map(|id| format!("--redo {id}")).collect::<Vec<_>>().join(" ")
 }
 
 fn word(found: &Found) -> &'static str {

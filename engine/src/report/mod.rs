@@ -2,6 +2,7 @@
 //!
 //! Owns words and layout. Cannot fail or delay a run, and knows no more than the events, the folded state and the plan.
 
+pub(crate) mod commands;
 pub(crate) mod estimate;
 pub(crate) mod events;
 pub(crate) mod layout;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use runbook_steps::Failure;
 use serde_json::{Map, Value};
 
+use super::commands::Commands;
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{Paint, brief, count, hold, list, pad, some, span};
+use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span};
 use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
-use crate::state::fold::{RunState, Status};
+use crate::state::fold::{RunState, Status, StepState};
 
 /// What a summary is made of.
 pub(crate) struct Ended<'a> {
@@ -31,8 +32,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) speed: f64,
     /// How long it took on the machine's clock.
     pub(crate) real: Duration,
-    /// How a step's newest log is shown: `runbook log STEP`, with what else it takes.
-    pub(crate) log_command: &'a str,
+    pub(crate) commands: &'a Commands,
     /// What continues the run.
     pub(crate) next: &'a str,
     pub(crate) paint: Paint,
@@ -63,11 +63,7 @@ pub(crate) fn text(ended: &Ended) -> String {
 fn headline(ended: &Ended) -> String {
     let paint = ended.paint;
     let snapshot = ended.snapshot;
-    let time = match ended.simulated {
-        Some(_) => format!("{} model time ({} real)", span(snapshot.elapsed), span(ended.real)),
-        None => span(snapshot.elapsed),
-    };
-    let label = ended.simulated.map_or("", |_| " · rehearsal");
+    let (time, label) = (lasted(snapshot.elapsed, ended.real, ended.simulated), label(ended.simulated));
     let (name, verdict, steps) = (paint.bold(ended.deployment), verdict(ended), steps_of(ended));
     let mut text = format!("{name}{label} · {verdict} · {steps} in {time}\n");
     text.extend(partly(ended));
@@ -107,10 +103,21 @@ fn how_to_go_on(ended: &Ended) -> Option<String> {
     if !stopped.is_empty() {
         text.push_str(&format!("stopped: {}\n", list(&stopped)));
     }
-    if ended.simulated.is_none() {
-        text.push_str(&format!("continue with: {}\n", ended.next));
+    let blind = |id: &&&StepId| {
+        let flight = ended.state.step(id).and_then(StepState::in_flight);
+        flight.is_some_and(|flight| !flight.recoverable)
+    };
+    match stopped.iter().find(blind) {
+        Some(id) => text.push_str(&format!("continue with: {}\n", settle_first(ended, id))),
+        None if ended.simulated.is_none() => text.push_str(&format!("continue with: {}\n", ended.next)),
+        None => {}
     }
     Some(text)
+}
+
+/// What a person types who is asked what became of a step.
+fn settle_first(ended: &Ended, id: &StepId) -> String {
+    format!("{}; then {}", ended.commands.ways_to_settle(id), ended.next)
 }
 
 /// Of fewer steps nobody asks what decided how long they took.
@@ -175,7 +182,7 @@ fn tally(snapshot: &Snapshot) -> Vec<String> {
 fn table(ended: &Ended) -> String {
     let names = ended.snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(4).max(4);
     let outcomes = outcomes(ended);
-    let times = if ended.simulated.is_some() { "model time  real  ".to_owned() } else { pad("took", 9) };
+    let times = if ended.simulated.is_some() { format!("{MODEL_TIME}  real  ") } else { pad("took", 9) };
     let heading =
         format!("  {}  {}  {}  {times}  about", pad("step", names), pad("outcome", outcomes), pad("tries", 5));
     let mut text = format!("\n{}\n", ended.paint.dim(&heading));
@@ -257,7 +264,7 @@ fn failure(ended: &Ended, row: &Row) -> String {
     let step = ended.plan.step(row.id.as_str()).map(|index| &ended.plan.steps[index]);
     if let Status::Unknown { why } = ended.state.status(&row.id) {
         let id = &row.id;
-        let ways = format!("runbook settle {id} --done, or runbook settle {id} --redo; then {}", ended.next);
+        let ways = settle_first(ended, id);
         let head = format!("{} nobody can tell whether {} was done", paint.bad("?"), paint.bold(id.as_str()));
         return format!("{head}\n\n  {why}\n\n  {}   {ways}\n", paint.busy("next"));
     }
@@ -287,7 +294,7 @@ fn failure(ended: &Ended, row: &Row) -> String {
         ("fix", failure.fix.clone()),
         ("remedy", failure.remedy.as_ref().map(|step| format!("{} --only {step}", ended.next))),
         ("where", Some(place)),
-        ("log", Some(format!("{} {}", ended.log_command, row.id))),
+        ("log", Some(ended.commands.log(&row.id))),
         ("next", Some(ended.next.to_owned())),
     ];
     let width = if failure.remedy.is_some() { 6 } else { 5 };

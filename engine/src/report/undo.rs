@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::commands::Commands;
 use super::tracker::between;
-use super::words::{Paint, count, list, pad, span};
+use super::words::{Paint, count, label, lasted, list, pad};
 use crate::plan::{Plan, StepId};
 use crate::run::undo::{Item, Left, UndoPlan};
 use crate::state::{RunState, Status};
@@ -19,7 +20,7 @@ pub(crate) fn preview(undo: &UndoPlan, paint: Paint) -> String {
     for item in undo.in_order() {
         out.push_str(&item_lines(item, names, paint));
     }
-    out.push_str(&left_alone(&undo.left, paint));
+    out.push_str(&not_undone(&undo.left, None, paint));
     if !undo.before.is_empty() {
         let _ = writeln!(out, "{}: {}", paint.bold("was there before, and stays"), list(&undo.before));
     }
@@ -55,13 +56,35 @@ fn shown(command: &str) -> String {
     if lines.next().is_some() { format!("{first} …") } else { first }
 }
 
-fn left_alone(left: &[(StepId, Left)], paint: Paint) -> String {
-    if left.is_empty() {
+/// What is not undone: what goes with a cluster, and what stays. With a state, it is told afterwards.
+fn not_undone(left: &[(StepId, Left)], state: Option<&RunState>, paint: Paint) -> String {
+    let rows = |goes: bool| -> Vec<(&StepId, String)> {
+        let of = left.iter().filter(|(_, left)| left.goes_with().is_some() == goes);
+        of.map(|(id, left)| (id, said_of(left, state))).collect()
+    };
+    let head = "made by this deployment, and";
+    let go = section(&format!("{head} not undone by itself"), &rows(true), paint);
+    go + &section(&format!("{head} left alone"), &rows(false), paint)
+}
+
+/// Why it is left; afterwards also whether the cluster went.
+fn said_of(left: &Left, state: Option<&RunState>) -> String {
+    match left.cluster().zip(state) {
+        None => left.to_string(),
+        Some((cluster, state)) if *state.status(cluster) == Status::Undone => {
+            left.to_string().replacen("goes with", "went with", 1)
+        }
+        Some(_) => format!("still there: {left}"),
+    }
+}
+
+fn section(head: &str, rows: &[(&StepId, String)], paint: Paint) -> String {
+    if rows.is_empty() {
         return String::new();
     }
-    let names = left.iter().map(|(id, _)| id.as_str().chars().count()).max().unwrap_or(0);
-    let mut out = format!("{}:\n", paint.bold("made by this deployment, and left alone"));
-    for (id, why) in left {
+    let names = rows.iter().map(|(id, _)| id.as_str().chars().count()).max().unwrap_or(0);
+    let mut out = format!("{}:\n", paint.bold(head));
+    for (id, why) in rows {
         let _ = writeln!(out, "  {}  {why}", pad(id.as_str(), names));
     }
     out
@@ -78,8 +101,9 @@ pub(crate) struct Ended<'a> {
     pub(crate) before: &'a [StepId],
     pub(crate) deployment: &'a str,
     pub(crate) simulated: Option<&'a str>,
-    /// How a step's newest log is shown.
-    pub(crate) log_command: &'a str,
+    /// How long it took on the machine's clock.
+    pub(crate) real: Duration,
+    pub(crate) commands: &'a Commands,
     /// What goes on with it.
     pub(crate) next: &'a str,
     pub(crate) paint: Paint,
@@ -98,18 +122,22 @@ pub(crate) fn summary(ended: &Ended) -> String {
         let _ =
             writeln!(out, "{} {} was not tried: it waits for {}", paint.bad("⊘"), paint.bold(id.as_str()), list(roots));
     }
-    out.push_str(&left_alone(ended.left, paint));
+    out.push_str(&not_undone(ended.left, Some(ended.state), paint));
     if !ended.before.is_empty() {
         let _ = writeln!(out, "{}: {}", paint.bold("was there before, and is still there"), list(ended.before));
     }
     let elapsed = ended.state.current().map_or(Duration::ZERO, |run| between(run.began, run.last));
     let figure = format!("{undone} of {} undone", count(ended.wanted.len(), "step"));
     let figure = if all { paint.good(&figure) } else { paint.bad(&figure) };
-    let label = ended.simulated.map_or("", |_| " · rehearsal");
+    let label = label(ended.simulated);
     let signal = ended.state.current().and_then(|run| run.signal.as_deref());
     let signal =
         signal.map(|signal| format!(" · {}", paint.warn(&format!("interrupted by {signal}")))).unwrap_or_default();
-    let _ = writeln!(out, "{}{label}{signal} · {figure} in {}", paint.bold(ended.deployment), span(elapsed));
+    let time = lasted(elapsed, ended.real, ended.simulated);
+    let _ = writeln!(out, "{}{label}{signal} · {figure} in {time}", paint.bold(ended.deployment));
+    if let Some(what) = ended.simulated {
+        let _ = writeln!(out, "{}", paint.warn(what));
+    }
     if !all {
         let _ = writeln!(out, "{}   {}", paint.busy("next"), ended.next);
     }
@@ -132,7 +160,7 @@ fn failure(ended: &Ended, id: &StepId) -> String {
         ("cause", failure.cause.clone()),
         ("fix", failure.fix.clone()),
         ("where", place),
-        ("log", Some(format!("{} {id}", ended.log_command))),
+        ("log", Some(ended.commands.log(id))),
         ("else", Some(format!("take it back by hand, then {} --forget {id}", ended.next))),
     ];
     out.push('\n');

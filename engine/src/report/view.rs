@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::estimate::Estimate;
 use super::snapshot::{Row, Snapshot, Standing, waits_for};
-use super::words::{Paint, about, clip, pad, span};
+use super::words::{MODEL_TIME, Paint, about, clip, pad, span};
 use super::{estimate, words};
 use crate::plan::{Plan, Step, duration, graph};
 
@@ -80,7 +80,7 @@ fn headline(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) -> Stri
     let (of, eta) = how_long_still(plan, snapshot, frame);
     let name = title.split(" · ").next().unwrap_or(title);
     let short = title.split(" (").next().unwrap_or(title);
-    let clock = if frame.speed > 1.0 { " model time" } else { "" };
+    let clock = if frame.speed > 1.0 { format!(" {MODEL_TIME}") } else { String::new() };
     let elapsed = span(snapshot.elapsed);
     let all = [
         format!("{title} · {counts} · {elapsed}{of}{clock}{eta}"),

@@ -15,6 +15,22 @@ pub(crate) fn span(span: Duration) -> String {
     }
 }
 
+/// What the clock of a rehearsal shows.
+pub(crate) const MODEL_TIME: &str = "model time";
+
+/// What stands behind a deployment's name where it is rehearsed.
+pub(crate) fn label(simulated: Option<&str>) -> &'static str {
+    simulated.map_or("", |_| " · rehearsal")
+}
+
+/// How long a run took; of a rehearsal also by the machine's clock.
+pub(crate) fn lasted(elapsed: Duration, real: Duration, simulated: Option<&str>) -> String {
+    match simulated {
+        Some(_) => format!("{} {MODEL_TIME} ({} real)", span(elapsed), span(real)),
+        None => span(elapsed),
+    }
+}
+
 /// A span that is only an estimate: `~4m`, `~40s`.
 pub(crate) fn about(span: Duration) -> String {
     let seconds = span.as_secs();

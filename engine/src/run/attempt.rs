@@ -135,6 +135,10 @@ impl Attempt {
     }
 
     async fn perform(&self, work: &dyn runbook_steps::Step) -> Result<(Outcome, Outputs), Early> {
+        // A step that was told to stop before it began has done nothing that anybody would have to settle.
+        if self.cx.cancel.asked() {
+            return Err(Failure::cancelled().into());
+        }
         self.watch.begin_to_perform();
         self.announce(work).await?;
         let outputs = work.perform(&self.cx).await?;

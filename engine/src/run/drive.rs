@@ -12,6 +12,7 @@ use runbook_steps::{Class, Outputs, Secrets, World};
 
 use super::attempt::Ended;
 use super::cancel::{Interrupts, Signal};
+use super::cleanup;
 use super::conductor::{Announced, Driver};
 use super::course::{Course, Start};
 use super::launch::Launch;
@@ -177,6 +178,8 @@ pub(super) struct Making {
     pub(super) ripple: Ripple,
     /// Whether a step that is not in `finally` was started.
     pub(super) acted: bool,
+    /// The last run in which one was, this one included.
+    pub(super) last_acted: u32,
 }
 
 impl Driver for Making {
@@ -207,7 +210,7 @@ impl Making {
         let took: Vec<Duration> = plan.steps.iter().map(Step::typical).collect();
         let priority = schedule::ways(&plan.graph, &took);
         let schedule = Schedule::new(&plan.graph, priority, finally, options.parallel);
-        let (seed, count) = (options.seed, plan.steps.len());
+        let (seed, count, last_acted) = (options.seed, plan.steps.len(), cleanup::last_acted(&plan, journal.state()));
         let terms = Terms { interrupts, sync_inline: options.sync_inline, lanes: options.lanes.min(options.parallel) };
         let start = Start { plan: &plan, world, journal, secrets, schedule, header, watcher, seed };
         let making = Self {
@@ -216,6 +219,7 @@ impl Making {
             reused: Vec::new(),
             ripple: Ripple::new(count),
             acted: false,
+            last_acted,
             plan,
             options,
         };

@@ -9,6 +9,7 @@ use runbook_steps::{Context, Failure, Outputs};
 
 use super::attempt::{Attempt, Watch};
 use super::bounded::Limit;
+use super::cleanup::is_owed;
 use super::common::This;
 use super::conductor::Announced;
 use super::drive::Making;
@@ -60,7 +61,10 @@ impl Making {
     /// The step to start, if the schedule's answer leads to one.
     fn take_up(&mut self, next: Next) -> Option<(usize, Box<Ready>)> {
         match next {
-            Next::Start(index) => self.queued.remove(&index).map(|ready| (index, ready)),
+            Next::Start(index) => {
+                let ready = self.queued.remove(&index)?;
+                Some((index, self.afresh(index).unwrap_or(ready)))
+            }
             Next::Evaluate(index) => {
                 let ready = self.evaluate(index)?;
                 if self.course.schedule.admit(index, &ready.rendered.locks) {
@@ -69,6 +73,16 @@ impl Making {
                 self.queued.insert(index, ready);
                 None
             }
+        }
+    }
+
+    /// A step that stood in a queue, as it is now: who held the lock meanwhile may have changed its files.
+    fn afresh(&self, index: usize) -> Option<Box<Ready>> {
+        let book = self.course.scribe.book();
+        let known = book.as_ref()?.state().known();
+        match prepare::prepare(&self.plan, &self.plan.steps[index], known, &self.course.common.redactor) {
+            Prepared::Ready(ready) => Some(ready),
+            Prepared::Unwanted(_) | Prepared::Refused(_) => None,
         }
     }
 
@@ -137,8 +151,7 @@ impl Making {
         };
         let done = state.step(&step.id).and_then(|step| step.done()).filter(|_| self.course.attempt(index) == 0);
         let changes = done.map(|done| fingerprint::differences(&done.fingerprint, &ready.fingerprint));
-        // What `finally` does belongs to the end of each run that did something.
-        let again = step.finally && self.acted;
+        let again = done.is_some_and(|done| is_owed(step, done, self.last_acted));
         if changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again {
             return match self.ripple.reaches(index).filter(|_| lookable(step)) {
                 Some(by) => Turn::Look { ready, by },
@@ -188,7 +201,9 @@ impl Making {
             return None;
         }
         self.course.count_attempt(index);
-        self.acted |= !step.finally;
+        if !step.finally {
+            (self.acted, self.last_acted) = (true, self.course.common.run);
+        }
         Some(Launch { ready, after_crash })
     }
 

@@ -10,6 +10,7 @@ mod bell;
 mod book;
 mod bounded;
 pub mod cancel;
+mod cleanup;
 mod common;
 mod conductor;
 mod course;

@@ -40,8 +40,8 @@ impl Making {
         };
         if self.course.scribe.with_state(in_doubt) {
             self.course.scribe.notice(&format!(
-                "`{step}` was stopped in the middle, and nothing can look at what it has done: say so before you go on \
-                 (`runbook settle {step} --done` or `--redo`)"
+                "`{step}` was stopped in the middle, and nothing can look at what it has done: before you go on, say what became \
+                 of it (`runbook settle`)"
             ));
         }
     }

@@ -31,7 +31,7 @@ pub fn missing_programs(plan: &Plan, world: &World, state: &RunState, fates: &[(
             users.entry(program).or_default().push(step.id.clone());
         }
     }
-    let missing = users.into_iter().filter(|(program, _)| world.find_program(program).is_none());
+    let missing = users.into_iter().filter(|(program, _)| world.lacks_program(program));
     missing.map(|(program, steps)| Missing { program, steps }).collect()
 }
 

@@ -10,6 +10,7 @@ use std::thread;
 
 use runbook_steps::Redactor;
 
+use super::cleanup::{is_owed, last_acted};
 use super::drive::Options;
 use super::prepare::{Prepared, only_reads, prepare, recoverable};
 use crate::plan::load::MANY;
@@ -35,6 +36,8 @@ pub enum Fate {
     Look(StepId),
     /// It ran and did not end well: it runs again. How it ended, in one word.
     Again(&'static str),
+    /// Nobody could tell whether it was done, and the user settled that it is done again.
+    Settled,
     /// It holds and runs again all the same: the user said so, or it belongs to the end of every run that does something.
     Redo,
     /// It would be skipped: its `when` is false, or the user said so.
@@ -125,6 +128,8 @@ struct Outlook<'a> {
     early: Vec<Option<Prospect>>,
     runs: Vec<bool>,
     ripple: Ripple,
+    /// The last run that did something besides `finally`.
+    last_acted: u32,
 }
 
 impl<'a> Outlook<'a> {
@@ -132,7 +137,8 @@ impl<'a> Outlook<'a> {
         let count = plan.steps.len();
         let sure = Cow::Borrowed(state.known());
         let (runs, ripple) = (vec![false; count], Ripple::new(count));
-        let mut outlook = Self { plan, state, options, redactor, sure, early: Vec::new(), runs, ripple };
+        let last_acted = last_acted(plan, state);
+        let mut outlook = Self { plan, state, options, redactor, sure, early: Vec::new(), runs, ripple, last_acted };
         if count >= MANY {
             outlook.early = outlook.look_ahead();
         }
@@ -203,12 +209,14 @@ impl<'a> Outlook<'a> {
 
     /// The fate of a step that the journal speaks of.
     fn of_known(&self, index: usize, state: &StepState, prospect: Prospect) -> Fate {
-        if let (Some(flight), false) = (state.in_flight(), matches!(state.status(), Status::Unknown { .. })) {
+        if let Some(flight) = state.in_flight() {
             return Fate::InFlight(self.of_flight(index, &flight.fingerprint));
         }
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
-            (_, Some(_), _) if self.options.keep_stale => Fate::Reuse,
+            _ if state.is_to_be_redone() => Fate::Settled,
+            (_, Some(done), _) if is_owed(&self.plan.steps[index], done, self.last_acted) => Fate::Redo,
+            (_, Some(_), _) if self.options.keep_stale => self.unless_at_the_end(index).unwrap_or(Fate::Reuse),
             (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
             (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),
             (_, Some(done), _) => Fate::Stale(self.cascade(index, done)),
@@ -230,9 +238,14 @@ impl<'a> Outlook<'a> {
         }
     }
 
+    /// What `finally` does belongs to the end of every run that does something.
+    fn unless_at_the_end(&self, index: usize) -> Option<Fate> {
+        (self.plan.steps[index].finally && self.runs.contains(&true)).then_some(Fate::Redo)
+    }
+
     fn unless_shaken(&self, index: usize) -> Fate {
-        if self.plan.steps[index].finally && self.runs.contains(&true) {
-            return Fate::Redo;
+        if let Some(fate) = self.unless_at_the_end(index) {
+            return fate;
         }
         let by = self.ripple.reaches(index).filter(|_| lookable(&self.plan.steps[index]));
         by.map_or(Fate::Reuse, |by| Fate::Look(self.plan.steps[by].id.clone()))

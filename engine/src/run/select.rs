@@ -40,6 +40,25 @@ impl fmt::Display for Asked {
     }
 }
 
+impl Asked {
+    /// What was written down of a run, as a request again; nothing where all of the plan was meant, or it cannot be read.
+    pub fn read(text: &str) -> Option<Self> {
+        let (mut asked, mut flag) = (Self::default(), "");
+        for word in text.split_whitespace() {
+            match (flag, word) {
+                (_, "--downstream") => asked.downstream = true,
+                (_, "--from" | "--only" | "--redo" | "--skip") => flag = word,
+                ("--from", step) => asked.from = Some(step.to_owned()),
+                ("--only", step) => asked.only.push(step.to_owned()),
+                ("--redo", step) => asked.redo.push(step.to_owned()),
+                ("--skip", step) => asked.skip.push(step.to_owned()),
+                _ => return None,
+            }
+        }
+        Some(asked).filter(|asked| *asked != Self::default())
+    }
+}
+
 /// Why it cannot be: what to say, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -211,5 +230,25 @@ impl Meaning {
             }
         }
         meaning
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_of_a_request_reads_back() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let asked = [
+            Asked { from: Some("a".to_owned()), ..Asked::default() },
+            Asked { only: words(&["a", "b"]), redo: words(&["a"]), downstream: true, ..Asked::default() },
+            Asked { redo: words(&["a", "b"]), skip: words(&["c", "d"]), ..Asked::default() },
+        ];
+        for asked in asked {
+            assert_eq!(Asked::read(&asked.to_string()), Some(asked));
+        }
+        assert_eq!(Asked::read(""), None);
+        assert_eq!(Asked::read("--later a"), None, "a later version's words are not guessed at");
     }
 }

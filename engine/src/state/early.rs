@@ -3,13 +3,13 @@
 //! Nothing is believed of it before the lock is held. If the file is then still what was read, down to the last byte, what follows from
 //! it stands; if not, it is read as if nobody had read it before. So is one with anything wrong in it, by whoever can say what.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::dir::Home;
 use super::error::StateError;
 use super::fold::RunSummary;
 use super::lines::{Folding, LONG, Replayed};
+use super::raw::{DiskFile, RawFile as _};
 use super::storage::{Storage, Sum, each_piece};
 
 /// What was read of a journal early, for [`Journal::open_early`](super::Journal::open_early).
@@ -22,13 +22,13 @@ impl Early {
     /// Reads a journal if it is whole, and long enough to be worth it.
     pub fn read(home: &Home) -> Option<Self> {
         let path = home.journal_path();
-        let file = File::open(&path).ok()?;
-        let long = file.metadata().is_ok_and(|file| file.len() >= LONG as u64);
+        let file = DiskFile::to_read(&path).ok()?;
+        let long = file.length().is_ok_and(|length| length >= LONG as u64);
         long.then(|| Self::fold(&file, &path)).flatten()
     }
 
     /// Piece by piece: what was folded is not wanted any more, and there is much of it.
-    fn fold(file: &File, path: &Path) -> Option<Self> {
+    fn fold(file: &DiskFile, path: &Path) -> Option<Self> {
         let (mut folding, mut sum) = (Folding::default(), Sum::default());
         let (mut open, mut whole) = (Vec::new(), true);
         each_piece(file, |piece| {

@@ -152,6 +152,8 @@ pub struct StepState {
     perhaps: bool,
     recipes: Vec<Recipe>,
     run: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    to_redo: bool,
 }
 
 impl StepState {
@@ -213,6 +215,11 @@ impl StepState {
     /// The run that touched it last.
     pub fn run(&self) -> u32 {
         self.run
+    }
+
+    /// Whether a person has settled that it is done again, and it has not begun since.
+    pub fn is_to_be_redone(&self) -> bool {
+        self.to_redo
     }
 
     /// Whether the attempt in flight found another in flight.
@@ -314,9 +321,9 @@ impl RunState {
     pub(super) fn absorb(&mut self, entry: Entry) -> Result<(), IllegalTransition> {
         self.legal(&entry)?;
         self.seq = entry.seq;
-        let (at, happened) = (entry.time, !matches!(entry.record, Record::Snapshot(_)));
+        let (at, happened) = (entry.time, !matches!(entry.record, Record::Snapshot(_) | Record::Settled { .. }));
         self.transition(entry);
-        // A snapshot is no part of what happened.
+        // A snapshot is no part of what happened in the run, and a person's word mostly comes long after it.
         if happened {
             self.with_run(|run| run.last = at);
         }
@@ -383,6 +390,7 @@ impl RunState {
                 changed: step.changed,
                 perhaps: step.perhaps,
                 recipes: std::mem::take(&mut step.recipes),
+                to_redo: step.to_redo,
                 ..StepState::default()
             };
         }
@@ -428,6 +436,7 @@ impl RunState {
         let step = self.touch(&started.step);
         step.status = Status::Running { attempt: started.attempt, since: at };
         step.attempts = started.attempt;
+        step.to_redo = false;
         step.started.get_or_insert(at);
         let before = step.done.take().map(Box::new).or(step.before.take());
         step.before = before.filter(|done| done.fingerprint == started.fingerprint);
@@ -503,10 +512,12 @@ impl RunState {
         }
     }
 
-    /// A person's word. It ends whatever was in doubt.
+    /// A person's word, which ends whatever was in doubt; or that of an undo, under which what held does so no more.
     fn settle(&mut self, id: &StepId, done: bool, given: Outputs) {
         let run = self.run_number();
+        let doubtful = matches!(self.status(id), Status::Unknown { .. });
         let step = self.touch(id);
+        step.to_redo = !done && (doubtful || step.in_flight.is_some());
         let fingerprint = step.leave_flight().map(|flight| flight.fingerprint);
         let earlier = step.done.take();
         step.before = None;

@@ -3,7 +3,6 @@
 //! Owns the file and the state that follows from it, so that nothing can be folded that is not written. It does not know what the
 //! records are about.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +17,7 @@ use super::error::StateError;
 use super::fold::RunState;
 use super::lines::{self, Replayed};
 use super::lock::Lock;
+use super::raw::DiskFile;
 use super::record::{Entry, Format, Record};
 use super::storage::{self, FileStorage, Storage};
 
@@ -101,9 +101,9 @@ fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn read_written(path: &Path) -> io::Result<Vec<u8>> {
-    match fs::read(path) {
+    match DiskFile::to_read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read.map(storage::without_room),
+        file => storage::read(&file?),
     }
 }
 

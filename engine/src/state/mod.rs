@@ -47,6 +47,7 @@ pub mod journal;
 pub mod lines;
 pub mod lock;
 pub mod log;
+pub mod raw;
 pub mod record;
 mod relocate;
 pub mod storage;

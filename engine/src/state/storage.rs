@@ -1,14 +1,13 @@
-//! The file layer under the journal: bytes in a file, and what makes them safe from a power cut. Knows nothing of records.
+//! Where a journal's lines are: behind one another in a file, with room behind its end. Knows nothing of records.
 //!
-//! It is a seam: tests put storages here that fail, forget or lose their power.
+//! What it does with a [`RawFile`] is the same for a file on a disk and for one that a test lets fail or lose its power.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::heartbeat::Trust;
+use super::raw::{DiskFile, RawFile};
 
 /// Where a journal's bytes are: lines behind one another, that can be replaced as a whole.
 pub trait Storage: Send + Sync {
@@ -18,7 +17,7 @@ pub trait Storage: Send + Sync {
     fn sum(&self) -> io::Result<Sum> {
         Ok(Sum::of(&self.read()?))
     }
-    /// Appends bytes, all of them or an error. What an error left of them is taken back by [`Storage::truncate`], or is a torn tail.
+    /// Appends a line, all of it or an error. What an error left of it is taken back by [`Storage::truncate`], or is a torn tail.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
     /// Makes what was written before the call safe from a power cut.
     fn sync(&self) -> io::Result<()>;
@@ -68,21 +67,20 @@ impl Sum {
     }
 }
 
-/// A file on a disk.
+/// Lines in a file.
 ///
 /// Behind its end there is room for more: zeros, which no line of a journal holds, and which whoever reads the file leaves out.
 /// They are gone when nothing more is written, unless the process was killed. Where others might write to the file
 /// at the same time, because the locks of the file system cannot be trusted, there is no room and all is appended.
 #[derive(Debug)]
-pub struct FileStorage {
-    path: PathBuf,
-    open: RwLock<Open>,
+pub struct FileStorage<F = DiskFile> {
+    open: RwLock<Open<F>>,
 }
 
-/// The file that has the path now.
+/// The file that has the name now.
 #[derive(Debug)]
-struct Open {
-    file: File,
+struct Open<F> {
+    file: F,
     room: Option<Mutex<Room>>,
 }
 
@@ -91,7 +89,7 @@ struct Open {
 struct Room {
     /// Where the next byte goes.
     from: u64,
-    /// Where the file ends.
+    /// Where the room ends.
     to: u64,
 }
 
@@ -100,174 +98,150 @@ struct Room {
 const MORE: usize = 64 * 1024;
 
 impl Room {
-    /// Writes bytes, and makes room first if there is too little. Where none can be had the file just becomes longer.
-    fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
-        let end = self.from + bytes.len() as u64;
-        if end > self.to && file.write_all_at(&[0; MORE], self.from).is_ok() {
-            self.to = self.from + MORE as u64;
+    /// Writes a line, and makes new room behind one that the old could not hold. Where none can be had the file just becomes longer.
+    fn write(&mut self, file: &impl RawFile, bytes: &[u8]) -> io::Result<()> {
+        file.write_at(bytes, self.from)?;
+        self.from += bytes.len() as u64;
+        if self.from > self.to {
+            let made = file.write_at(&[0; MORE], self.from).is_ok();
+            self.to = self.from + if made { MORE as u64 } else { 0 };
         }
-        file.write_all_at(bytes, self.from)?;
-        self.from = end;
-        self.to = self.to.max(end);
+        Ok(())
+    }
+
+    fn truncate(&mut self, file: &impl RawFile, length: u64) -> io::Result<()> {
+        file.set_length(length)?;
+        *self = Self { from: length, to: length };
         Ok(())
     }
 }
 
-impl Open {
-    fn new(path: &Path, trust: Trust) -> io::Result<Self> {
-        let alone = trust == Trust::Lock;
-        let file = OpenOptions::new().read(true).write(true).append(!alone).create(true).mode(0o600).open(path)?;
-        let (from, to) = (end_of_written(&file)?, file.metadata()?.len());
-        if !alone && from < to {
+impl<F: RawFile> Open<F> {
+    fn new(file: F) -> io::Result<Self> {
+        let (from, to) = (end_of_written(&file)?, file.length()?);
+        if file.is_shared() && from < to {
             // A killed run left room there when nobody else could write: what is appended belongs before it.
-            file.set_len(from)?;
+            file.set_length(from)?;
         }
-        Ok(Self { file, room: alone.then_some(Mutex::new(Room { from, to })) })
+        let room = (!file.is_shared()).then_some(Mutex::new(Room { from, to }));
+        Ok(Self { file, room })
     }
 
     fn room(&self) -> Option<MutexGuard<'_, Room>> {
         self.room.as_ref().map(|room| room.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl FileStorage {
+    /// Opens a file on a disk, or makes it, with its name safe from a power cut.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::over(DiskFile::open(path, path.parent().map_or(Trust::Lock, Trust::of))?)
+    }
+}
+
+impl<F: RawFile> FileStorage<F> {
+    /// Lines in any file.
+    pub fn over(file: F) -> io::Result<Self> {
+        Ok(Self { open: RwLock::new(Open::new(file)?) })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Open<F>) -> io::Result<T>) -> io::Result<T> {
+        work(&self.open.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<F: RawFile> Storage for FileStorage<F> {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        self.with(|open| read(&open.file))
+    }
+
+    fn sum(&self) -> io::Result<Sum> {
+        let mut sum = Sum::default();
+        self.with(|open| each_piece(&open.file, |piece| sum.add(piece)))?;
+        Ok(sum)
+    }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.room() {
-            Some(mut room) => room.write(&self.file, bytes),
-            None => (&self.file).write_all(bytes),
-        }
+        self.with(|open| match open.room() {
+            Some(mut room) => room.write(&open.file, bytes),
+            None => open.file.append(bytes),
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|open| open.file.sync())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)?;
-        if let Some(mut room) = self.room() {
-            *room = Room { from: length, to: length };
-        }
+        self.with(|open| match open.room() {
+            Some(mut room) => room.truncate(&open.file, length),
+            None => open.file.set_length(length),
+        })
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.with(|open| match open.room() {
+            // What could not be made whole is there in part.
+            Some(mut room) if room.from < open.file.length()? => {
+                let from = room.from;
+                room.truncate(&open.file, from)
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn archive(&self, name: &str) -> io::Result<()> {
+        self.with(|open| open.file.archive(name, &read(&open.file)?))
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = Open::new(open.file.replace(bytes)?)?;
         Ok(())
     }
 }
 
-/// How much of a file's bytes was written: zeros at its end are room.
+/// How much of some bytes was written: zeros at their end are room.
 fn written(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// What of a file's bytes was written.
-pub(super) fn without_room(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.truncate(written(&bytes));
-    bytes
-}
-
 /// How much of a file was written: looks at its end only.
-pub(super) fn end_of_written(file: &File) -> io::Result<u64> {
-    let mut length = file.metadata()?.len();
+fn end_of_written(file: &impl RawFile) -> io::Result<u64> {
+    let mut end = file.length()?;
     let mut piece = [0; 4096];
-    while length > 0 {
-        let from = length.saturating_sub(piece.len() as u64);
-        let piece = &mut piece[..usize::try_from(length - from).expect("a piece")];
-        file.read_exact_at(piece, from)?;
-        match written(piece) {
-            0 => length = from,
+    while end > 0 {
+        let from = end.saturating_sub(piece.len() as u64);
+        let wanted = usize::try_from(end - from).expect("a piece");
+        let count = file.read_at(&mut piece[..wanted], from)?;
+        match written(&piece[..count]) {
+            0 => end = from,
             some => return Ok(from + some as u64),
         }
     }
     Ok(0)
 }
 
-impl FileStorage {
-    /// Opens the file, or makes it, with its name safe from a power cut.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_as(path, path.parent().map_or(Trust::Lock, Trust::of))
-    }
-
-    /// The same on a file system whose locks deserve so much trust.
-    pub fn open_as(path: &Path, trust: Trust) -> io::Result<Self> {
-        let open = Open::new(path, trust)?;
-        if open.file.metadata()?.len() == 0 {
-            // It may be new, and so may be its folder and the folder of that, whose names are in the one above.
-            path.ancestors().skip(1).take(3).try_for_each(sync_dir)?;
-        }
-        Ok(Self { path: path.to_owned(), open: RwLock::new(open) })
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&Open) -> io::Result<T>) -> io::Result<T> {
-        work(&self.open.read().unwrap_or_else(PoisonError::into_inner))
-    }
+/// All that was written to a file.
+pub(super) fn read(file: &impl RawFile) -> io::Result<Vec<u8>> {
+    let end = usize::try_from(end_of_written(file)?).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut bytes = vec![0; end];
+    // Whoever writes may cut off a torn end meanwhile.
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
-impl Storage for FileStorage {
-    fn read(&self) -> io::Result<Vec<u8>> {
-        fs::read(&self.path).map(without_room)
+/// The same, piece by piece.
+pub(super) fn each_piece(file: &impl RawFile, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut left = end_of_written(file)?;
+    let (mut piece, mut from) = (vec![0; PIECE], 0);
+    while left > 0 {
+        let wanted = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let count = file.read_at(&mut piece[..wanted], from)?;
+        take(&piece[..count]);
+        from += count as u64;
+        left = if count < wanted { 0 } else { left - count as u64 };
     }
-
-    fn sum(&self) -> io::Result<Sum> {
-        let file = File::open(&self.path)?;
-        let mut sum = Sum::default();
-        each_piece(&file, |piece| sum.add(piece))?;
-        Ok(sum)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.with(|open| open.write(bytes))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.with(|open| open.file.sync_data())
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.with(|open| open.truncate(length))
-    }
-
-    fn finish(&self) -> io::Result<()> {
-        self.with(|open| {
-            let room = open.room().filter(|room| room.from < room.to).map(|room| room.from);
-            room.map_or(Ok(()), |from| open.truncate(from))
-        })
-    }
-
-    fn archive(&self, name: &str) -> io::Result<()> {
-        let dir = self.path.with_file_name("runs");
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        dir.parent().map_or(Ok(()), sync_dir)?;
-        put(&dir.join(name), &self.read()?)
-    }
-
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        put(&self.path, bytes)?;
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let trust = if open.room.is_some() { Trust::Lock } else { Trust::Heartbeat(None) };
-        *open = Open::new(&self.path, trust)?;
-        Ok(())
-    }
-}
-
-/// What was written to a file, piece by piece.
-pub(super) fn each_piece(file: &File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut file = file.take(end_of_written(file)?);
-    let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(()),
-            count => take(&piece[..count]),
-        }
-    }
-}
-
-/// Makes a file what it is to be in one step: it is written beside, synced, renamed, and its folder synced.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    // What a crash left there is nobody's.
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), sync_dir)
-}
-
-/// Syncs a folder, so that the names in it are there after a power cut. One that may not be read is not of our making.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    match File::open(dir) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        dir => dir?.sync_all(),
-    }
+    Ok(())
 }

@@ -27,11 +27,13 @@ mod kinds;
 #[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "../../examples/simulate/life.rs"]
 mod life;
+#[path = "../../examples/simulate/medium.rs"]
+pub(crate) mod medium;
 #[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "../../examples/simulate/notes.rs"]
 mod notes;
 #[path = "../../examples/simulate/random.rs"]
-mod random;
+pub(crate) mod random;
 #[path = "../../examples/simulate/world.rs"]
 mod world;
 

@@ -70,7 +70,8 @@ fn what_cannot_be_undone_holds_up_what_it_needs_until_a_person_has_seen_to_it() 
 fn a_plan_that_is_gone_is_no_obstacle() {
     let sandbox = applied();
     std::fs::remove_file(sandbox.path("site.yaml")).expect("there");
-    sandbox.run(&["destroy", "site", "--yes"]).exits(3).says("--without-plan");
+    let gone = sandbox.run(&["destroy", "site", "--yes"]).exits(3).says("is gone; nothing was touched");
+    gone.says("runbook destroy PLAN --name site").says("runbook destroy site --without-plan");
     let ran = sandbox.run(&["destroy", "site", "--yes", "--without-plan"]).exits(0);
     ran.says("2 of 2 steps undone").says("told  it is gone from the plan");
     assert!(!sandbox.path("web").exists());
@@ -88,4 +89,51 @@ fn a_secret_of_an_undo_is_asked_for_and_never_written() {
     for (path, text) in sandbox.everything() {
         assert!(!text.contains("hunter2"), "{}", path.display());
     }
+}
+
+#[test]
+fn a_folder_that_moved_is_destroyed_with_its_plan() {
+    let sandbox = Sandbox::new();
+    sandbox.write("old/plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: 'true', undo: { run: touch undone } }\n");
+    sandbox.run(&["--state", "old/.runbook", "apply", "old/plan.yaml"]).exits(0);
+    std::fs::rename(sandbox.path("old"), sandbox.path("new")).expect("moved");
+    let dry = sandbox.run(&["--state", "new/.runbook", "destroy", "--dry-run"]).exits(0);
+    assert!(dry.out.contains("touch undone"), "{}", dry.out);
+    sandbox.run(&["--state", "new/.runbook", "destroy", "--yes"]).exits(0).says("1 of 1 step undone");
+    assert!(sandbox.path("new/undone").exists());
+}
+
+/// A cluster, what is in it without an undo of its own, and what is not in it.
+const CLUSTER: &str = "runbook: 1
+name: held
+steps:
+  cluster:
+    uses: gke.cluster
+    with: { name: c, project: rehearsal-project, zone: europe-west4-a, machine_type: n1-standard-4, nodes: 1 }
+  credentials:
+    needs: [cluster]
+    uses: gke.credentials
+    with: { cluster: c, project: rehearsal-project, zone: europe-west4-a }
+  patched:
+    needs: [credentials]
+    uses: kubectl.patch
+    with: { object: namespace/default, patch: { metadata: { labels: { a: b } } } }
+  apart: { run: echo here > apart }
+";
+
+#[test]
+fn what_goes_with_its_cluster_is_not_called_left_alone() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", CLUSTER);
+    let ran = sandbox.run(&["rehearse", "plan.yaml", "--speed", "1000", "--destroy"]).exits(0);
+    let (preview, summary) = ran.err.split_once("undoing").expect("it undoes");
+    for (text, goes) in [(preview, "patched  goes with `cluster`\n"), (summary, "patched  went with `cluster`\n")] {
+        let left = text.split("and left alone:").nth(1).expect("something is");
+        assert!(
+            text.contains(goes) && left.contains("apart  `run` does not know how") && !left.contains("patched"),
+            "{text}"
+        );
+    }
+    assert!(summary.contains("held · rehearsal · 2 of 2 steps undone in "), "{summary}");
+    assert!(summary.contains(" model time (") && summary.contains("simulated Google Cloud"), "{summary}");
 }

@@ -179,3 +179,17 @@ fn a_plan_that_is_edited_while_it_runs_runs_as_it_was_read() {
     sandbox.run(&["resume"]).exits(0).says("stale   b: `with.script` changed");
     assert_eq!(sandbox.read("said"), "new\n");
 }
+
+#[test]
+fn a_step_that_waited_for_a_lock_is_what_it_is_when_it_gets_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: queue\nsteps:\n  \
+         writer: { locks: [script], run: \"[ -e script ] || printf '#!/bin/sh\\necho ran >> ledger\\n' > script; chmod +x script\" }\n  \
+         reader: { locks: [script], command: [./script] }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let again = sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "ran\n", "nothing has changed since: {}", again.err);
+}

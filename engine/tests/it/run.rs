@@ -11,7 +11,7 @@ use runbook::state::record::{Outcome, Record, Verdict};
 use runbook_steps::{Class, Failure, Secret};
 use serde_json::json;
 
-use crate::run_bench::{AGAIN, BLIND, Bench, LOOKED, bare, place, plan, retry, text};
+use crate::run_bench::{AGAIN, BLIND, Bench, LOOKED, Trigger, bare, place, plan, retry, text};
 
 fn status(summary: &runbook::run::Summary, step: &str) -> Status {
     summary.journal.state().status(&StepId::from(step)).clone()
@@ -197,6 +197,22 @@ async fn finally_runs_after_a_failure_and_after_an_interrupt() {
         };
         assert_eq!(summary.verdict, if interrupted { Verdict::Interrupted } else { Verdict::Failed });
         assert_eq!(bench.ledger().last().map(String::as_str), Some("made last"));
+    }
+}
+
+/// Between the record of its start and its first move a step has done nothing that anybody would have to settle.
+#[tokio::test]
+async fn an_interrupt_before_a_step_has_moved_leaves_nothing_in_doubt() {
+    let bench = Bench::new();
+    let plan = plan(["a", "b"].map(|id| bench.step(id, &BLIND, json!({}))).into(), &[]);
+    let options = Options { sync_inline: true, ..Options::default() };
+    let trigger = Some(Trigger::Announced("b".to_owned()));
+    let summary = bench.try_run(&plan, options, bench.open(), trigger).await.0.expect("written");
+    assert_eq!(summary.verdict, Verdict::Interrupted);
+    for id in ["a", "b"] {
+        let step = summary.journal.state().step(&StepId::from(id)).expect("announced");
+        assert_eq!((step.status(), step.in_flight()), (&Status::Cancelled, None), "{id}");
+        assert_eq!(bench.did(id), 0);
     }
 }
 

@@ -206,20 +206,40 @@ impl Seen {
     }
 }
 
-/// Sends signals when a step has started.
+/// When signals are sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Trigger {
+    /// So many once this step says that it is at it.
+    AtWork(String, usize),
+    /// One as soon as its start is in the journal.
+    Announced(String),
+}
+
+impl Trigger {
+    fn signals(&self, event: &Event) -> usize {
+        match (self, event) {
+            (Trigger::AtWork(wanted, count), Event::Progress { step, .. }) if step.as_str() == wanted => *count,
+            (Trigger::Announced(wanted), Event::Recorded(entry)) => match &entry.record {
+                Record::Started(started) if started.step.as_str() == wanted => 1,
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+}
+
+/// Sends signals when it is time.
 struct Looker {
     seen: Seen,
     interrupter: Interrupter,
-    /// So many signals once this step says that it is at it.
-    trigger: Option<(String, usize)>,
+    trigger: Option<Trigger>,
 }
 
 impl Watcher for Looker {
     fn on(&mut self, event: &Event, _state: &RunState) {
-        if let (Event::Progress { step, .. }, Some((trigger, count))) = (event, &self.trigger)
-            && step.as_str() == trigger
-        {
-            (0..*count).for_each(|_| self.interrupter.send(runbook::run::Signal::Interrupt));
+        let count = self.trigger.as_ref().map_or(0, |trigger| trigger.signals(event));
+        if count > 0 {
+            (0..count).for_each(|_| self.interrupter.send(runbook::run::Signal::Interrupt));
             self.trigger = None;
         }
         self.seen.0.lock().expect("whole").push(event.clone());
@@ -277,7 +297,7 @@ impl Bench {
 
     /// The same, with a number of interrupts once a step is at work.
     pub(crate) async fn interrupt(&self, plan: &Arc<Plan>, step: &str, count: usize) -> Summary {
-        let trigger = Some((step.to_owned(), count));
+        let trigger = Some(Trigger::AtWork(step.to_owned(), count));
         self.try_run(plan, Options::default(), self.open(), trigger).await.0.expect("the journal can be written")
     }
 
@@ -286,7 +306,7 @@ impl Bench {
         plan: &Arc<Plan>,
         mut options: Options,
         journal: Journal,
-        trigger: Option<(String, usize)>,
+        trigger: Option<Trigger>,
     ) -> (Result<Summary, StateError>, Seen) {
         let secrets = Secrets::new(self.secrets.clone());
         // As the program does it, where nothing is said of the order of syncs.

@@ -283,6 +283,36 @@ async fn keeping_what_is_stale_runs_nothing() {
     assert_eq!((summary.reused.len(), bench.did("base")), (3, 1));
 }
 
+/// The last line of the journal that is of a sort.
+fn last_line_of(bench: &Bench, wanted: impl Fn(&Record) -> bool) -> usize {
+    bench.records().iter().rposition(wanted).expect("there") + 1
+}
+
+#[tokio::test]
+async fn what_finally_owes_to_a_run_that_was_killed_the_next_one_does() {
+    let ends =
+        |id: &'static str| move |record: &Record| matches!(record, Record::Succeeded(it) if it.step.as_str() == id);
+    for killed_after in ["a", "y"] {
+        let bench = Bench::new();
+        let mut steps = vec![bench.step("a", &AGAIN, json!({}))];
+        steps.extend(["y", "z"].map(|id| Step { finally: true, ..bench.step(id, &AGAIN, json!({})) }));
+        let plan = plan(steps, &[("y", "z")]);
+        drop(bench.run(&plan, Options::default()).await);
+        drop(bench.run(&plan, Options { redo: [StepId::from("a")].into(), ..Options::default() }).await);
+        assert_eq!([bench.did("a"), bench.did("y"), bench.did("z")], [2, 2, 2]);
+        cut(&bench, last_line_of(&bench, ends(killed_after)));
+        let state = journal::read(&bench.home()).expect("whole").state;
+        let y = if killed_after == "y" { Fate::Reuse } else { Fate::Redo };
+        let fates: Vec<Fate> = fates(&plan, &state, &Options::default()).into_iter().map(|(_, fate)| fate).collect();
+        assert_eq!(fates, [Fate::Reuse, y.clone(), Fate::Redo]);
+        assert_eq!(bench.run(&plan, Options::default()).await.verdict, Verdict::Holds);
+        let y = if y == Fate::Redo { 3 } else { 2 };
+        assert_eq!([bench.did("a"), bench.did("y"), bench.did("z")], [2, y, 3], "killed after {killed_after}");
+        drop(bench.run(&plan, Options::default()).await);
+        assert_eq!(bench.did("z"), 3, "what was owed is paid once");
+    }
+}
+
 #[tokio::test]
 async fn an_orphan_of_a_step_that_is_to_be_redone_is_ended_first() {
     let bench = Bench::new();

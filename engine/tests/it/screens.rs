@@ -30,10 +30,12 @@ fn an_interruption_says_what_was_stopped_and_how_to_go_on() {
     sandbox.write("plan.yaml", ENDS);
     let ran = sandbox.run(&["apply", "plan.yaml"]).exits(143);
     let ran = ran.says("interrupted by SIGTERM, 1 stopped, 1 not started · 2 steps ran in");
-    ran.says("stopped: middle\n").says("continue with: runbook resume ends\n").says("last    not started");
+    // Nothing can look at a script that was stopped, so that the next run would only ask a person.
+    let next = "runbook settle middle --done, or runbook settle middle --redo; then runbook resume ends\n";
+    ran.says("stopped: middle\n").says(&format!("continue with: {next}")).says("last    not started");
     let status = sandbox.run(&["status"]).exits(0);
     assert!(status.out.contains("3 steps: 1 changed, 1 stopped, 1 not started"), "{}", status.out);
-    assert!(status.out.contains("next runbook resume ends\n"), "{}", status.out);
+    assert!(status.out.contains(&format!("next {next}")), "{}", status.out);
     let status = sandbox.run(&["status", "-o", "json"]).exits(0);
     let status: serde_json::Value = serde_json::from_str(&status.out).expect("JSON");
     assert_eq!(status["steps"][2]["step"], "last");
@@ -69,4 +71,65 @@ fn the_table_says_why_and_no_name_twice() {
     assert!(row("one").ends_with("failed with exit code 1: no"), "{}", ran.err);
     assert!(!row("two").contains("The second"), "{}", ran.err);
     assert!(row("after").ends_with("by one and two"), "{}", ran.err);
+}
+
+#[test]
+fn times_of_a_rehearsal_are_said_to_be_model_times() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: small\nsteps:\n  a: { run: echo said }\n");
+    sandbox.run(&["rehearse", "plan.yaml"]).exits(0).says("model time (");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(
+        status.starts_with("small · rehearsal (simulated ") && status.contains("(model time, as all here)"),
+        "{status}"
+    );
+    let runs = sandbox.run(&["status", "--runs"]).exits(0).out;
+    assert!(
+        runs.starts_with("small · rehearsal (simulated ")
+            && runs.lines().next().is_some_and(|line| line.ends_with("· model time")),
+        "{runs}"
+    );
+    sandbox.run(&["log", "a"]).exits(0).says("── a · rehearsal · run 1 · attempt 1");
+    sandbox.run(&["destroy"]).exits(2).says("plan.yaml --destroy, with what else you gave it then");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    for args in [&["status"][..], &["status", "--runs"], &["destroy", "--dry-run"]] {
+        let out = sandbox.run(args).exits(0).out;
+        assert!(!out.contains("model time") && !out.contains("rehearsal"), "{out}");
+    }
+}
+
+#[test]
+fn a_log_that_is_not_there_is_explained() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  quiet: { command: ['true'] }\n  bad: { run: 'false' }\n  after: { needs: [bad], run: 'true' }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    sandbox.run(&["log", "after"]).exits(2).says("`after` has not begun").says("runbook status p");
+    sandbox.run(&["log", "aftr"]).exits(2).says("did you mean `after`?");
+    sandbox.run(&["log", "zzzzzz"]).exits(2).says("`p` has no step `zzzzzz`").says("runbook status p");
+}
+
+#[test]
+fn after_a_run_of_a_part_status_says_how_to_do_the_rest() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n  b: { run: 'true' }\n");
+    sandbox.run(&["apply", "plan.yaml", "--only", "a"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains("next runbook resume p\n"), "{status}");
+    sandbox.run(&["resume"]).exits(0).says("continuing after run 1 (what was asked for held)");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(!status.contains("next "), "{status}");
+}
+
+#[test]
+fn a_lock_is_told_with_what_to_do_about_it() {
+    let sandbox = Sandbox::new();
+    let mut engine = sandbox.busy();
+    let note = sandbox.run(&["unlock"]).exits(5).says("busy is being run by tester@").says("status busy --follow");
+    assert!(note.err.contains("runbook unlock busy --id "), "{}", note.err);
+    sandbox.run(&["unlock", "--id", "00"]).exits(5).says("changed hands").says("runbook status busy");
+    sandbox.run(&["plan", "plan.yaml"]).exits(0).says("note: busy is being run by").says("if that run ended now");
+    sandbox.run(&["settle", "long", "--done"]).exits(5).says("runbook status busy --follow");
+    engine.kill().expect("killed");
+    engine.wait().expect("gone");
 }

@@ -233,3 +233,34 @@ fn redo_does_again_what_its_check_says_is_done() {
     sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(0).says("redo    a");
     assert_eq!(since(&sandbox), "a", "what depends on it by `needs` alone is left");
 }
+
+#[test]
+fn resume_goes_on_with_the_part_that_the_last_run_was_for() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: part\nsteps:\n  \
+         once: { run: 'echo once >> ledger', idempotent: true }\n  \
+         works: { needs: [once], run: 'test -e ready', idempotent: true }\n  \
+         danger: { run: 'echo danger >> ledger', idempotent: true }\n",
+    );
+    let part = ["--skip", "danger", "--redo", "once"];
+    sandbox.run(&[&["apply", "plan.yaml"][..], &part].concat()).exits(4).says("runbook resume part");
+    sandbox.write("ready", "");
+    let resumed = sandbox.run(&["resume", "part"]).exits(0);
+    assert!(resumed.err.contains("goes on with what the last run was for, `--redo once --skip danger`"), "{resumed:?}");
+    assert_eq!(sandbox.read("ledger"), "once\n", "what was asked for once is done once, and the rest left alone");
+    sandbox.run(&["resume", "part"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "once\ndanger\n", "a part that has come to its end is no part any more");
+}
+
+#[test]
+fn what_is_kept_stale_is_said_to_be_and_the_end_still_comes() {
+    let sandbox = chain();
+    sandbox.run(&["apply", "chain.yaml", "-j1"]).exits(0);
+    sandbox.write("chain.yaml", &CHAIN.replace("echo a >>", "echo A >>"));
+    let asked = sandbox.run(&["apply", "chain.yaml", "--stale", "ask"]).exits(7);
+    asked.says("1 step is stale and would run again; nothing was touched").says("--stale keep");
+    let kept = sandbox.run(&["apply", "chain.yaml", "--stale", "keep", "--redo", "x"]).exits(0);
+    kept.says("reuse   3 steps").says("redo    x and clean");
+}

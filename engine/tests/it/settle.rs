@@ -37,7 +37,7 @@ fn both_ways_out_are_named() {
     let sandbox = killed_in_the_middle();
     let ran = sandbox.run(&["apply", "plan.yaml"]).exits(7);
     let ran =
-        ran.says("look    once: it was in flight, and nothing can look at it: `runbook settle` says what became of it");
+        ran.says("settle  once: it was in flight, and nothing can look at it: `runbook settle` says what became of it");
     let ran = ran.says("`once` had left `bash`").says("? nobody can tell whether once was done");
     let why = "an earlier run ended in the middle of it, and a `run` cannot be looked at; a `check`, or `idempotent: true` where \
                a repeat is safe, would let it go on by itself";
@@ -99,4 +99,76 @@ fn what_may_be_repeated_asks_nobody() {
     sandbox.write("go", "");
     sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds");
     assert_eq!(sandbox.read("ledger"), "x\nx\n");
+}
+
+#[test]
+fn what_is_settled_to_be_done_again_says_so_until_it_is() {
+    let sandbox = killed_in_the_middle();
+    sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    let plan = sandbox.run(&["plan", "plan.yaml"]).exits(0).out;
+    assert!(plan.contains("settle  once: it was in flight"), "{plan}");
+    assert!(plan.contains("next  runbook settle once --done, or runbook settle once --redo\n"), "{plan}");
+    sandbox.run(&["settle", "once", "--redo"]).exits(0).says("continue with: runbook resume doubt");
+    sandbox.run(&["settle", "once", "--redo"]).exits(2).says("is settled already").says("runbook resume doubt");
+    // A run of another part does not forget it.
+    sandbox.run(&["apply", "plan.yaml", "--skip", "once", "--skip", "use"]).exits(0);
+    let plan = sandbox.run(&["plan", "plan.yaml"]).exits(0).out;
+    assert!(plan.contains("again   once (you settled it so)") && plan.contains("new     use"), "{plan}");
+    let json = sandbox.run(&["plan", "plan.yaml", "-o", "json"]).exits(0).out;
+    let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(
+        (&found["steps"][0]["fate"], &found["steps"][0]["why"][0]),
+        (&"again".into(), &"you settled it so".into())
+    );
+    sandbox.write("go", "");
+    sandbox.run(&["resume"]).exits(0).says("again   once (you settled it so)");
+    sandbox.run(&["resume"]).exits(0).says("reuse   2 steps");
+    let held = sandbox.run(&["settle", "once", "--redo"]).exits(2);
+    held.says("`once` of `doubt` holds").says("to run it again: runbook resume doubt --redo once");
+}
+
+#[test]
+fn status_names_the_two_ways_before_and_the_choice_after() {
+    let sandbox = killed_in_the_middle();
+    for looked in [false, true] {
+        let status = sandbox.run(&["status"]).exits(0).out;
+        let next = "next runbook settle once --done, or runbook settle once --redo; then runbook resume doubt\n";
+        assert!(status.contains(next), "looked at: {looked}: {status}");
+        sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    }
+    let ended = |sandbox: &Sandbox| {
+        let json = sandbox.run(&["status", "--runs", "-o", "json"]).exits(0).out;
+        let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        found["runs"].as_array().expect("runs").iter().map(|run| run["last"].clone()).collect::<Vec<_>>()
+    };
+    let before = ended(&sandbox);
+    sandbox.run(&["settle", "once", "--redo"]).exits(0);
+    assert_eq!(ended(&sandbox), before, "no run lasts until somebody settles what it left");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(
+        status.contains("you settled that it is done again") && status.contains("next runbook resume doubt\n"),
+        "{status}"
+    );
+}
+
+#[test]
+fn what_a_later_run_left_out_is_told_as_it_was_left() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: left\nsteps:\n  \
+         apart: { run: 'true', idempotent: true }\n  \
+         fails: { run: 'test -e ready', idempotent: true }\n  \
+         kills: { run: 'kill -9 $PPID' }\n",
+    );
+    // It is killed in the middle of `kills`, before or after `fails` came to its end.
+    sandbox.run(&["apply", "plan.yaml", "-j1"]);
+    sandbox.run(&["apply", "plan.yaml", "--only", "fails"]).exits(4);
+    sandbox.run(&["apply", "plan.yaml", "--only", "apart"]).exits(0);
+    let status = sandbox.run(&["status", "left"]).exits(0);
+    let line =
+        |step: &str| status.out.lines().find(|line| line.contains(&format!(" {step} "))).expect("a line").to_owned();
+    assert!(line("fails").contains("failed") && line("fails").contains("(in an earlier run)"), "{}", status.out);
+    assert!(line("kills").contains("unknown"), "{}", status.out);
+    assert!(status.out.contains("settle kills --done"), "{}", status.out);
 }

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use runbook::event::Event;
 use runbook::plan::StepId;
 use runbook::run::Options;
 use runbook::state::heartbeat::Trust;
+use runbook::state::raw::{DiskFile, RawFile};
 use runbook::state::record::{Outcome, Record, Started, Verdict};
-use runbook::state::storage::{FileStorage, Storage};
+use runbook::state::storage::FileStorage;
 use runbook::state::{Journal, StateError, Status, Sync, journal};
 use rustix::io::Errno;
 use serde_json::json;
@@ -36,36 +37,41 @@ type FaultAt = fn(usize) -> Fault;
 
 /// The real file, with a fault, and a copy of what is safe from a power cut.
 struct Faulty {
-    file: FileStorage,
+    file: DiskFile,
+    path: PathBuf,
     safe: PathBuf,
-    written: Mutex<Vec<u8>>,
     fault: Fault,
     writes: AtomicUsize,
     syncs: AtomicUsize,
 }
 
-impl Storage for Faulty {
-    fn read(&self) -> io::Result<Vec<u8>> {
-        Storage::read(&self.file)
+impl RawFile for Faulty {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        Storage::replace(&self.file, bytes)
+    fn read_at(&self, piece: &mut [u8], from: u64) -> io::Result<usize> {
+        self.file.read_at(piece, from)
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, bytes: &[u8], from: u64) -> io::Result<()> {
         let count = self.writes.fetch_add(1, Ordering::SeqCst);
         match self.fault {
             Fault::ShortWrite(after) if count >= after => {
-                Storage::write(&self.file, &bytes[..bytes.len() / 2])?;
+                self.file.write_at(&bytes[..bytes.len() / 2], from)?;
                 Err(io::Error::from(io::ErrorKind::StorageFull))
             }
             Fault::Write(after, error) if count >= after => Err(error.into()),
-            _ => {
-                self.written.lock().expect("whole").extend_from_slice(bytes);
-                Storage::write(&self.file, bytes)
-            }
+            _ => self.file.write_at(bytes, from),
         }
+    }
+
+    fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("nobody else writes here"))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        if self.fault == Fault::None { self.file.set_length(length) } else { Err(io::Error::other("not even that")) }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -73,19 +79,22 @@ impl Storage for Faulty {
         if self.fault == Fault::Sync(count) {
             return Err(Errno::IO.into());
         }
-        let written = self.written.lock().expect("whole");
         // At once, as steps that run meanwhile look at it.
         let new = self.safe.with_extension("new");
-        std::fs::write(&new, &*written)?;
+        std::fs::copy(&self.path, &new)?;
         std::fs::rename(&new, &self.safe)
     }
 
-    fn truncate(&self, _length: u64) -> io::Result<()> {
-        Err(io::Error::other("not even that"))
+    fn is_shared(&self) -> bool {
+        false
     }
 
-    fn finish(&self) -> io::Result<()> {
-        self.file.finish()
+    fn replace(&self, _bytes: &[u8]) -> io::Result<Self> {
+        Err(io::Error::other("nothing here is that long"))
+    }
+
+    fn archive(&self, name: &str, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::other(format!("nowhere to put `{name}`")))
     }
 }
 
@@ -96,15 +105,10 @@ fn safe(bench: &Bench) -> PathBuf {
 fn open(bench: &Bench, fault: Fault) -> Journal {
     drop(bench.open());
     let lock = bench.home().lock(Bench::holder()).expect("free");
-    let file = FileStorage::open(&bench.home().journal_path()).expect("there");
-    let storage = Faulty {
-        file,
-        safe: safe(bench),
-        written: Mutex::default(),
-        fault,
-        writes: AtomicUsize::new(0),
-        syncs: AtomicUsize::new(0),
-    };
+    let path = bench.home().journal_path();
+    let file = DiskFile::open(&path, Trust::Lock).expect("there");
+    let (writes, syncs) = Default::default();
+    let storage = FileStorage::over(Faulty { file, path, safe: safe(bench), fault, writes, syncs }).expect("empty");
     Journal::open_with(lock, bench.clock(), Arc::new(storage)).expect("empty").0
 }
 
@@ -123,9 +127,10 @@ async fn all_is_safe_before_the_end_is_reported() {
     let plan = plan(vec![bench.step("a", &LOOKED, json!({}))], &[]);
     let (summary, _) = bench.try_run(&plan, Options::default(), open(&bench, Fault::None), None).await;
     let summary = summary.expect("written");
-    let safe = std::fs::read(safe(&bench)).expect("synced");
+    let safe = std::fs::read_to_string(safe(&bench)).expect("synced");
     drop(summary);
-    assert_eq!(safe, std::fs::read(bench.home().journal_path()).expect("there"));
+    let whole = std::fs::read_to_string(bench.home().journal_path()).expect("there");
+    assert_eq!(safe.trim_end_matches('\0'), whole);
 }
 
 /// Whatever the disk does not take: an error with the way out, the running step finishes and all of its result is heard, and the next
@@ -188,7 +193,7 @@ async fn what_is_said_because_it_cannot_be_stored_holds_no_secret() {
     bench.secrets.insert("token".to_owned(), runbook_steps::Secret::new("hunter2hunter2"));
     let plan = plan(vec![bench.step("a", &LOOKED, json!({ "outputs": { "said": "it is hunter2hunter2" } }))], &[]);
     let (summary, seen) =
-        bench.try_run(&plan, Options::default(), open(&bench, Fault::Write(3, Errno::IO)), None).await;
+        bench.try_run(&plan, Options::default(), open(&bench, Fault::Write(4, Errno::IO)), None).await;
     assert!(summary.is_err());
     let said = seen.notices().join("\n");
     assert!(said.contains("`a` succeeded, but that could not be stored: {") && !said.contains("hunter2"), "{said}");
@@ -324,7 +329,8 @@ fn what_is_appended_comes_before_room_that_was_left() {
     drop(journal);
     std::fs::write(&path, killed).expect("written");
     let lock = bench.home().lock(Bench::holder()).expect("free");
-    let storage = FileStorage::open_as(&path, Trust::Heartbeat(None)).expect("there");
+    let file = DiskFile::open(&path, Trust::Heartbeat(None)).expect("there");
+    let storage = FileStorage::over(file).expect("there");
     let (mut journal, cut) = Journal::open_with(lock, bench.clock(), Arc::new(storage)).expect("whole");
     assert_eq!(cut, None);
     journal.append(started("a", 1), Sync::Now).expect("legal");

@@ -54,10 +54,29 @@ fn a_plan_that_is_gone_is_named_with_the_way_out() {
     rename(&sandbox, "plan.yaml", "elsewhere.yaml");
     let resumed = sandbox.run(&["resume"]).exits(3);
     resumed.says("plan.yaml`, which `gone` was run with, is gone").says("apply PLAN --name gone");
-    assert!(sandbox.run(&["status"]).exits(0).out.contains("holds"));
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains("· holds\n") && status.contains("plan.yaml (gone) · began"), "{status}");
     assert!(sandbox.run(&["log", "a"]).exits(0).out.contains("said"));
     sandbox.run(&["apply", "elsewhere.yaml"]).exits(0).says("reuse   1 step");
     sandbox.run(&["resume"]).exits(0).says("reuse   1 step");
+}
+
+#[test]
+fn what_became_of_the_plan_is_on_the_screen_and_in_the_next_command() {
+    let sandbox = Sandbox::new();
+    sandbox.write("old/plan.yaml", "runbook: 1\nname: p\nsteps: { a: { run: exit 1 } }\n");
+    sandbox.run(&["--state", "old/.runbook", "apply", "old/plan.yaml"]).exits(4);
+    rename(&sandbox, "old", "new");
+    let status = |sandbox: &Sandbox| sandbox.run(&["--state", "new/.runbook", "status"]).exits(0).out;
+    assert!(status(&sandbox).contains("/new/plan.yaml · began"), "{}", status(&sandbox));
+    sandbox.write("new/plan.yaml", "runbook: 1\nname: p\nsteps: { a: { run: exit 2 } }\n");
+    assert!(status(&sandbox).contains("/new/plan.yaml (changed since) · began"), "{}", status(&sandbox));
+    rename(&sandbox, "new/plan.yaml", "other.yaml");
+    let gone = status(&sandbox);
+    assert!(
+        gone.contains("(gone)") && gone.contains("next runbook --state new/.runbook apply PLAN --name p\n"),
+        "{gone}"
+    );
 }
 
 #[test]
@@ -86,7 +105,10 @@ fn another_plan_of_the_same_name_is_noted() {
     sandbox.run(&["apply", "one.yaml"]).exits(0);
     sandbox.run(&["apply", "two.yaml"]).exits(0).says("this plan shares no step with it").says("--name");
     let third = sandbox.run(&["apply", "three.yaml"]).exits(0);
-    assert!(!third.err.contains("shares no step"), "{}", third.err);
+    assert!(third.err.contains("two.yaml`, which is still there") && !third.err.contains("shares no"), "{}", third.err);
+    std::fs::rename(sandbox.path("three.yaml"), sandbox.path("four.yaml")).expect("renamed");
+    let renamed = sandbox.run(&["apply", "four.yaml"]).exits(0);
+    assert!(!renamed.err.contains("was last run with"), "{}", renamed.err);
 }
 
 /// Shifts the times of the journal's lines from one on, as a clock that was set does.

@@ -109,6 +109,26 @@ fn what_cannot_be_looked_at_is_exit_4() {
     sandbox.run(&["verify", "nobody"]).exits(2);
 }
 
+#[test]
+fn what_may_put_it_right_is_named_and_nothing_is_claimed_that_nobody_saw() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  make: { run: touch made }\n  probe: { needs: [make], run: 'test -e made', read_only: true }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert!(sandbox.run(&["verify"]).exits(0).out.contains("no drift · 1 step holds, 1 cannot be seen"));
+    std::fs::remove_file(sandbox.path("made")).expect("there");
+    let drift = sandbox.run(&["verify"]).exits(8).out;
+    assert!(drift.contains("; if make made it: runbook resume p --redo make\n"), "{drift}");
+    sandbox.run(&["resume", "p", "--redo", "make"]).exits(0);
+    sandbox.run(&["verify"]).exits(0);
+    sandbox.write("blind.yaml", "runbook: 1\nname: blind\nsteps: { a: { run: 'true' } }\n");
+    sandbox.run(&["apply", "blind.yaml"]).exits(0);
+    let blind = sandbox.run(&["verify", "blind"]).exits(0).out;
+    assert!(blind.contains("nothing that can be looked at") && !blind.contains("no drift"), "{blind}");
+    sandbox.run(&["verify", "blind.yaml"]).exits(2).says("`blind.yaml` is a file").says("there are blind and p");
+    sandbox.run(&["log", "a"]).exits(2).says("there are several deployments").says("which one: --name NAME");
+}
+
 /// The whole way on a simulated world: made, seen, deleted, missed, put right.
 #[test]
 fn a_kept_world_is_verified() {

@@ -498,10 +498,9 @@ fn not_started(title: &str, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind as Kind;
 
     use rustix::io::Errno;
-    let no_files_left = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
     let class = match error.kind() {
-        _ if no_files_left => Class::Transient,
         Kind::WouldBlock | Kind::OutOfMemory | Kind::ExecutableFileBusy | Kind::Interrupted => Class::Transient,
+        _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => Class::Transient,
         _ => Class::Invalid,
     };
     let failure = Failure::new(class, format!("cannot start `{title}`: {error}"));

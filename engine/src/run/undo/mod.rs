@@ -3,13 +3,14 @@
 //! Pure: [`mod@plan`] says from the plan and the journal what is undone, in which order, and what is left alone and why. Thin:
 //! [`mod@drive`] and
 //! `launch` do it, `attempt` one attempt at one step. `recipe` belongs to the run that makes something: it writes down how that
-//! is taken back.
+//! is taken back. `within` knows what goes with a cluster.
 
 mod attempt;
 pub mod drive;
 mod launch;
 pub mod plan;
 pub(super) mod recipe;
+mod within;
 
 pub use drive::{Undoing, drive};
 pub use plan::{Choice, Deed, Item, Left, UndoPlan, plan};

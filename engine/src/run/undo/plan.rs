@@ -10,6 +10,7 @@ use runbook_steps::Kind;
 use serde_json::Value;
 
 use super::super::prepare::only_reads;
+use super::within;
 use crate::plan::model::{Accept, Edge, Graph, Known, Step, Work};
 use crate::plan::{Plan, StepId};
 use crate::state::fold::Made;
@@ -32,6 +33,8 @@ pub struct Choice {
 pub struct Deed {
     /// The step that does it.
     pub work: Box<dyn runbook_steps::Step>,
+    /// The name of its kind.
+    pub kind: &'static str,
     /// The `with` that it was read from.
     pub with: Value,
     /// Whether it is performed, because the plan gave it; otherwise it is undone.
@@ -71,6 +74,20 @@ pub enum Left {
     Protected,
     /// A step that is protected needs it.
     NeededBy(StepId),
+    /// Nothing is left of it once a cluster is deleted.
+    GoesWith {
+        /// The step whose undo deletes the cluster.
+        cluster: StepId,
+        /// What is to be said besides; may be empty.
+        caveat: &'static str,
+    },
+    /// What it waits for is in a cluster that is deleted; what else it made is not known.
+    PartlyGoesWith {
+        /// The step whose undo deletes the cluster.
+        cluster: StepId,
+        /// Why the rest is left.
+        rest: Box<Left>,
+    },
     /// Nobody knows how.
     NoWay {
         /// Why.
@@ -86,7 +103,26 @@ impl std::fmt::Display for Left {
             Left::Kept => f.write_str("the plan keeps it (`undo: false`)"),
             Left::Protected => f.write_str("protected"),
             Left::NeededBy(step) => write!(f, "`{step}` needs it, and is protected"),
+            Left::GoesWith { cluster, caveat } => write!(f, "goes with `{cluster}`{caveat}"),
+            Left::PartlyGoesWith { cluster, rest } => {
+                write!(f, "what it waits for goes with `{cluster}`; the rest: {rest}")
+            }
             Left::NoWay { why, advice } => write!(f, "{why}; {advice}"),
+        }
+    }
+}
+
+impl Left {
+    /// The step with whose undo all of it goes.
+    pub fn goes_with(&self) -> Option<&StepId> {
+        self.cluster().filter(|_| matches!(self, Left::GoesWith { .. }))
+    }
+
+    /// The step with whose undo at least a part of it goes.
+    pub fn cluster(&self) -> Option<&StepId> {
+        match self {
+            Left::GoesWith { cluster, .. } | Left::PartlyGoesWith { cluster, .. } => Some(cluster),
+            _ => None,
         }
     }
 }
@@ -137,6 +173,7 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
         }
     }
     undo.graph = graph;
+    within::settle(plan, state, &mut undo);
     undo
 }
 
@@ -343,7 +380,7 @@ fn works(step: &Step) -> impl Iterator<Item = &Work> {
 
 fn read(kind: &'static Kind, with: Value, performed: bool) -> Result<Deed, Left> {
     match (kind.read)(with.clone()) {
-        Ok(work) => Ok(Deed { work, with, performed }),
+        Ok(work) => Ok(Deed { work, kind: kind.name, with, performed }),
         Err(error) => {
             Err(no_way(&format!("`{}` cannot read it: {}", kind.name, error.message), "take it back by hand"))
         }

@@ -1,0 +1,309 @@
+//! What goes with its cluster, and so needs no undo of its own: nothing is left of it once the cluster is deleted. Pure.
+//!
+//! Said only where plan and journal tell in which cluster it is: the kind names the cluster, or it works through the deployment's
+//! kubeconfig, which was only ever written for one. What a program makes is not known, only that what its step waits for is there.
+
+use serde_json::Value;
+
+use super::plan::{Deed, Left, UndoPlan};
+use crate::plan::model::{Step, Template};
+use crate::plan::{Plan, StepId};
+use crate::state::fold::{Made, Status};
+use crate::state::{RunState, StepState};
+
+/// The kind whose undo deletes a cluster with all that is in it.
+const CLUSTER: &str = "gke.cluster";
+
+/// The kind that writes the deployment's kubeconfig.
+const CREDENTIALS: &str = "gke.credentials";
+
+/// Kinds whose `with` names the cluster that they change.
+const NAMING: [&str; 3] = ["gke.node_pool", "gke.resize", "gke.update"];
+
+/// Kinds that change nothing but objects in the cluster of the kubeconfig.
+const OBJECTS: [&str; 3] = ["kubectl.delete", "kubectl.patch", "kubectl.secret"];
+
+/// The same, but among their objects may be some for which GKE makes things beside the cluster.
+const ANY_OBJECTS: [&str; 3] = ["helm.release", "kubectl.apply", "kustomize"];
+
+/// Kinds that start programs, which may do anything.
+const PROGRAMS: [&str; 4] = ["command", "gcloud", "make", "run"];
+
+/// What a program is told that writes another cluster into the kubeconfig.
+const SWITCHES: [&str; 3] = ["get-credentials", "use-context", "kubeconfig"];
+
+const MAY_STAY: &str = "; load balancers and disks that were made for its objects may stay";
+const PROTECTED: &str = ", though it is protected: let it need that step, or protect that too";
+
+/// Says of what is left whether it goes with a cluster that is undone.
+pub(super) fn settle(plan: &Plan, state: &RunState, undo: &mut UndoPlan) {
+    let kubeconfig = kubeconfig(plan, state);
+    let left = std::mem::take(&mut undo.left);
+    let look = Look { plan, state, undo, kubeconfig };
+    let settled = left.into_iter().map(|(id, left)| (id.clone(), look.settled(&id, left))).collect();
+    undo.left = settled;
+}
+
+/// Which cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cluster {
+    project: String,
+    place: String,
+    name: String,
+}
+
+impl Cluster {
+    /// The one that a `with` names.
+    fn of(with: &Value, key: &str) -> Option<Self> {
+        let text = |key: &str| with[key].as_str().map(str::to_owned);
+        Some(Self { project: text("project")?, place: text("zone").or_else(|| text("region"))?, name: text(key)? })
+    }
+}
+
+struct Look<'a> {
+    plan: &'a Plan,
+    state: &'a RunState,
+    undo: &'a UndoPlan,
+    kubeconfig: Option<Cluster>,
+}
+
+impl Look<'_> {
+    fn settled(&self, id: &StepId, left: Left) -> Left {
+        let Some(step) = self.plan.step(id.as_str()).map(|index| &self.plan.steps[index]) else { return left };
+        let protected = matches!(left, Left::Protected | Left::NeededBy(_));
+        if let Some((cluster, caveat)) = self.whole(step) {
+            return Left::GoesWith { cluster, caveat: if protected { PROTECTED } else { caveat } };
+        }
+        match self.kubeconfig.as_ref().and_then(|cluster| self.deleted(cluster)) {
+            Some(cluster) if !protected && waits_for_objects(step) => {
+                Left::PartlyGoesWith { cluster, rest: Box::new(left) }
+            }
+            _ => left,
+        }
+    }
+
+    /// The step whose undo deletes the cluster that all of a step's making is in, and what that does not cover.
+    fn whole(&self, step: &Step) -> Option<(StepId, &'static str)> {
+        let work = step.work.as_ref()?;
+        let kind = work.kind.name;
+        let (cluster, caveat) = match kind {
+            _ if NAMING.contains(&kind) => (Cluster::of(&self.with(step)?, "cluster")?, ""),
+            _ if OBJECTS.contains(&kind) => (self.kubeconfig.clone()?, ""),
+            _ if ANY_OBJECTS.contains(&kind) => (self.kubeconfig.clone()?, MAY_STAY),
+            _ => return None,
+        };
+        Some((self.deleted(&cluster)?, caveat))
+    }
+
+    fn with(&self, step: &Step) -> Option<Value> {
+        step.render_work(step.work.as_ref()?, self.state.known()).ok()
+    }
+
+    /// The step whose own undo deletes a cluster that is surely this deployment's.
+    fn deleted(&self, cluster: &Cluster) -> Option<StepId> {
+        let deletes = |deed: &Deed| {
+            !deed.performed && deed.kind == CLUSTER && Cluster::of(&deed.with, "name").as_ref() == Some(cluster)
+        };
+        let item = self.undo.items.values().find(|item| !item.doubtful && item.deeds.iter().any(deletes));
+        item.map(|item| item.step.clone())
+    }
+}
+
+/// The one cluster that the deployment's kubeconfig was ever written for, as far as that can be told.
+fn kubeconfig(plan: &Plan, state: &RunState) -> Option<Cluster> {
+    if plan.steps.iter().any(may_switch) {
+        return None;
+    }
+    let recipes = state.steps().flat_map(|(_, step)| step.recipes()).filter(|recipe| recipe.kind == CREDENTIALS);
+    let mut all: Vec<Option<Cluster>> = recipes.map(|recipe| Cluster::of(&recipe.with, "cluster")).collect();
+    for step in plan.steps.iter().filter(|step| state.step(&step.id).is_some_and(may_have_written)) {
+        let Some(work) = step.work.as_ref().filter(|work| work.kind.name == CREDENTIALS) else { continue };
+        match step.render_work(work, state.known()) {
+            Ok(with) => all.push(Cluster::of(&with, "cluster")),
+            // What it used is gone by now; its recipe, if there is one, is there already.
+            Err(_) if state.step(&step.id).is_some_and(|step| !step.recipes().is_empty()) => {}
+            Err(_) => return None,
+        }
+    }
+    let first = all.first()?.clone()?;
+    all.iter().all(|other| other.as_ref() == Some(&first)).then_some(first)
+}
+
+/// Whether a step came to its work in any run.
+fn may_have_written(step: &StepState) -> bool {
+    step.done().is_some() || step.made() != Made::Nothing || *step.status() == Status::Undone
+}
+
+/// Whether a step's program may write another cluster into the kubeconfig.
+fn may_switch(step: &Step) -> bool {
+    let work = step.work.as_ref().filter(|work| PROGRAMS.contains(&work.kind.name));
+    work.is_some_and(|work| mentions(&work.with, &|text| SWITCHES.iter().any(|word| text.contains(word))))
+}
+
+fn mentions(template: &Template, found: &dyn Fn(&str) -> bool) -> bool {
+    match template {
+        Template::Plain(value) => found(&value.to_string().to_lowercase()),
+        Template::Text { text, .. } => found(&text.to_lowercase()),
+        Template::List(items) => items.iter().any(|item| mentions(item, found)),
+        Template::Map(fields) => fields.iter().any(|(key, value)| found(&key.to_lowercase()) || mentions(value, found)),
+    }
+}
+
+/// Whether a step names objects in the cluster as what shows that it is done.
+fn waits_for_objects(step: &Step) -> bool {
+    step.check.iter().chain(&step.wait).any(|condition| match condition {
+        Template::Plain(value) => value.get("object").is_some(),
+        Template::Map(fields) => fields.iter().any(|(key, _)| key == "object"),
+        Template::Text { .. } | Template::List(_) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::Timestamp;
+    use runbook_steps::Outputs;
+    use serde_json::Map;
+
+    use super::super::plan::{Choice, plan as undo};
+    use super::*;
+    use crate::plan::load::{self, Given};
+    use crate::state::record::{
+        Entry, FORMAT, Failed, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches,
+    };
+
+    const PLAN: &str = r#"
+runbook: 1
+steps:
+  cluster: { uses: gke.cluster, with: { name: c, project: p, zone: z-a, machine_type: e2-standard-4, nodes: 1 } }
+  pool:
+    needs: [cluster]
+    uses: gke.node_pool
+    with: { name: n, cluster: c, project: p, zone: z-a, machine_type: e2-standard-4, nodes: 1 }
+    undo: false
+  credentials: { needs: [cluster], uses: gke.credentials, with: { cluster: c, project: p, zone: z-a } }
+  patched:
+    needs: [credentials]
+    uses: kubectl.patch
+    with: { object: namespace/default, patch: { metadata: { labels: { a: b } } } }
+  applied:
+    needs: [credentials]
+    uses: kubectl.apply
+    with: { objects: [ { apiVersion: v1, kind: Namespace, metadata: { name: n } } ] }
+    undo: false
+  scripted: { needs: [credentials], run: make all, wait: [ { object: deployment/x, for: ready } ] }
+  apart: { run: echo apart }
+"#;
+
+    fn state(plan: &Plan, failed: &str) -> RunState {
+        let mut state = RunState::default();
+        let mut tell = |record: Record| {
+            let entry = Entry { seq: state.seq() + 1, time: Timestamp::UNIX_EPOCH, record };
+            state.apply(&entry).expect("legal");
+        };
+        tell(Record::Opened(Opened {
+            format: FORMAT,
+            run: 1,
+            command: "apply".into(),
+            plan: "p".into(),
+            file: String::new(),
+            digest: String::new(),
+            inputs: Map::new(),
+            version: String::new(),
+            who: String::new(),
+            pid: 1,
+            mark: String::new(),
+            simulated: None,
+            selection: String::new(),
+            home: String::new(),
+        }));
+        for step in plan.graph.order.iter().map(|&index| plan.steps[index].id.clone()) {
+            let (attempt, fingerprint, touches, took_ms) = (1, Fingerprint::default(), Touches::AtOnce, 1);
+            let started = Started { step: step.clone(), attempt, fingerprint, recoverable: true, touches };
+            tell(Record::Started(started));
+            if step.as_str() == failed {
+                let failure = runbook_steps::Failure::permanent("no");
+                let (retry_in_ms, untouched) = (None, false);
+                tell(Record::Failed(Failed { step, attempt, failure, retry_in_ms, took_ms, untouched }));
+                continue;
+            }
+            let (outcome, outputs, note) = (Outcome::Changed, Outputs::new(), None);
+            tell(Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note }));
+        }
+        state
+    }
+
+    /// What is said of the steps that are left, when all have made something, but for one that failed half-way.
+    fn said_after(text: &str, failed: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("plan.yaml");
+        fs::write(&file, text).expect("written");
+        let plan = load::load(&file, &Given::default()).expect("a good plan").plan;
+        let undo = undo(&plan, &state(&plan, failed), &Choice::default());
+        undo.left.iter().map(|(id, left)| format!("{id} {left}")).collect()
+    }
+
+    fn said(text: &str) -> Vec<String> {
+        said_after(text, "")
+    }
+
+    #[test]
+    fn what_is_surely_in_a_deleted_cluster_goes_with_it() {
+        let said = said(PLAN);
+        let of = |id: &str| said.iter().find_map(|line| line.strip_prefix(id)).expect("left").trim_start();
+        assert_eq!(of("patched"), "goes with `cluster`");
+        assert_eq!(of("pool"), "goes with `cluster`");
+        assert!(of("applied").starts_with("goes with `cluster`; load balancers and disks"), "{said:?}");
+        assert!(of("scripted").starts_with("what it waits for goes with `cluster`; the rest: "), "{said:?}");
+        assert!(of("apart").starts_with("`run` does not know how"), "{said:?}");
+    }
+
+    #[test]
+    fn nothing_goes_with_a_cluster_that_stays_or_is_another() {
+        let changed = |from: &str, to: &str| {
+            assert!(PLAN.contains(from));
+            said(&PLAN.replacen(from, to, 1))
+        };
+        let cases = [
+            ("the cluster is kept", changed("nodes: 1 } }", "nodes: 1 }, undo: false }")),
+            ("its undo is the plan's own", changed("nodes: 1 } }", "nodes: 1 }, undo: { run: echo } }")),
+            ("perhaps it was not made", said_after(PLAN, "cluster")),
+        ];
+        for (why, said) in cases {
+            assert!(!said.is_empty() && said.iter().all(|line| !line.contains("goes with")), "{why}: {said:?}");
+        }
+        let cases = [
+            ("another cluster's kubeconfig", changed("with: { cluster: c,", "with: { cluster: d,")),
+            (
+                "a program may have written another",
+                changed("echo apart", "gcloud container clusters get-credentials d"),
+            ),
+        ];
+        for (why, said) in cases {
+            let goes: Vec<_> = said.iter().filter(|line| line.contains("goes with")).collect();
+            assert_eq!(goes, ["pool goes with `cluster`"], "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_protected_in_a_cluster_that_goes_is_no_secret() {
+        let said = said(&PLAN.replacen(
+            "needs: [credentials]\n    uses: kubectl.patch",
+            "uses: kubectl.patch\n    protect: true",
+            1,
+        ));
+        assert!(
+            said.iter().any(|line| line.starts_with("patched goes with `cluster`, though it is protected")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn every_kind_that_is_named_here_is_one() {
+        let named = [CLUSTER, CREDENTIALS].into_iter().chain(NAMING).chain(OBJECTS).chain(ANY_OBJECTS).chain(PROGRAMS);
+        for name in named {
+            assert!(runbook_steps::kind(name).is_some(), "`{name}`");
+        }
+    }
+}
