@@ -117,12 +117,13 @@ mod tests {
     }
     /// What a step that runs programs may need: each ends last of all that it may take.
     async fn until_its_programs_are_gone(cancel: Cancel) {
+        let clock = Clock::real();
         cancel.soft.cancelled().await;
         tokio::select! {
             () = cancel.hard.cancelled() => {}
-            () = Clock::real().sleep(GRACE) => {}
+            () = clock.sleep(GRACE) => {}
         }
-        Clock::real().sleep(UNKILLABLE).await;
+        clock.sleep(UNKILLABLE).await;
     }
 
     #[tokio::test(start_paused = true)]

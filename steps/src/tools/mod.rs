@@ -19,6 +19,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use tokio::net::unix::pipe;
 
 use crate::context::Context;
@@ -496,8 +497,6 @@ pub fn missing(name: &str) -> Failure {
 
 fn not_started(title: &str, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind as Kind;
-
-    use rustix::io::Errno;
     let class = match error.kind() {
         Kind::WouldBlock | Kind::OutOfMemory | Kind::ExecutableFileBusy | Kind::Interrupted => Class::Transient,
         _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => Class::Transient,
@@ -554,7 +553,6 @@ mod tests {
 
     #[test]
     fn what_the_machine_has_too_little_of_now_it_may_have_later() {
-        use rustix::io::Errno;
         let class = |errno: Errno| not_started("it", &errno.into()).class;
         for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
             assert_eq!(class(errno), Class::Transient, "{errno}");
