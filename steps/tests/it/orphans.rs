@@ -51,7 +51,7 @@ async fn a_strangers_group_with_the_number_of_one_of_ours_is_left_alone() {
 async fn what_has_left_the_group_is_killed_with_it_when_there_is_no_time() {
     let shop = Workshop::new().with_run(&own("a"));
     let left = "trap 'echo told > told' TERM; echo $$ > left; echo ready; while :; do sleep 600 & wait; done";
-    let script = format!("trap '' TERM; setsid sh -c {} & while :; do sleep 600; done", quote(left));
+    let script = format!("setsid sh -c {} & while :; do sleep 600; done", quote(left));
     let (running, _) = ready(&shop, &script).await;
     shop.cancel.soft.cancel();
     shop.cancel.hard.cancel();
