@@ -14,7 +14,7 @@ use crate::run::orphans;
 use crate::state::fold::Status;
 use crate::state::journal::Sync;
 use crate::state::record::Record;
-use crate::state::{Home, Journal, RunState};
+use crate::state::{Home, Journal, RunState, StepState};
 
 /// Say what became of a step that nobody else can tell about
 #[derive(Args, Debug)]
@@ -53,9 +53,15 @@ impl Settle {
         if let Some(mark) = orphans::mark(journal.state(), &step) {
             self.end(mark, session)?;
         }
+        let half_undone =
+            journal.state().step(&step).and_then(StepState::in_flight).is_some_and(|flight| flight.undoing);
         let settled = Record::Settled { step: step.clone(), done: self.done, outputs: self.outputs() };
         journal.append(settled, Sync::Now).map_err(state_fatal)?;
-        let what = if self.done { "counts as done" } else { "will run again" };
+        let what = match (self.done, half_undone) {
+            (true, false) => "counts as done",
+            (true, true) => "counts as done: what it made still stands, though its undo was under way",
+            (false, _) => "will run again",
+        };
         let last = journal.state().current().map(|run| &run.opened);
         let next = last.map(|last| format!("; continue with: {}", status::continuing(session, &home, last)));
         session.ui.say(&format!("`{step}` {what}{}", next.unwrap_or_default()));

@@ -42,6 +42,8 @@ pub(crate) struct Attempt {
     pub(crate) before: Option<Outputs>,
     /// Whether the user wants it done even if its `check` holds.
     pub(crate) forced: bool,
+    /// Whether an earlier run ended in the middle of taking back what it had made.
+    pub(crate) half_undone: bool,
 }
 
 /// Why the life of an attempt ended early.
@@ -167,10 +169,13 @@ impl Attempt {
 
     fn uncertainty(&self) -> String {
         let kind = self.step().work.as_ref().map_or("step", |work| work.kind.name);
-        format!(
-            "an earlier run ended in the middle of it, and a `{kind}` cannot be looked at; \
-             a `check`, or `idempotent: true` where a repeat is safe, would let it go on by itself"
-        )
+        let (what, way) = match self.half_undone {
+            false => ("it", "a `check`, or `idempotent: true` where a repeat is safe, would let it go on by itself"),
+            true => {
+                ("taking it back", "it is done only if what it made still stands; `destroy` goes on taking it back")
+            }
+        };
+        format!("an earlier run ended in the middle of {what}, and a `{kind}` cannot be looked at; {way}")
     }
 
     /// It held before, and nothing says that it does not any more.

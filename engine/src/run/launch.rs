@@ -27,6 +27,7 @@ use crate::state::{Journal, RunState, fingerprint};
 pub(super) struct Launch {
     ready: Box<Ready>,
     after_crash: bool,
+    half_undone: bool,
 }
 
 /// What becomes of a step that is evaluated for the first time in a run.
@@ -187,8 +188,8 @@ impl Making {
         let attempt = self.course.attempt(index) + 1;
         // What is in flight now is from an earlier run, or an attempt of this one would be running. An attempt that failed before it
         // did anything leaves it so.
-        let after_crash =
-            self.course.scribe.with_state(|state| state.step(&step.id).is_some_and(|step| step.in_flight().is_some()));
+        let in_flight = |state: &RunState| state.step(&step.id)?.in_flight().map(|flight| flight.undoing);
+        let flight = self.course.scribe.with_state(in_flight);
         let started = Started {
             step: step.id.clone(),
             attempt,
@@ -204,19 +205,19 @@ impl Making {
         if !step.finally {
             (self.acted, self.last_acted) = (true, self.course.common.run);
         }
-        Some(Launch { ready, after_crash })
+        Some(Launch { ready, after_crash: flight.is_some(), half_undone: flight == Some(true) })
     }
 
     /// The attempt whose start is in the journal.
     pub(super) fn attempt(&mut self, index: usize, launch: Launch) -> Attempt {
-        let Launch { ready, after_crash } = launch;
+        let Launch { ready, after_crash, half_undone } = launch;
         let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
         let step = &self.plan.steps[index];
         let limit = Limit::of(step.timeout, step.deadline.map(|deadline| deadline.saturating_sub(spent)));
         let before = self.before(step);
         let forced = self.options.redo.contains(&step.id);
-        Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced }
+        Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced, half_undone }
     }
 
     /// What a step gave when it last held, if it is only looked at again. What `finally` does is done again, not looked at.

@@ -17,8 +17,8 @@ use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::differences;
-use crate::state::fold::Done;
-use crate::state::record::{Fingerprint, Outcome};
+use crate::state::fold::{Done, InFlight};
+use crate::state::record::Outcome;
 use crate::state::{RunState, Status, StepState};
 
 /// What becomes of a step.
@@ -55,13 +55,17 @@ pub struct Flight {
     pub recoverable: bool,
     /// What it would now do otherwise than what it was doing.
     pub changes: Vec<String>,
+    /// Whether it was being taken back.
+    pub undoing: bool,
 }
 
 impl fmt::Display for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.recoverable {
-            true => "it was in flight: it is looked at before anything is done",
-            false => "it was in flight, and nothing can look at it: `runbook settle` says what became of it",
+        f.write_str(if self.undoing { "its undo was in flight" } else { "it was in flight" })?;
+        f.write_str(match (self.recoverable, self.undoing) {
+            (true, _) => ": it is looked at before anything is done",
+            (false, false) => ", and nothing can look at it: `runbook settle` says what became of it",
+            (false, true) => ", and nothing can look at it: `runbook settle` says whether what it made still stands",
         })?;
         match self.changes.as_slice() {
             [] => Ok(()),
@@ -164,7 +168,12 @@ impl<'a> Outlook<'a> {
 
     /// Whether a step's fate depends on its prospect.
     fn asks(&self, step: &Step) -> bool {
-        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id)
+        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id) && !self.is_new(step)
+    }
+
+    /// Whether it is plain that a step is new: nobody has heard of it, and it is wanted in any case.
+    fn is_new(&self, step: &Step) -> bool {
+        step.when.is_none() && self.state.step(&step.id).is_none()
     }
 
     /// What a step comes to.
@@ -200,6 +209,9 @@ impl<'a> Outlook<'a> {
             let holds = state.is_some_and(|state| state.done().is_some());
             return if holds { Fate::Left } else { Fate::Skip };
         }
+        if self.is_new(step) {
+            return Fate::New;
+        }
         match self.prospect(index) {
             Prospect::Unwanted => Fate::Skip,
             _ if self.options.redo.contains(&step.id) => Fate::Redo,
@@ -210,7 +222,7 @@ impl<'a> Outlook<'a> {
     /// The fate of a step that the journal speaks of.
     fn of_known(&self, index: usize, state: &StepState, prospect: Prospect) -> Fate {
         if let Some(flight) = state.in_flight() {
-            return Fate::InFlight(self.of_flight(index, &flight.fingerprint));
+            return Fate::InFlight(self.of_flight(index, flight));
         }
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
@@ -228,13 +240,14 @@ impl<'a> Outlook<'a> {
     }
 
     /// What becomes of a step that was doing this when it was last seen.
-    fn of_flight(&self, index: usize, was: &Fingerprint) -> Flight {
-        let step = &self.plan.steps[index];
+    fn of_flight(&self, index: usize, was: &InFlight) -> Flight {
+        let (step, undoing) = (&self.plan.steps[index], was.undoing);
         match prepare(self.plan, step, self.state.known(), self.redactor) {
             Prepared::Ready(ready) => {
-                Flight { recoverable: recoverable(step, &ready), changes: differences(was, &ready.fingerprint) }
+                let changes = differences(&was.fingerprint, &ready.fingerprint);
+                Flight { recoverable: recoverable(step, &ready), changes, undoing }
             }
-            _ => Flight { recoverable: true, changes: Vec::new() },
+            _ => Flight { recoverable: true, changes: Vec::new(), undoing },
         }
     }
 

@@ -124,6 +124,9 @@ pub struct InFlight {
     /// Whether an earlier attempt was in flight when it began: then it settles nothing by failing before it did anything.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_doubt: bool,
+    /// Whether it was to take back what the step had made, or found such an attempt in flight and has not begun to make it anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undoing: bool,
 }
 
 /// One step's state. As JSON it is a part of snapshots: fields may be added, and what a snapshot lacks is the default. What few steps
@@ -448,6 +451,7 @@ impl RunState {
             touches: started.touches,
             fingerprint: started.fingerprint,
             in_doubt: earlier.is_some(),
+            undoing: earlier.as_ref().is_some_and(|flight| flight.undoing),
             // Those that could not be ended may run still.
             children: earlier.map(|flight| flight.children).unwrap_or_default(),
         }));

@@ -137,3 +137,20 @@ fn what_goes_with_its_cluster_is_not_called_left_alone() {
     assert!(summary.contains("held · rehearsal · 2 of 2 steps undone in "), "{summary}");
     assert!(summary.contains(" model time (") && summary.contains("simulated Google Cloud"), "{summary}");
 }
+
+#[test]
+fn a_step_whose_undo_was_killed_is_told_from_one_that_was_being_made() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: half\nsteps:\n  a: { run: 'touch made', undo: { run: 'kill -9 $PPID; sleep 5' } }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "half", "--yes"]);
+    sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    let plan = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(plan.out.contains("its undo was in flight"), "{}", plan.out);
+    let applied = sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    assert!(applied.err.contains("in the middle of taking it back"), "{}", applied.err);
+    sandbox.run(&["settle", "a", "--done"]).exits(0).says("what it made still stands");
+}

@@ -73,7 +73,7 @@ impl RunState {
     pub(super) fn perform(&mut self, id: &StepId, undo: Option<Recipe>) {
         let step = self.touch(id);
         if let Some(flight) = &mut step.in_flight {
-            flight.touches = Touches::AtOnce;
+            (flight.touches, flight.undoing) = (Touches::AtOnce, false);
         }
         if let Some(recipe) = undo.filter(|recipe| !step.recipes.contains(recipe)) {
             step.recipes.push(recipe);
@@ -98,6 +98,7 @@ impl RunState {
             children: Vec::new(),
             touches: Touches::AtOnce,
             in_doubt: false,
+            undoing: true,
         }));
     }
 
