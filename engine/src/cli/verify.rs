@@ -16,7 +16,7 @@ use crate::plan::duration;
 use crate::plan::{Plan, StepId};
 use crate::report::words::{count, hold, list, pad};
 use crate::run::verify::{Found, Verification, verify};
-use crate::run::{Fate, Interrupts, only_reads, preflight};
+use crate::run::{Fate, Interrupts, only_reads, orphans, preflight};
 use crate::state::{Home, RunState, journal};
 
 /// Look at everything again, change nothing, and say what differs
@@ -83,6 +83,9 @@ impl Deployment {
             session
                 .ui
                 .say(&format!("{} {held}; what is under way may look like drift", session.ui.paint.warn("note:")));
+        }
+        for words in super::block_on(async { Ok(orphans::end_looks(&home, self.clock).await) })? {
+            session.ui.say(&words);
         }
         let world = Arc::new(self.world(&home));
         let secrets = Arc::new(self.get_ready_to_look(&state, &world, session)?);

@@ -4,13 +4,18 @@ use std::fmt;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use runbook_steps::Context;
+use runbook_steps::tools::{GRACE, UNKILLABLE};
+use runbook_steps::{Cancel, Context};
 
-/// How long an attempt may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL.
-const GENTLE: Duration = Duration::from_secs(15);
+/// What a step may need to stop besides the time that its programs have for it.
+const SLACK: Duration = Duration::from_secs(5);
 
-/// The same when it is killed; after that its future is dropped, which kills its programs.
-const FORCED: Duration = Duration::from_secs(5);
+/// How long an attempt may take to stop when it is told to, in real time. Longer than programs have between SIGTERM and SIGKILL: as long as
+/// one of them lives, nothing may start in its place.
+const GENTLE: Duration = GRACE.saturating_add(SLACK);
+
+/// The same when it is killed; after that its future is dropped, and only the process groups of its programs are killed still.
+const FORCED: Duration = UNKILLABLE.saturating_add(SLACK);
 
 /// What bounds an attempt, in model time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,22 +74,22 @@ pub(crate) async fn bounded<T>(life: impl Future<Output = T>, limit: Option<Limi
         biased;
         ended = &mut life => Bounded::Ended(ended),
         () = cx.cancel.hard.cancelled() => within(FORCED, life).await.map_or(Bounded::Killed, Bounded::Ended),
-        limit = passed => Bounded::Late(limit, stopped(life, cx).await),
+        limit = passed => Bounded::Late(limit, stopped(life, &cx.cancel).await),
     }
 }
 
 /// Stops what runs: first gently, then for good. What it says while it stops is of no interest, unless it still succeeds.
-async fn stopped<T>(mut life: Pin<&mut impl Future<Output = T>>, cx: &Context) -> Option<T> {
-    cx.cancel.soft.cancel();
+async fn stopped<T>(mut life: Pin<&mut impl Future<Output = T>>, cancel: &Cancel) -> Option<T> {
+    cancel.soft.cancel();
     let gently = tokio::select! {
         biased;
         ended = within(GENTLE, life.as_mut()) => ended,
-        () = cx.cancel.hard.cancelled() => None,
+        () = cancel.hard.cancelled() => None,
     };
     if gently.is_some() {
         return gently;
     }
-    cx.cancel.hard.cancel();
+    cancel.hard.cancel();
     within(FORCED, life).await
 }
 
@@ -94,6 +99,8 @@ async fn within<F: Future>(real: Duration, work: F) -> Option<F::Output> {
 
 #[cfg(test)]
 mod tests {
+    use runbook_steps::Clock;
+
     use super::*;
 
     #[test]
@@ -107,5 +114,28 @@ mod tests {
         );
         assert_eq!(Limit::of(Some(short), None), Limit::of(Some(short), Some(short)));
         assert_eq!(Limit::of(None, None), None);
+    }
+    /// What a step that runs programs may need: each ends last of all that it may take.
+    async fn until_its_programs_are_gone(cancel: Cancel) {
+        let clock = Clock::real();
+        cancel.soft.cancelled().await;
+        tokio::select! {
+            () = cancel.hard.cancelled() => {}
+            () = clock.sleep(GRACE) => {}
+        }
+        clock.sleep(UNKILLABLE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_given_up_before_its_programs_had_all_their_time() {
+        let cancel = Cancel::default();
+        let life = pin!(until_its_programs_are_gone(cancel.clone()));
+        assert_eq!(stopped(life, &cancel).await, Some(()));
+        let killed = Cancel::default();
+        let mut life = pin!(until_its_programs_are_gone(killed.clone()));
+        killed.soft.cancel();
+        assert_eq!(within(GRACE / 2, life.as_mut()).await, None);
+        killed.hard.cancel();
+        assert_eq!(within(FORCED, life).await, Some(()));
     }
 }

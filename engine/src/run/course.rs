@@ -3,6 +3,7 @@
 //! Nothing here waits. Which steps there are, what an attempt is and what its end means belongs to the two drivers; who listens, to
 //! `listen`.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use super::prepare::mask_values;
 use super::retry::{self, Decision, Tried};
 use super::schedule::Schedule;
 use super::scribe::Scribe;
-use crate::plan::Plan;
 use crate::plan::model::Retry;
+use crate::plan::{Plan, StepId};
 use crate::state::record::{self, FORMAT, Record, Verdict};
 use crate::state::{Journal, StateError};
 
@@ -52,6 +53,8 @@ pub(super) struct Course {
     header: Header,
     stop: Stop,
     signal: Option<Signal>,
+    /// Steps of an earlier run whose programs cannot be ended: they neither start again nor are taken back.
+    pub(super) haunted: HashMap<StepId, Orphan>,
 }
 
 /// A step's attempts in this run.
@@ -74,6 +77,7 @@ impl Course {
             paused: false,
             stop: Stop::No,
             signal: None,
+            haunted: HashMap::new(),
             common,
             scribe,
             schedule,
@@ -104,16 +108,30 @@ impl Course {
         })
     }
 
-    /// Ends what an earlier run left running, before anything is made or taken back, and says so. Those that cannot be ended are in the
-    /// answer, too.
-    pub(super) async fn end_orphans(&mut self) -> Vec<Orphan> {
-        let marks = self.scribe.with_state(orphans::marks);
-        let orphans = orphans::end(&marks, self.common.world.clock).await;
+    /// Ends what an earlier run or look left running, before anything is made or taken back, and says so.
+    pub(super) async fn end_orphans(&mut self) {
+        let (marks, clock) = (self.scribe.with_state(orphans::marks), self.common.world.clock);
+        let orphans = orphans::end(&marks, clock).await;
         for orphan in &orphans {
             let Orphan { pid, program, step, .. } = orphan;
             self.scribe.notice(&format!("`{step}` had left `{program}` (pid {pid}) running; {}", orphan.fate()));
         }
-        orphans
+        let alive = orphans.into_iter().filter(|orphan| !orphan.gone);
+        self.haunted = alive.map(|orphan| (StepId::from(orphan.step.as_str()), orphan)).collect();
+        let looked = orphans::end_looks(&self.common.home, clock).await;
+        looked.iter().for_each(|words| self.scribe.notice(words));
+    }
+
+    /// Says what steps have left running on purpose: nobody ends it, and nobody else knows of it.
+    pub(super) fn tell_leftovers(&mut self) {
+        if self.tracks.iter().all(|track| track.attempt == 0) {
+            return;
+        }
+        for Orphan { pid, program, step, .. } in orphans::left_by(&self.common.mark) {
+            self.scribe.notice(&format!(
+                "`{step}` leaves `{program}` (pid {pid}) running: it has left the step's process group"
+            ));
+        }
     }
 
     /// Whether there is nothing more to hear.

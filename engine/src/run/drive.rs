@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use runbook_steps::tools::Orphan;
 use runbook_steps::{Class, Outputs, Secrets, World};
 
 use super::attempt::Ended;
@@ -18,7 +17,6 @@ use super::conductor::{Announced, Driver};
 use super::course::{Course, Start};
 use super::launch::Launch;
 use super::listen::{self, Terms};
-use super::orphans;
 use super::prepare::Ready;
 use super::resume::{Fate, Ripple};
 use super::schedule::{self, Schedule};
@@ -164,7 +162,7 @@ pub struct Summary {
 pub async fn drive(run: Run) -> Result<Summary, StateError> {
     let (mut making, terms) = Making::new(run);
     making.begin()?;
-    making.end_orphans().await;
+    making.course.end_orphans().await;
     making.redo()?;
     listen::run(making, terms).await.close()
 }
@@ -182,8 +180,6 @@ pub(super) struct Making {
     pub(super) acted: bool,
     /// The last run in which one was, this one included.
     pub(super) last_acted: u32,
-    /// Steps of an earlier run whose programs cannot be ended.
-    pub(super) haunted: HashMap<StepId, Orphan>,
 }
 
 impl Driver for Making {
@@ -224,7 +220,6 @@ impl Making {
             ripple: Ripple::new(count),
             acted: false,
             last_acted,
-            haunted: HashMap::new(),
             plan,
             options,
         };
@@ -238,37 +233,21 @@ impl Making {
         self.course.scribe.sync()
     }
 
-    /// Writes that the user wants steps done again: after their orphans have ended, because a settled step has none.
+    /// Writes that the user wants steps done again: after their orphans have ended, because a settled step has none. One whose orphans
+    /// live on is not settled, or the next run would start a second copy beside them.
     fn redo(&mut self) -> Result<(), StateError> {
-        for step in self.options.redo.clone() {
+        let free = |step: &&StepId| !self.course.haunted.contains_key(*step);
+        let steps: Vec<StepId> = self.options.redo.iter().filter(free).cloned().collect();
+        for step in steps {
             self.course.scribe.append(Record::Settled { step, done: false, outputs: Outputs::new() }, Sync::Soon)?;
         }
         self.course.scribe.sync()
     }
 
-    /// A step of an earlier run whose programs cannot be ended does not start again.
-    async fn end_orphans(&mut self) {
-        let orphans = self.course.end_orphans().await;
-        let alive = orphans.into_iter().filter(|orphan| !orphan.gone);
-        self.haunted = alive.map(|orphan| (StepId::from(orphan.step.as_str()), orphan)).collect();
-    }
-
-    /// Says what steps have left running on purpose: nobody ends it, and nobody else knows of it.
-    fn tell_leftovers(&mut self) {
-        if !self.acted {
-            return;
-        }
-        for Orphan { pid, program, step, .. } in orphans::left_by(&self.course.common.mark) {
-            self.course.scribe.notice(&format!(
-                "`{step}` leaves `{program}` (pid {pid}) running: it has left the step's process group"
-            ));
-        }
-    }
-
     /// Ends the run: gives up what still waited to be tried again, says how it ended, syncs.
     fn close(mut self) -> Result<Summary, StateError> {
         self.give_up_pauses();
-        self.tell_leftovers();
+        self.course.tell_leftovers();
         let (verdict, signal, run) = (self.verdict(), self.course.signal(), self.course.common.run);
         let journal = self.course.close(verdict)?;
         Ok(Summary { verdict, signal, run, reused: self.reused, journal })
@@ -326,3 +305,7 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
     };
     if rank(other) > rank(one) { other } else { one }
 }
+
+#[cfg(test)]
+#[path = "haunted_tests.rs"]
+mod haunted_tests;

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use runbook_steps::tools::Orphan;
 use runbook_steps::{Context, Failure, Outputs};
 
 use super::attempt::{Attempt, Watch};
@@ -15,6 +14,7 @@ use super::common::This;
 use super::conductor::Announced;
 use super::drive::Making;
 use super::insight::Insight;
+use super::orphans;
 use super::prepare::{self, Prepared, Ready};
 use super::resume::{has_changed, lookable};
 use super::schedule::{Ended, Next};
@@ -159,8 +159,8 @@ impl Making {
                 None => Turn::Reuse,
             };
         }
-        if let Some(orphan) = self.haunted.get(&step.id) {
-            return Turn::Refuse(still_at_it(orphan));
+        if let Some(orphan) = self.course.haunted.get(&step.id) {
+            return Turn::Refuse(orphans::still_at_it(orphan));
         }
         match prepare::unmet(step, state.known()) {
             Some(failure) => Turn::Refuse(failure),
@@ -249,12 +249,4 @@ impl Making {
             self.course.record(Record::Blocked { step, by });
         }
     }
-}
-
-/// Two copies of a step at once are worse than none.
-fn still_at_it(orphan: &Orphan) -> Failure {
-    let Orphan { pid, program, .. } = orphan;
-    let what = format!("`{program}` (pid {pid}) of an earlier run is still at it, and cannot be ended");
-    Failure::permanent(what)
-        .fix(format!("see what it hangs on (`ps -o stat,wchan:30,args {pid}`), end it, and continue"))
 }

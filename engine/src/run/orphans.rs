@@ -1,12 +1,13 @@
-//! What a killed run has left running: found and ended before its steps may start again.
+//! What a killed run or a killed look has left running: found and ended before its steps may start again.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use runbook_steps::tools::{self, Mark, Orphan};
-use runbook_steps::{Clock, World};
+use runbook_steps::{Clock, Failure, World};
 
 use crate::plan::StepId;
-use crate::state::RunState;
+use crate::state::{Home, RunState};
 
 /// The world, with the run's mark in the environment of all that it starts.
 pub(super) fn carry(mut world: Arc<World>, mark: &str) -> Arc<World> {
@@ -35,4 +36,197 @@ pub(super) async fn end(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
 /// What a run that ends leaves running because it has left the process groups of its steps.
 pub(super) fn left_by(run: &str) -> Vec<Orphan> {
     tools::marked(&[Mark { run: run.to_owned(), ..Mark::default() }])
+}
+
+/// Two copies of a step at once are worse than none, and so is a step that is at work while it is taken back.
+pub(super) fn still_at_it(orphan: &Orphan) -> Failure {
+    let Orphan { pid, program, .. } = orphan;
+    let what = format!("`{program}` (pid {pid}) of an earlier run is still at it, and cannot be ended");
+    Failure::permanent(what)
+        .fix(format!("see what it hangs on (`ps -o stat,wchan:30,args {pid}`), end it, and continue"))
+}
+
+/// What the mark of a look begins with, and after a dot the name of its note.
+const LOOK: &str = "look-";
+
+/// A look at a deployment, which no record speaks of. What it starts carries a mark, and a note in the deployment's folder has that for as
+/// long as the look has not come to its end: by it the next run finds what is left of one that was killed.
+pub(super) struct Look {
+    mark: String,
+    note: PathBuf,
+}
+
+impl Look {
+    /// Begins. Who may not write in the folder looks all the same.
+    pub(super) fn begin(home: &Home) -> Self {
+        let pid = std::process::id();
+        let mark = format!("{LOOK}{pid}-{}", tools::start_of(pid).unwrap_or_default());
+        let note = home.path().join(format!(".{mark}"));
+        let _ = std::fs::write(&note, "");
+        Self { mark, note }
+    }
+
+    /// The world, with the look's mark in the environment of all that it starts.
+    pub(super) fn carry(&self, world: Arc<World>) -> Arc<World> {
+        carry(world, &self.mark)
+    }
+
+    /// It has come to its end, and has ended what it had started.
+    pub(super) fn end(self) {
+        let _ = std::fs::remove_file(self.note);
+    }
+}
+
+/// Ends what looks at a deployment had started that were killed. Says what there was.
+pub(crate) async fn end_looks(home: &Home, clock: Clock) -> Vec<String> {
+    let forsaken: Vec<String> = looks(home).into_iter().filter(|mark| is_forsaken(mark)).collect();
+    let marks: Vec<Mark> = forsaken.iter().map(|run| Mark { run: run.clone(), ..Mark::default() }).collect();
+    let orphans = end(&marks, clock).await;
+    if orphans.iter().all(|orphan| orphan.gone) {
+        let notes = forsaken.iter().map(|mark| home.path().join(format!(".{mark}")));
+        notes.for_each(|note| drop(std::fs::remove_file(note)));
+    }
+    let words = |orphan: &Orphan| {
+        let Orphan { pid, program, step, .. } = orphan;
+        format!("a look at `{step}` had left `{program}` (pid {pid}) running; {}", orphan.fate())
+    };
+    orphans.iter().map(words).collect()
+}
+
+/// The marks of looks that have not come to their end.
+fn looks(home: &Home) -> Vec<String> {
+    let entries = std::fs::read_dir(home.path()).into_iter().flatten().flatten();
+    let mark = |name: &str| name.strip_prefix('.').filter(|mark| mark.starts_with(LOOK)).map(str::to_owned);
+    entries.filter_map(|entry| mark(entry.file_name().to_str()?)).collect()
+}
+
+/// Whether who looked is gone.
+fn is_forsaken(mark: &str) -> bool {
+    let who = mark.strip_prefix(LOOK).and_then(|who| who.split_once('-'));
+    let who = who.and_then(|(pid, started)| Some((pid.parse().ok()?, started.parse().ok()?)));
+    who.is_some_and(|(pid, started): (u32, u64)| tools::start_of(pid) != Some(started))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use runbook_steps::{Child, Outputs};
+    use serde_json::Map;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::plan::Plan;
+    use crate::plan::load::{self, Given};
+    use crate::run::{Header, Watcher};
+    use crate::state::lock::Holder;
+    use crate::state::record::{FORMAT, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
+    use crate::state::{Journal, Sync};
+
+    const PLAN: &str = "runbook: 1
+name: p
+steps:
+  base: { command: [/bin/true], idempotent: true, undo: { command: [/bin/true] } }
+  work: { needs: [base], command: [/bin/true], idempotent: true, undo: { command: [/bin/true] } }
+";
+
+    /// A deployment whose run was killed in the middle of `work`, with a program of it that cannot be ended.
+    pub(in crate::run) struct Haunted {
+        folder: tempfile::TempDir,
+        pub(in crate::run) plan: Arc<Plan>,
+    }
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn on(&mut self, _: &Event, _: &RunState) {}
+    }
+
+    impl Haunted {
+        pub(in crate::run) fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("plan.yaml");
+            std::fs::write(&file, PLAN).expect("written");
+            let plan = Arc::new(load::load(&file, &Given::default()).expect("a good plan").plan);
+            let haunted = Self { folder, plan };
+            let mut journal = haunted.journal();
+            haunted.records().into_iter().for_each(|record| drop(journal.append(record, Sync::Soon).expect("legal")));
+            haunted
+        }
+
+        pub(in crate::run) fn work() -> StepId {
+            StepId::from("work")
+        }
+
+        fn child() -> Child {
+            Child { pid: 7, started: 1, program: "sh".to_owned() }
+        }
+
+        fn records(&self) -> Vec<Record> {
+            let (step, attempt, took_ms) = (StepId::from("base"), 1, 1);
+            let started = |step: StepId| {
+                let (fingerprint, touches) = (Fingerprint::default(), Touches::AtOnce);
+                Record::Started(Started { step, attempt, fingerprint, recoverable: true, touches })
+            };
+            let (outcome, outputs, note) = (Outcome::Changed, Outputs::new(), None);
+            vec![
+                self.opened(),
+                started(step.clone()),
+                Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note }),
+                started(Self::work()),
+                Record::Spawned { step: Self::work(), attempt, child: Self::child() },
+            ]
+        }
+
+        fn opened(&self) -> Record {
+            Record::Opened(Opened {
+                format: FORMAT,
+                run: 1,
+                command: "apply".into(),
+                plan: "p".into(),
+                file: String::new(),
+                digest: String::new(),
+                inputs: Map::new(),
+                version: String::new(),
+                who: String::new(),
+                pid: 1,
+                mark: "first".into(),
+                simulated: None,
+                selection: String::new(),
+                home: self.folder.path().display().to_string(),
+            })
+        }
+
+        pub(in crate::run) fn journal(&self) -> Journal {
+            let (who, host, since) = ("me@here".to_owned(), "here".to_owned(), Timestamp::UNIX_EPOCH);
+            let holder = Holder { who, host, pid: std::process::id(), command: "apply".to_owned(), since };
+            let home = Home::new(self.folder.path(), "d").expect("a name");
+            Journal::open(home.lock(holder).expect("free"), Clock::real()).expect("a journal").0
+        }
+
+        pub(in crate::run) fn world(&self) -> Arc<World> {
+            let (env, kubeconfig) = (BTreeMap::new(), self.folder.path().join("kubeconfig"));
+            Arc::new(World { env, kubeconfig, http_proxy: None, clock: Clock::real(), simulated: None })
+        }
+
+        pub(in crate::run) fn header() -> Header {
+            Header { command: "apply".to_owned(), who: "me@here".to_owned(), version: "0".to_owned() }
+        }
+
+        pub(in crate::run) fn watcher() -> Box<dyn Watcher> {
+            Box::new(Nobody)
+        }
+
+        /// What a search comes back with that could not end it.
+        pub(in crate::run) fn orphan() -> Orphan {
+            let Child { pid, started, program } = Self::child();
+            Orphan { pid, started, step: Self::work().to_string(), program, gone: false }
+        }
+
+        /// Whether the next run looks for it again.
+        pub(in crate::run) fn is_looked_for(state: &RunState) -> bool {
+            marks(state) == [Mark { run: "first".into(), step: Some("work".into()), groups: vec![Self::child()] }]
+        }
+    }
 }

@@ -7,6 +7,7 @@ use runbook_steps::survey::{Places, Survey, survey};
 use runbook_steps::{Cancel, Secrets, World};
 use serde_json::Value;
 
+use super::orphans::Look;
 use super::verify::onlooker;
 use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
@@ -32,7 +33,11 @@ impl Surroundings<'_> {
     /// Looks at the cluster and the cloud.
     pub async fn survey(&self) -> Survey {
         let Self { plan, world, secrets, home, cancel, .. } = self;
-        survey(&onlooker(plan, world, secrets, home, cancel, "diagnose"), &self.places()).await
+        let look = Look::begin(home);
+        let cx = onlooker(plan, &look.carry(Arc::clone(world)), secrets, home, cancel, "diagnose");
+        let seen = survey(&cx, &self.places()).await;
+        look.end();
+        seen
     }
 
     /// The clusters that the plan makes or uses, with the pools that it makes in them.

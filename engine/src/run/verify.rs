@@ -1,7 +1,7 @@
 //! Looking at everything again: whether the world still is as the steps that hold left it.
 //!
 //! Every `check`, `wait` and look-up, every kind that observes, and every step that only reads. Nothing is changed, started anew or
-//! written down. Knows nothing of locks and records; how it is told is `cli/verify`'s business.
+//! written down, but for a note that a look is under way. Knows nothing of locks and records; how it is told is `cli/verify`'s business.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use runbook_steps::{
 };
 use serde_json::Value;
 
+use super::bounded::{Bounded, Limit, bounded};
+use super::orphans;
 use super::panics::{caught, panic_text};
 use super::prepare::{self, Prepared, Ready};
 use crate::plan::eval::RenderedOutput;
@@ -60,13 +62,16 @@ pub enum Found {
 
 /// Looks at every step, in the order of the plan.
 pub async fn verify(verification: Verification) -> Vec<(StepId, Found)> {
-    let all = Arc::new(verification);
+    let look = orphans::Look::begin(&verification.home);
+    let world = look.carry(Arc::clone(&verification.world));
+    let all = Arc::new(Verification { world, ..verification });
     let looks = (0..all.plan.steps.len()).map(|index| {
         let all = Arc::clone(&all);
         async move { (index, all.step(index).await) }
     });
     let mut found: Vec<(usize, Found)> =
         futures::stream::iter(looks).buffer_unordered(all.parallel.max(1)).collect().await;
+    look.end();
     found.sort_by_key(|(index, _)| *index);
     found.into_iter().map(|(index, found)| (all.plan.steps[index].id.clone(), found)).collect()
 }
@@ -88,12 +93,13 @@ impl Verification {
         let look = Look { step, done, known: self.state.known(), ready: &ready, cx: &cx };
         let limit = self.limit.max(step.expected.map_or(Duration::ZERO, |expected| expected.high));
         let limit = step.timeout.map_or(limit, |timeout| limit.min(timeout));
-        let clock = cx.clock();
-        tokio::select! {
-            found = caught(look.all()) => {
-                found.unwrap_or_else(|panic| Found::Unseen(format!("looking at it panicked: {}", panic_text(panic.as_ref()))))
+        match bounded(caught(look.all()), Limit::of(Some(limit), None), &cx).await {
+            Bounded::Ended(Ok(found)) => found,
+            Bounded::Ended(Err(panic)) => {
+                Found::Unseen(format!("looking at it panicked: {}", panic_text(panic.as_ref())))
             }
-            () = clock.sleep(limit) => too_long(step, limit, &last.text()),
+            Bounded::Killed => Found::Unseen("looking was stopped".to_owned()),
+            Bounded::Late(..) => too_long(step, limit, &last.text()),
         }
     }
 

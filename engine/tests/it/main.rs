@@ -10,6 +10,7 @@ mod follow;
 mod hints;
 mod kinds;
 mod manifests;
+mod orphans;
 mod plan;
 mod readme;
 mod rehearse;

@@ -2,6 +2,9 @@
 //!
 //! A group is ended until it is gone, not until a signal was sent: a kill can miss a process that is just being forked. The id
 //! stays ours while the leader is unreaped or any member lives, so no stranger can be hit.
+//!
+//! How long stopping takes is said here alone: at most [`GRACE`] and [`UNKILLABLE`] when told gently, at most [`UNKILLABLE`] when told
+//! for good. Who waits for a step to stop waits longer than that, or it would go on beside what still runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +12,18 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use super::linger::{MOMENT, lingers};
-use super::orphans::{Mark, end_marked, members, start_since};
+use super::orphans::{Hunt, Mark, members, start_since};
 use super::output::Pump;
 use crate::clock::Clock;
 use crate::context::{Child, Context};
 
-/// How long a group may take to end by itself after SIGTERM. Real time: programs do not live by the model's clock.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
+/// How long what a step has started may take to end by itself when it is told to stop: its group, and then what has left that. Real time:
+/// programs do not live by the model's clock.
+pub const GRACE: Duration = Duration::from_secs(10);
 /// The same for what a program leaves behind when it ends by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long to go on killing what cannot die, such as a process that hangs in a dead network disk.
-pub(super) const UNKILLABLE: Duration = Duration::from_secs(5);
+pub const UNKILLABLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
 /// How the wait for a program ended.
@@ -87,45 +91,54 @@ impl Group {
         let ending = tokio::select! {
             biased;
             () = cx.cancel.hard.cancelled() => Ending::Cancelled,
-            () = cx.cancel.soft.cancelled() => self.stop_gently(cx).await,
+            () = cx.cancel.soft.cancelled() => Ending::Cancelled,
             ending = self.exited() => ending,
         };
         self.clean_up(ending, cx).await
     }
 
-    /// Sees to it that nothing of the group is left, however it ended.
+    /// Sees to it that nothing of the group is left, however it ended. What has left the group on purpose is left alone when the step ends
+    /// by itself, but not when it is stopped.
     async fn clean_up(&mut self, ending: Ending, cx: &Context) -> Ending {
-        let clock = cx.clock();
-        if !matches!(ending, Ending::Cancelled) && self.send(Signal::TERM) {
-            self.wait_until_gone(clock, LEFTOVER_GRACE).await;
-        }
-        self.kill(clock).await;
-        if matches!(ending, Ending::Cancelled) {
-            self.end_deserters(cx).await;
+        match ending {
+            Ending::Cancelled => self.stop(cx).await,
+            _ => self.end_leftovers(cx).await,
         }
         ending
     }
 
-    /// What has left the group on purpose is left alone when the step ends by itself, but not when it is stopped.
-    async fn end_deserters(&self, cx: &Context) {
-        for orphan in end_marked(&[Mark::of(cx)], cx.clock()).await {
-            cx.note(&format!(
-                "`{}` (pid {}) had left the process group; {}",
-                orphan.program,
-                orphan.pid,
-                orphan.fate()
-            ));
+    async fn end_leftovers(&mut self, cx: &Context) {
+        if self.send(Signal::TERM) {
+            tokio::select! {
+                () = cx.cancel.hard.cancelled() => {}
+                _ = wait_until(cx.clock(), LEFTOVER_GRACE, || self.is_gone()) => {}
+            }
         }
+        self.kill(cx.clock()).await;
     }
 
-    async fn stop_gently(&self, cx: &Context) -> Ending {
+    /// Ends the group and what has left it: gently where there is time for it, then both at once for good.
+    async fn stop(&mut self, cx: &Context) {
+        let mut deserters = Hunt::in_time(&[Mark::of(cx)], cx.clock()).sparing(self.child().pid);
+        tokio::select! {
+            biased;
+            () = cx.cancel.hard.cancelled() => {}
+            () = self.stop_gently(&mut deserters, cx) => {}
+        }
+        wait_until(cx.clock(), UNKILLABLE, || {
+            let killed = self.is_killed();
+            deserters.is_over(Signal::KILL) && killed
+        })
+        .await;
+        self.gone = true;
+        tell(deserters, cx);
+    }
+
+    /// One grace for all: what has left the group is told when the group has gone, which it may well serve until then.
+    async fn stop_gently(&self, deserters: &mut Hunt, cx: &Context) {
         cx.note(&format!("told to stop: SIGTERM to `{}`", self.program));
         self.send(Signal::TERM);
-        tokio::select! {
-            () = cx.cancel.hard.cancelled() => {}
-            () = self.wait_until_gone(cx.clock(), GRACE) => {}
-        }
-        Ending::Cancelled
+        wait_until(cx.clock(), GRACE, || self.is_gone() && deserters.is_over(Signal::TERM)).await;
     }
 
     /// Waits for the leader and reaps it.
@@ -189,12 +202,9 @@ impl Group {
         kill_process_group(self.pid, signal).is_ok()
     }
 
-    async fn wait_until_gone(&self, clock: Clock, most: Duration) {
-        wait_until(clock, most, || {
-            self.reap();
-            test_kill_process_group(self.pid).is_err() || self.only_zombies()
-        })
-        .await;
+    fn is_gone(&self) -> bool {
+        self.reap();
+        test_kill_process_group(self.pid).is_err() || self.only_zombies()
     }
 
     /// An orphan stays as a zombie until process 1 reaps it, which some containers' process 1 never does.
@@ -202,13 +212,23 @@ impl Group {
         cfg!(target_os = "linux") && members(self.child().pid).next().is_none()
     }
 
+    /// Kills what is left of it, and says whether nothing was.
+    fn is_killed(&self) -> bool {
+        self.reap();
+        !self.send(Signal::KILL) || self.only_zombies()
+    }
+
     async fn kill(&mut self, clock: Clock) {
-        wait_until(clock, UNKILLABLE, || {
-            self.reap();
-            !self.send(Signal::KILL) || self.only_zombies()
-        })
-        .await;
+        wait_until(clock, UNKILLABLE, || self.is_killed()).await;
         self.gone = true;
+    }
+}
+
+/// Says what had left the group, and what became of it.
+fn tell(deserters: Hunt, cx: &Context) {
+    for orphan in deserters.fates() {
+        let (program, pid, fate) = (&orphan.program, orphan.pid, orphan.fate());
+        cx.note(&format!("`{program}` (pid {pid}) had left the process group; {fate}"));
     }
 }
 

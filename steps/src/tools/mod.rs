@@ -19,6 +19,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use tokio::net::unix::pipe;
 
 use crate::context::Context;
@@ -27,6 +28,7 @@ use crate::secret::{Secret, mentions_secret};
 use crate::world::{World, is_program};
 
 pub use classify::{classify, telling_line};
+pub use group::{GRACE, UNKILLABLE};
 pub use install::install_hint;
 pub use linger::lingering;
 pub use orphans::{Mark, Orphan, RUN, end_marked, marked, start_of};
@@ -497,6 +499,7 @@ fn not_started(title: &str, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind as Kind;
     let class = match error.kind() {
         Kind::WouldBlock | Kind::OutOfMemory | Kind::ExecutableFileBusy | Kind::Interrupted => Class::Transient,
+        _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => Class::Transient,
         _ => Class::Invalid,
     };
     let failure = Failure::new(class, format!("cannot start `{title}`: {error}"));
@@ -546,6 +549,15 @@ mod tests {
     fn a_command_line_can_be_typed() {
         let program = Program::new("git").args(["commit", "-m", "it's done", ""]);
         assert_eq!(program.command_line(), r"git commit -m 'it'\''s done' ''");
+    }
+
+    #[test]
+    fn what_the_machine_has_too_little_of_now_it_may_have_later() {
+        let class = |errno: Errno| not_started("it", &errno.into()).class;
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(class(errno), Class::Transient, "{errno}");
+        }
+        assert_eq!([Errno::NOEXEC, Errno::ACCESS].map(class), [Class::Invalid; 2]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! Everything that a step starts carries the mark of its run and its step in its environment, and hands it on to what it starts
 //! itself. So what is left of a step can be found although it has left its process group, and although the engine was killed
-//! between starting it and writing that down. A process that wipes its environment as well is found by its group, which the
-//! journal has; one that does both cannot be found.
+//! between starting it and writing that down. A process that wipes its environment is found by its group: the group is ours for as long
+//! as its leader lives, or another of it that was known before. One that wipes its environment and leaves its group, or whose group has
+//! lost its leader before anybody looked, cannot be found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,6 +36,8 @@ pub struct Mark {
 pub struct Orphan {
     /// Its id.
     pub pid: u32,
+    /// When it was started, in clock ticks since boot.
+    pub started: u64,
     /// Its step, by its environment or by the mark that found it.
     pub step: String,
     /// Its name.
@@ -56,66 +59,142 @@ impl Mark {
         Self { run, step: Some(cx.step.to_string()), groups: Vec::new() }
     }
 
+    /// Whether a process says itself that it is ours, or a group says it of it.
     fn names(&self, found: &Found) -> bool {
-        let by_mark = !self.run.is_empty() && found.mark(RUN) == Some(self.run.as_str());
-        if by_mark {
-            return self.step.is_none() || self.step.as_deref() == found.mark(STEP);
-        }
-        self.groups.iter().any(|group| found.belongs_to(group))
+        !self.is_foreign(found) && (self.is_on(found) || self.groups.iter().any(|group| found.belongs_to(group)))
+    }
+
+    /// Whether a process proves that the group that it is in is ours, with all that is in it: no other group can have that number while
+    /// it lives.
+    fn proves(&self, found: &Found) -> bool {
+        let has_number = |group: &Child| group.pid == found.process.group;
+        let carries = self.is_on(found) && (found.leads() || self.groups.iter().any(has_number));
+        !self.is_foreign(found) && (carries || self.groups.iter().any(|group| found.is_leader_of(group)))
+    }
+
+    fn is_on(&self, found: &Found) -> bool {
+        let of_step = self.step.is_none() || self.step.as_deref() == found.mark(STEP);
+        of_step && found.run() == Some(self.run.as_str())
+    }
+
+    /// Whether a process says itself that it is of another run or of another step: then it is, whatever number its group has.
+    fn is_foreign(&self, found: &Found) -> bool {
+        let other_run = found.run().is_some_and(|run| run != self.run);
+        let other_step = |wanted: &str| found.mark(STEP).is_some_and(|step| step != wanted);
+        other_run || self.step.as_deref().is_some_and(other_step)
     }
 }
 
 /// How many searches that find nothing but processes whose marks cannot be seen yet are not taken for the end: about a tenth of a second.
 const DOUBTS: u32 = 9;
 
-/// The processes that carry one of the marks, but for this one.
+/// The processes that carry one of the marks or are in their groups, but for this one.
 pub fn marked(marks: &[Mark]) -> Vec<Orphan> {
-    search(marks).found
+    Hunt::new(marks, 0).look().found
+}
+
+/// Ends all that carries one of the marks or is in their groups: SIGTERM, ten seconds of grace, SIGKILL. Does nothing to strangers that have
+/// an id by now that was one of theirs. Says what there was; what cannot be ended is not `gone`.
+pub async fn end_marked(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
+    let mut hunt = Hunt::in_time(marks, clock);
+    if !wait_until(clock, GRACE, || hunt.is_over(Signal::TERM)).await {
+        wait_until(clock, UNKILLABLE, || hunt.is_over(Signal::KILL)).await;
+    }
+    hunt.fates()
+}
+
+/// What tells a process from all others: its id, and when it was started.
+type Identity = (u32, u64);
+
+/// Search after search for what is left of steps. What was once found to be ours stays so, whatever becomes of what showed it.
+#[derive(Debug)]
+pub(super) struct Hunt {
+    marks: Vec<Mark>,
+    /// A group that somebody else ends.
+    spared: Option<u32>,
+    seen: BTreeMap<Identity, Orphan>,
+    /// The groups that are ours, with the mark that each is of.
+    groups: BTreeMap<u32, usize>,
+    doubts: u32,
 }
 
 /// What a look at all processes has shown.
-struct Search {
+#[derive(Default)]
+struct Look {
     found: Vec<Orphan>,
     /// Whether there was a process that may carry a mark by the next look.
     doubtful: bool,
 }
 
-fn search(marks: &[Mark]) -> Search {
-    let own = std::process::id();
-    let mut search = Search { found: Vec::new(), doubtful: false };
-    for process in processes().filter(|found| found.id != own) {
-        match marks.iter().find(|mark| mark.names(&process)) {
-            Some(mark) => search.found.push(process.orphan(mark)),
-            None => search.doubtful |= process.is_loading(),
-        }
+impl Hunt {
+    fn new(marks: &[Mark], doubts: u32) -> Self {
+        Self { marks: marks.to_vec(), spared: None, seen: BTreeMap::new(), groups: BTreeMap::new(), doubts }
     }
-    search
-}
 
-/// Ends all that carries one of the marks: SIGTERM, ten seconds of grace, SIGKILL. Does nothing to strangers that have an id by now that
-/// was one of theirs. Says what there was; what cannot be ended is not `gone`.
-pub async fn end_marked(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
-    let mut seen = BTreeMap::new();
-    // What the machine is busy with must not take time in a simulation: it would not be the same the next time.
-    let mut doubts = if clock.is_simulated() { 0 } else { DOUBTS };
-    // What is being ended may still start others: only an empty search is the end.
-    let mut none_left = |kill: bool| {
-        let Search { found: left, doubtful } = search(marks);
-        for orphan in &left {
-            let new = seen.insert(orphan.pid, orphan.clone()).is_none();
-            if kill || new {
-                send(orphan.pid, if kill { Signal::KILL } else { Signal::TERM });
+    /// What the machine is busy with must not take time in a simulation: it would not be the same the next time.
+    pub(super) fn in_time(marks: &[Mark], clock: Clock) -> Self {
+        Self::new(marks, if clock.is_simulated() { 0 } else { DOUBTS })
+    }
+
+    /// The same without a group that somebody else ends.
+    pub(super) fn sparing(self, group: u32) -> Self {
+        Self { spared: Some(group), ..self }
+    }
+
+    /// Sends a signal to all that is left: SIGKILL again and again, any other once. Says whether nothing was left: what is being ended may
+    /// still start others, so that only an empty search is the end.
+    pub(super) fn is_over(&mut self, signal: Signal) -> bool {
+        let Look { found, doubtful } = self.look();
+        for orphan in &found {
+            let new = self.seen.insert((orphan.pid, orphan.started), orphan.clone()).is_none();
+            if new || signal == Signal::KILL {
+                send(orphan.pid, signal);
             }
         }
-        doubts -= u32::from(doubtful && left.is_empty() && doubts > 0);
-        left.is_empty() && (!doubtful || doubts == 0)
-    };
-    if !wait_until(clock, GRACE, || none_left(false)).await {
-        wait_until(clock, UNKILLABLE, || none_left(true)).await;
+        self.doubts -= u32::from(doubtful && found.is_empty() && self.doubts > 0);
+        found.is_empty() && (!doubtful || self.doubts == 0)
     }
-    let left: Vec<u32> = marked(marks).iter().map(|orphan| orphan.pid).collect();
-    let fate = |orphan: Orphan| Orphan { gone: !left.contains(&orphan.pid), ..orphan };
-    seen.into_values().map(fate).collect()
+
+    /// What there was, and what became of it.
+    pub(super) fn fates(mut self) -> Vec<Orphan> {
+        let left: BTreeSet<Identity> = self.look().found.iter().map(|orphan| (orphan.pid, orphan.started)).collect();
+        let fate = |(identity, orphan): (Identity, Orphan)| Orphan { gone: !left.contains(&identity), ..orphan };
+        self.seen.into_iter().map(fate).collect()
+    }
+
+    fn look(&mut self) -> Look {
+        let own = std::process::id();
+        let all: Vec<Found> = every_process().filter(|found| found.id != own).collect();
+        self.groups = self.groups_among(&all);
+        let mut look = Look::default();
+        let concerns = |found: &&Found| !found.process.zombie && Some(found.process.group) != self.spared;
+        for process in all.iter().filter(concerns) {
+            match self.claim(process) {
+                Some(orphan) => look.found.push(orphan),
+                None => look.doubtful |= process.is_loading(),
+            }
+        }
+        look
+    }
+
+    /// The groups that one of these processes proves to be ours. One that was known before proves it for the group that was.
+    fn groups_among(&self, all: &[Found]) -> BTreeMap<u32, usize> {
+        let owner = |process: &Found| {
+            let known =
+                || self.groups.get(&process.process.group).filter(|_| self.seen.contains_key(&process.identity()));
+            self.marks.iter().position(|mark| mark.proves(process)).or_else(|| known().copied())
+        };
+        all.iter().filter_map(|process| Some((process.process.group, owner(process)?))).collect()
+    }
+
+    fn claim(&self, process: &Found) -> Option<Orphan> {
+        if let Some(known) = self.seen.get(&process.identity()) {
+            return Some(known.clone());
+        }
+        let of_group = || self.groups.get(&process.process.group).map(|at| &self.marks[*at]);
+        let named = self.marks.iter().find(|mark| mark.names(process));
+        named.or_else(|| of_group().filter(|mark| !mark.is_foreign(process))).map(|mark| process.orphan(mark))
+    }
 }
 
 fn send(id: u32, signal: Signal) {
@@ -155,13 +234,17 @@ pub(super) fn members(group: u32) -> impl Iterator<Item = Found> {
 
 /// All living processes.
 fn processes() -> impl Iterator<Item = Found> {
-    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = ids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
-    let found = ids.filter_map(|id| Some(Found { id, process: Process::read(id)?, environment: Default::default() }));
-    found.filter(|found| !found.process.zombie)
+    every_process().filter(|found| !found.process.zombie)
 }
 
-/// A living process.
+/// All processes; also those that have ended, as long as nobody has asked how.
+fn every_process() -> impl Iterator<Item = Found> {
+    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = ids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    ids.filter_map(|id| Some(Found { id, process: Process::read(id)?, environment: Default::default() }))
+}
+
+/// A process as it was found.
 pub(super) struct Found {
     id: u32,
     process: Process,
@@ -180,18 +263,35 @@ impl Found {
         entries.find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('='))
     }
 
+    /// The run that it says it is of.
+    fn run(&self) -> Option<&str> {
+        self.mark(RUN).filter(|run| !run.is_empty())
+    }
+
+    fn identity(&self) -> Identity {
+        (self.id, self.process.started)
+    }
+
+    /// Whether it leads the group that it is in.
+    fn leads(&self) -> bool {
+        self.id == self.process.group
+    }
+
+    fn is_leader_of(&self, group: &Child) -> bool {
+        self.leads() && self.identity() == (group.pid, group.started)
+    }
+
     /// Whether it is of this group, and not of a stranger's that was given the same id since: that could not happen while the group
     /// lived.
     fn belongs_to(&self, group: &Child) -> bool {
-        let leads = self.id == group.pid && self.process.started == group.started;
         let follows = self.process.started >= group.started && self.mark(STEP).is_some();
-        self.process.group == group.pid && (leads || follows)
+        self.process.group == group.pid && (self.is_leader_of(group) || follows)
     }
 
     fn orphan(&self, mark: &Mark) -> Orphan {
         let step = self.mark(STEP).or(mark.step.as_deref()).unwrap_or_default().to_owned();
         let name = std::fs::read_to_string(self.folder().join("comm")).unwrap_or_default();
-        Orphan { pid: self.id, step, program: name.trim_end().to_owned(), gone: false }
+        Orphan { pid: self.id, started: self.process.started, step, program: name.trim_end().to_owned(), gone: false }
     }
 
     /// Whether its program is just being loaded: for that instant the kernel shows no environment. A program that was started with an

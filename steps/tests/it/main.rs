@@ -20,6 +20,7 @@ mod helm;
 mod helmfile;
 mod kubectl;
 mod kustomize;
+mod orphans;
 mod probe;
 mod probe_answers;
 mod probe_forward;

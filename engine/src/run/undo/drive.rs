@@ -206,6 +206,7 @@ impl Unmaking {
     /// Ends the run: gives up what still waited to be tried again, says how it ended, syncs.
     fn close(mut self) -> Result<Summary, StateError> {
         self.give_up_pauses();
+        self.course.tell_leftovers();
         let (verdict, signal, run) = (self.verdict(), self.course.signal(), self.course.common.run);
         let journal = self.course.close(verdict)?;
         Ok(Summary { verdict, signal, run, blocked: self.blocked, journal })
@@ -251,3 +252,7 @@ impl Unmaking {
 
 /// What a step counts for that the plan says nothing of.
 const UNSAID: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+#[path = "haunted_tests.rs"]
+mod haunted_tests;

@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
-use runbook_steps::{Context, Outputs};
+use runbook_steps::{Context, Failure, Outputs};
 
 use super::super::bounded::Limit;
 use super::super::common::This;
 use super::super::conductor::Announced;
+use super::super::orphans;
 use super::super::schedule::{Ended, Next};
 use super::attempt::Attempt;
 use super::drive::Unmaking;
+use crate::plan::StepId;
 use crate::state::record::Record;
 
 impl Unmaking {
@@ -40,7 +42,20 @@ impl Unmaking {
             self.course.schedule.finished(node, Ended::Skipped);
             return None;
         };
+        if let Some(orphan) = self.course.haunted.get(&work.id) {
+            let (step, failure) = (work.id.clone(), orphans::still_at_it(orphan));
+            self.refuse(node, step, &failure);
+            return None;
+        }
         self.course.schedule.admit(node, &work.locks).then_some(node)
+    }
+
+    /// A step that is still at work is not taken back. What the journal says of its programs stays, so that the next run looks for them.
+    fn refuse(&mut self, node: usize, step: StepId, failure: &Failure) {
+        let fix = failure.fix.as_deref().unwrap_or_default();
+        self.course.scribe.notice(&format!("`{step}` is not undone: {}; {fix}", failure.what));
+        self.course.record(Record::UndoSkipped { step, why: failure.what.clone() });
+        self.course.schedule.finished(node, Ended::Failed);
     }
 
     fn write_start(&mut self, node: usize) -> bool {

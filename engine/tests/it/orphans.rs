@@ -1,0 +1,101 @@
+//! What steps and looks leave running: ended, or said.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use runbook_steps::tools::start_of;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::sandbox::Sandbox;
+
+/// Waits for a file that a process of a step writes its id to.
+fn pid_in(sandbox: &Sandbox, name: &str) -> u32 {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(pid) = sandbox.read(name).strip_suffix('\n').and_then(|pid| pid.parse().ok()) {
+            return pid;
+        }
+        assert!(Instant::now() < patience, "nobody writes `{name}`");
+        std::thread::yield_now();
+    }
+}
+
+fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
+    sandbox.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts")
+}
+
+const DEAF: &str = r#"runbook: 1
+name: deaf
+steps:
+  a:
+    idempotent: true
+    run: |
+      trap '' TERM
+      setsid sh -c 'trap "" TERM; echo $$ > left; exec sleep 600' > /dev/null 2>&1 &
+      while :; do sleep 600; done
+"#;
+
+#[test]
+fn a_second_signal_leaves_nothing_that_has_left_its_group() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", DEAF);
+    let mut engine = start(&sandbox, &["apply", "plan.yaml"]);
+    let left = pid_in(&sandbox, "left");
+    // Two of a kind could reach it as one.
+    for signal in [Signal::INT, Signal::TERM] {
+        kill_process(Pid::from_child(&engine), signal).expect("it lives");
+    }
+    assert!(matches!(engine.wait().expect("ended").code(), Some(130 | 143)), "whichever it hears first");
+    assert_eq!(start_of(left), None, "it is gone");
+}
+
+#[test]
+fn what_a_killed_look_has_left_is_ended_by_the_next_run() {
+    let sandbox = Sandbox::new();
+    let look = "[ ! -e slow ] || { echo $$ > looking; exec sleep 600; }";
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {{ read_only: true, run: '{look}' }}\n"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    for next in [&["apply", "plan.yaml"][..], &["verify"]] {
+        sandbox.write("slow", "");
+        let mut engine = start(&sandbox, &["verify"]);
+        let looking = pid_in(&sandbox, "looking");
+        engine.kill().expect("it lives");
+        engine.wait().expect("ended");
+        assert!(start_of(looking).is_some(), "it lives on");
+        ["slow", "looking"].iter().for_each(|name| std::fs::remove_file(sandbox.path(name)).expect("there"));
+        let ran = sandbox.run(next).exits(0);
+        assert!((ran.out + &ran.err).contains("a look at `r` had left"), "{}", ran.err);
+        assert_eq!(start_of(looking), None, "it is gone");
+        let mut files = std::fs::read_dir(sandbox.path(".runbook/p")).expect("a folder").flatten();
+        assert!(files.all(|file| !file.file_name().to_string_lossy().contains("look")), "no note is left");
+    }
+}
+
+#[test]
+fn a_look_that_goes_on_is_not_disturbed() {
+    let sandbox = Sandbox::new();
+    let look = "[ ! -e slow ] || { echo $$ > looking; while [ ! -e enough ]; do sleep 0.01; done; }";
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {{ read_only: true, run: '{look}' }}\n"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("slow", "");
+    let mut engine = start(&sandbox, &["verify"]);
+    pid_in(&sandbox, "looking");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("enough", "");
+    assert_eq!(engine.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn taking_back_says_what_it_leaves_running() {
+    let sandbox = Sandbox::new();
+    let daemon = "setsid sh -c 'echo $$ > left; exec sleep 600' > /dev/null 2>&1 & while [ ! -s left ]; do :; done";
+    sandbox.write(
+        "plan.yaml",
+        &format!("runbook: 1\nname: p\nsteps:\n  u:\n    run: 'true'\n    undo:\n      run: |\n        {daemon}\n"),
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let ran = sandbox.run(&["destroy", "p", "--yes"]).exits(0);
+    let left = pid_in(&sandbox, "left");
+    kill_process(Pid::from_raw(left.cast_signed()).expect("a pid"), Signal::KILL).expect("it was left alone");
+    assert!((ran.out + &ran.err).contains(&format!("(pid {left}) running: it has left the step's process group")));
+}
