@@ -94,7 +94,9 @@ impl Group {
             () = cx.cancel.soft.cancelled() => Ending::Cancelled,
             ending = self.exited() => ending,
         };
-        self.clean_up(ending, cx).await
+        // What has ended by itself, and was only not heard yet, was not stopped.
+        let ending = Some(ending).filter(|ending| !matches!(ending, Ending::Cancelled)).or_else(|| self.reap());
+        self.clean_up(ending.unwrap_or(Ending::Cancelled), cx).await
     }
 
     /// Sees to it that nothing of the group is left, however it ended. What has left the group on purpose is left alone when the step ends

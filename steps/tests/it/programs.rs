@@ -292,3 +292,34 @@ async fn a_stop_ends_what_has_left_the_group_as_well() {
     assert!(marked(&[Mark { run: own("a"), ..Mark::default() }]).is_empty());
     assert!(shop.ears.logged(Stream::Note).contains("had left the process group; it was ended"));
 }
+
+/// Tells the step to stop when its program has ended, and nobody has heard of that yet.
+struct TooLate(runbook_steps::Cancel);
+
+impl runbook_steps::Observer for TooLate {
+    fn progress(&self, _: runbook_steps::Progress) {}
+
+    fn spawned(&self, child: runbook_steps::Child) {
+        let zombie =
+            || std::fs::read_to_string(format!("/proc/{}/stat", child.pid)).is_ok_and(|stat| stat.contains(") Z "));
+        while !zombie() {
+            std::thread::yield_now();
+        }
+        self.0.soft.cancel();
+    }
+}
+
+#[tokio::test]
+async fn what_had_ended_before_it_was_told_to_stop_was_not_stopped() {
+    for (program, code) in [("true", Some(0)), ("false", None)] {
+        let shop = Workshop::new();
+        let mut cx = shop.context();
+        cx.observer = std::sync::Arc::new(TooLate(cx.cancel.clone()));
+        let ended = Program::new(program).run(&cx).await;
+        match (ended, code) {
+            (Ok(finished), Some(code)) => assert_eq!(finished.code, code),
+            (Err(failure), None) => assert_eq!(failure.facts.exit_code, Some(1), "{failure}"),
+            (ended, _) => panic!("`{program}` gave {ended:?}"),
+        }
+    }
+}
