@@ -1,6 +1,8 @@
 //! Makes text fit a terminal: lines are wrapped at words, and go on under the column that they were in. What is to be copied stays in
 //! one piece: a command, and short code between backticks. Pure text, colours and all; elsewhere than on a terminal nothing is wrapped.
 
+use std::borrow::Cow;
+
 use super::words::clip;
 
 /// Where nothing has to fit.
@@ -17,9 +19,12 @@ pub(crate) fn title(text: &str, used: usize, width: usize) -> String {
 }
 
 /// The text in lines of a width at most, as far as it has blanks to be wrapped at.
-pub(crate) fn fit(text: &str, width: usize) -> String {
+pub(crate) fn fit(text: &str, width: usize) -> Cow<'_, str> {
+    if width == ANY && !text.contains(NO_BREAK) {
+        return Cow::Borrowed(text);
+    }
     let lines: Vec<String> = text.split('\n').map(|line| fit_line(line, width)).collect();
-    lines.join("\n").replace(NO_BREAK, " ")
+    lines.join("\n").replace(NO_BREAK, " ").into()
 }
 
 const NO_BREAK: &str = "\u{a0}";
