@@ -16,12 +16,12 @@ use super::drive::Making;
 use super::insight::Insight;
 use super::orphans;
 use super::prepare::{self, Prepared, Ready};
-use super::resume::{has_changed, lookable};
+use super::resume::{changes_since, has_changed, lookable};
 use super::schedule::{Ended, Next};
 use crate::plan::StepId;
 use crate::plan::model::Step;
 use crate::state::record::{Failed, Record, Started};
-use crate::state::{Journal, RunState, fingerprint};
+use crate::state::{Journal, RunState};
 
 /// A step whose start is in the journal.
 pub(super) struct Launch {
@@ -151,7 +151,7 @@ impl Making {
             Prepared::Refused(failure) => return Turn::Refuse(failure),
         };
         let done = state.step(&step.id).and_then(|step| step.done()).filter(|_| self.course.attempt(index) == 0);
-        let changes = done.map(|done| fingerprint::differences(&done.fingerprint, &ready.fingerprint));
+        let changes = done.map(|done| changes_since(done, step, &ready, state.known()));
         let again = done.is_some_and(|done| is_owed(step, done, self.last_acted));
         if changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again {
             return match self.ripple.reaches(index).filter(|_| lookable(step)) {

@@ -12,7 +12,7 @@ use runbook_steps::Redactor;
 
 use super::cleanup::{is_owed, last_acted};
 use super::drive::Options;
-use super::prepare::{Prepared, only_reads, prepare, recoverable};
+use super::prepare::{Prepared, Ready, only_reads, prepare, recoverable};
 use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
@@ -117,7 +117,23 @@ fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor:
         Prepared::Ready(ready) => ready,
     };
     let done = state.step(&step.id).and_then(StepState::done);
-    Prospect::Ready(done.map(|done| differences(&done.fingerprint, &ready.fingerprint)).unwrap_or_default())
+    Prospect::Ready(done.map(|done| changes_since(done, step, &ready, known)).unwrap_or_default())
+}
+
+/// What a step that held would now do otherwise, or give besides.
+pub(super) fn changes_since(done: &Done, step: &Step, ready: &Ready, known: &Known) -> Vec<String> {
+    let changes = differences(&done.fingerprint, &ready.fingerprint);
+    if changes.is_empty() { new_outputs(done, step, known) } else { changes }
+}
+
+/// The outputs that a plan has had added to a step since. Only those that can be had without doing it again: a person who settled a step
+/// has said what was asked for, and nothing else is known of it.
+fn new_outputs(done: &Done, step: &Step, known: &Known) -> Vec<String> {
+    let mut new = step.outputs.keys().filter(|name| !done.outputs.contains_key(name.as_str())).peekable();
+    if new.peek().is_none() || step.own_outputs(known, &done.outputs).is_err() {
+        return Vec::new();
+    }
+    new.map(|name| format!("the output `{name}` is new")).collect()
 }
 
 /// Goes through a plan in its order, and remembers what will run.
@@ -268,7 +284,7 @@ impl<'a> Outlook<'a> {
     fn cascade(&self, index: usize, done: &Done) -> Vec<String> {
         let step = &self.plan.steps[index];
         if let Prepared::Ready(ready) = prepare(self.plan, step, self.state.known(), self.redactor) {
-            let changes = differences(&done.fingerprint, &ready.fingerprint);
+            let changes = changes_since(done, step, &ready, self.state.known());
             if !changes.is_empty() {
                 return changes;
             }

@@ -193,3 +193,17 @@ fn a_step_that_waited_for_a_lock_is_what_it_is_when_it_gets_it() {
     let again = sandbox.run(&["apply", "plan.yaml"]).exits(0);
     assert_eq!(sandbox.read("ledger"), "ran\n", "nothing has changed since: {}", again.err);
 }
+
+#[test]
+fn an_output_that_was_added_is_had_without_doing_the_step_again() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: gives\nsteps:\n  a:\n    run: 'echo once >> ledger; echo hello'\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let more = "    outputs: { word: '${{ outputs.stdout | upper }}' }\n  b: { run: 'echo $WORD > said', env: { WORD: '${{ steps.a.outputs.word }}' } }\n";
+    sandbox.write("plan.yaml", &format!("{plan}{more}"));
+    let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(planned.out.contains("the output `word` is new"), "{}", planned.out);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!((sandbox.read("ledger"), sandbox.read("said")), ("once\n".to_owned(), "HELLO\n".to_owned()));
+}
