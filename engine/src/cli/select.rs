@@ -41,10 +41,12 @@ impl Selection {
         Self { only: vec![step.to_owned()], redo: vec![step.to_owned()], ..Self::default() }
     }
 
-    /// The part that a run was for which did not come to its end, by the words that the journal has of it.
+    /// The part that a run was for which did not come to its end, by the words that the journal has of it. Nothing if it was for all of
+    /// the plan: what it was to do again is in the journal.
     pub(super) fn going_on(words: &str) -> Option<Self> {
         let Asked { from, only, redo, downstream, skip } = Asked::read(words)?;
-        Some(Self { from, only, redo, downstream, skip, goes_on: true })
+        let part = from.is_some() || !only.is_empty() || !skip.is_empty();
+        part.then_some(Self { from, only, redo, downstream, skip, goes_on: true })
     }
 
     /// Whether all of the plan is meant.
