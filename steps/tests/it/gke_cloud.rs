@@ -1,6 +1,6 @@
 //! A workshop beside the simulated cloud, with the built-in `gcloud` on its PATH, or this machine's own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use runbook_fixtures::faults::{Fault, Faults};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::helm::tool;
 use crate::workshop::Workshop;
 
 /// Model time runs this much faster than real time in these tests.
@@ -159,12 +160,6 @@ fn workshop(clock: ModelClock, url: &str, real: bool) -> Workshop {
 fn is_the_real_one(program: &Path) -> bool {
     // The SDK's own launcher is a script; a stand-in of ours says what it is.
     std::fs::read_to_string(program).is_ok_and(|text| text.contains("CLOUDSDK"))
-}
-
-/// Beside the tests, Cargo builds the examples.
-fn tool() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().and_then(Path::parent).unwrap().join("examples/cloud_tool")
 }
 
 /// A cluster `c` in `zone`, as scenarios write it.

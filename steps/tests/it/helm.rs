@@ -34,7 +34,7 @@ fn every_helm() -> Vec<Which> {
 /// The program behind the shims: Cargo builds the examples beside the tests.
 pub(crate) fn tool() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().and_then(std::path::Path::parent).unwrap().join("examples/tool")
+    test.parent().and_then(std::path::Path::parent).unwrap().join("examples/cloud_tool")
 }
 
 /// A site with a helm and a chart of one ConfigMap.
