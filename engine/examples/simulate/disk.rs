@@ -147,14 +147,6 @@ impl RawFile for Handle {
     fn is_shared(&self) -> bool {
         false
     }
-
-    fn replace(&self, _bytes: &[u8]) -> io::Result<Self> {
-        Err(io::Error::other("nothing here is that long"))
-    }
-
-    fn archive(&self, name: &str, _bytes: &[u8]) -> io::Result<()> {
-        Err(io::Error::other(format!("nowhere to put `{name}`")))
-    }
 }
 
 /// A place in a file as one in memory.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
+use runbook_steps::Clock;
 use runbook_steps::tools::quote;
-use runbook_steps::{Class, Clock};
 use serde_json::{Value, json};
 
 use super::check::Output;
@@ -15,7 +15,7 @@ use super::{Session, follow, resume};
 use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
-use crate::report::tracker::{between, stands, why};
+use crate::report::tracker::{between, failed, stands, why};
 use crate::report::words::{MODEL_TIME, count, label, list, pad, span};
 use crate::run::only_reads;
 use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
@@ -362,8 +362,7 @@ fn as_it_was_left(step: &StepState) -> Standing {
         _ if step.is_to_be_redone() => Standing::Waiting,
         (Some(flight), _) if flight.recoverable => Standing::Running,
         (Some(_), _) => Standing::Unknown,
-        (None, Some(failure)) if failure.class == Class::NeedsPerson => Standing::NeedsPerson,
-        (None, Some(_)) => Standing::Failed,
+        (None, Some(failure)) => failed(failure),
         (None, None) => Standing::Waiting,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runbook_steps::Class;
+use runbook_steps::{Class, Failure};
 
 use super::snapshot::{Row, Snapshot, Standing, Words};
 use crate::event::{Advice, Event, Reached};
@@ -160,12 +160,15 @@ fn block(plan: &Plan, rows: &mut [Row]) {
 /// How a step stands, as a user sees it: a step that asked a person for something has not failed.
 pub(crate) fn stands(step: Option<&StepState>) -> Standing {
     let Some(step) = step else { return Standing::Waiting };
-    match standing(step.status()) {
-        Standing::Failed if step.failure().is_some_and(|failure| failure.class == Class::NeedsPerson) => {
-            Standing::NeedsPerson
-        }
-        standing => standing,
+    match (standing(step.status()), step.failure()) {
+        (Standing::Failed, Some(failure)) => failed(failure),
+        (standing, _) => standing,
     }
+}
+
+/// How a step stands that has failed so.
+pub(crate) fn failed(failure: &Failure) -> Standing {
+    if failure.class == Class::NeedsPerson { Standing::NeedsPerson } else { Standing::Failed }
 }
 
 /// Why a step did not end well, in a line.

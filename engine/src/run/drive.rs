@@ -176,9 +176,7 @@ pub(super) struct Making {
     pub(super) queued: HashMap<usize, Box<Ready>>,
     pub(super) reused: Vec<StepId>,
     pub(super) ripple: Ripple,
-    /// Whether a step that is not in `finally` was started.
-    pub(super) acted: bool,
-    /// The last run in which one was, this one included.
+    /// The last run in which a step that is not in `finally` was started, this one included.
     pub(super) last_acted: u32,
 }
 
@@ -218,7 +216,6 @@ impl Making {
             queued: HashMap::new(),
             reused: Vec::new(),
             ripple: Ripple::new(count),
-            acted: false,
             last_acted,
             plan,
             options,

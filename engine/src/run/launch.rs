@@ -122,9 +122,14 @@ impl Making {
         None
     }
 
+    /// Whether this run has started a step that is not in `finally`.
+    fn has_acted(&self) -> bool {
+        self.last_acted == self.course.common.run
+    }
+
     /// Takes note of changes in this run that a step stands on.
     fn feel(&mut self, index: usize) {
-        if !self.acted {
+        if !self.has_acted() {
             return;
         }
         let book = self.course.scribe.book();
@@ -134,7 +139,7 @@ impl Making {
     }
 
     fn turn(&self, index: usize, step: &Step) -> Turn {
-        if !self.acted && self.course.attempt(index) == 0 && self.options.reuse.contains(&step.id) {
+        if !self.has_acted() && self.course.attempt(index) == 0 && self.options.reuse.contains(&step.id) {
             return Turn::Reuse;
         }
         let book = self.course.scribe.book();
@@ -203,7 +208,7 @@ impl Making {
         }
         self.course.count_attempt(index);
         if !step.finally {
-            (self.acted, self.last_acted) = (true, self.course.common.run);
+            self.last_acted = self.course.common.run;
         }
         Some(Launch { ready, after_crash: flight.is_some(), half_undone: flight == Some(true) })
     }

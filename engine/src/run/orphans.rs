@@ -113,7 +113,6 @@ pub(super) mod tests {
 
     use jiff::Timestamp;
     use runbook_steps::{Child, Outputs};
-    use serde_json::Map;
 
     use super::*;
     use crate::event::Event;
@@ -121,7 +120,7 @@ pub(super) mod tests {
     use crate::plan::load::{self, Given};
     use crate::run::{Header, Watcher};
     use crate::state::lock::Holder;
-    use crate::state::record::{FORMAT, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
+    use crate::state::record::{Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
     use crate::state::{Journal, Sync};
 
     const PLAN: &str = "runbook: 1
@@ -181,20 +180,9 @@ steps:
 
         fn opened(&self) -> Record {
             Record::Opened(Opened {
-                format: FORMAT,
-                run: 1,
-                command: "apply".into(),
-                plan: "p".into(),
-                file: String::new(),
-                digest: String::new(),
-                inputs: Map::new(),
-                version: String::new(),
-                who: String::new(),
-                pid: 1,
-                mark: "first".into(),
-                simulated: None,
-                selection: String::new(),
+                mark: "first".to_owned(),
                 home: self.folder.path().display().to_string(),
+                ..Opened::first()
             })
         }
 

@@ -345,11 +345,11 @@ mod tests {
     use std::fs;
 
     use jiff::Timestamp;
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
     use crate::plan::load::{self, Given};
-    use crate::state::record::{Entry, FORMAT, Fingerprint, Opened, Record, Started, Succeeded, Touches};
+    use crate::state::record::{Entry, Fingerprint, Opened, Record, Started, Succeeded, Touches};
 
     const PLAN: &str = r#"
 runbook: 1
@@ -370,25 +370,6 @@ finally:
         load::load(&file, &Given::default()).expect("a good plan").plan
     }
 
-    fn opened() -> Record {
-        Record::Opened(Opened {
-            format: FORMAT,
-            run: 1,
-            command: "apply".into(),
-            plan: "p".into(),
-            file: String::new(),
-            digest: String::new(),
-            inputs: Map::new(),
-            version: String::new(),
-            who: String::new(),
-            pid: 1,
-            mark: String::new(),
-            simulated: None,
-            selection: String::new(),
-            home: String::new(),
-        })
-    }
-
     /// A state in which all steps that are wanted hold; some did something else.
     fn held(plan: &Plan, otherwise: &[&str]) -> RunState {
         let mut state = RunState::default();
@@ -396,7 +377,7 @@ finally:
             let entry = Entry { seq: state.seq() + 1, time: Timestamp::UNIX_EPOCH, record };
             state.apply(&entry).expect("legal");
         };
-        tell(&mut state, opened());
+        tell(&mut state, Record::Opened(Opened::first()));
         for step in plan.graph.order.iter().map(|&index| &plan.steps[index]) {
             let Prepared::Ready(ready) = prepare(plan, step, state.known(), &Redactor::default()) else { continue };
             let same = !otherwise.contains(&step.id.as_str());

@@ -26,9 +26,13 @@ pub trait RawFile: Send + Sync + Sized {
     /// Whether others may write to it at the same time, so that all must be appended.
     fn is_shared(&self) -> bool;
     /// Puts another file in its place: see [`Storage::replace`](super::storage::Storage::replace).
-    fn replace(&self, bytes: &[u8]) -> io::Result<Self>;
+    fn replace(&self, _bytes: &[u8]) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Puts a file beside: see [`Storage::archive`](super::storage::Storage::archive).
-    fn archive(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    fn archive(&self, name: &str, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("nowhere to put `{name}`")))
+    }
 }
 
 /// A file on a disk.

@@ -187,6 +187,29 @@ pub struct Opened {
     pub home: String,
 }
 
+#[cfg(test)]
+impl Opened {
+    /// The header of a first run of which nothing else matters.
+    pub(crate) fn first() -> Self {
+        Self {
+            format: FORMAT,
+            run: 1,
+            command: "apply".to_owned(),
+            plan: "p".to_owned(),
+            file: String::new(),
+            digest: String::new(),
+            inputs: Map::new(),
+            version: String::new(),
+            who: String::new(),
+            pid: 1,
+            mark: String::new(),
+            simulated: None,
+            selection: String::new(),
+            home: String::new(),
+        }
+    }
+}
+
 /// What stands in the place of records that were archived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {

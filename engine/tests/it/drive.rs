@@ -204,8 +204,4 @@ impl RawFile for Drive {
         }
         done(fate).map(|()| self.clone())
     }
-
-    fn archive(&self, name: &str, _bytes: &[u8]) -> io::Result<()> {
-        Err(io::Error::other(format!("nowhere to put `{name}`")))
-    }
 }

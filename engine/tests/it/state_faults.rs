@@ -88,14 +88,6 @@ impl RawFile for Faulty {
     fn is_shared(&self) -> bool {
         false
     }
-
-    fn replace(&self, _bytes: &[u8]) -> io::Result<Self> {
-        Err(io::Error::other("nothing here is that long"))
-    }
-
-    fn archive(&self, name: &str, _bytes: &[u8]) -> io::Result<()> {
-        Err(io::Error::other(format!("nowhere to put `{name}`")))
-    }
 }
 
 fn safe(bench: &Bench) -> PathBuf {

@@ -164,14 +164,11 @@ mod tests {
 
     use jiff::Timestamp;
     use runbook_steps::Outputs;
-    use serde_json::Map;
 
     use super::super::plan::{Choice, plan as undo};
     use super::*;
     use crate::plan::load::{self, Given};
-    use crate::state::record::{
-        Entry, FORMAT, Failed, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches,
-    };
+    use crate::state::record::{Entry, Failed, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
 
     const PLAN: &str = r#"
 runbook: 1
@@ -202,22 +199,7 @@ steps:
             let entry = Entry { seq: state.seq() + 1, time: Timestamp::UNIX_EPOCH, record };
             state.apply(&entry).expect("legal");
         };
-        tell(Record::Opened(Opened {
-            format: FORMAT,
-            run: 1,
-            command: "apply".into(),
-            plan: "p".into(),
-            file: String::new(),
-            digest: String::new(),
-            inputs: Map::new(),
-            version: String::new(),
-            who: String::new(),
-            pid: 1,
-            mark: String::new(),
-            simulated: None,
-            selection: String::new(),
-            home: String::new(),
-        }));
+        tell(Record::Opened(Opened::first()));
         for step in plan.graph.order.iter().map(|&index| plan.steps[index].id.clone()) {
             let (attempt, fingerprint, touches, took_ms) = (1, Fingerprint::default(), Touches::AtOnce, 1);
             let started = Started { step: step.clone(), attempt, fingerprint, recoverable: true, touches };
