@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::gcloud::GkeCluster;
 use crate::step::Step;
 
 /// Whether steps of a kind change anything.
@@ -11,7 +12,49 @@ pub enum Effect {
     /// Only looks; its outcome is `ok`, never `changed`.
     Reads,
     /// Changes the world.
-    Changes,
+    Changes(Reach),
+}
+
+/// How far reaches what steps of a kind change. Who knows it knows what goes when a cluster is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The cluster that `with` names in `name`. Taking it back deletes the cluster with all that is in it.
+    Cluster,
+    /// The node pool that `with` names in `name`, in the cluster that it names in `cluster`.
+    NodePool,
+    /// Something else that is a part of the cluster that `with` names in `cluster`.
+    PartOfCluster,
+    /// The deployment's kubeconfig, which then leads to the cluster that `with` names in `cluster`.
+    Kubeconfig,
+    /// Objects in the cluster that the kubeconfig leads to, and nothing besides.
+    Objects,
+    /// Such objects, for some of which the cloud makes things beside the cluster: load balancers, disks.
+    ObjectsAndMore,
+    /// Whatever the plan's author has a program or a person do.
+    Anything,
+    /// Something that has nothing to do with a cluster.
+    Other,
+}
+
+impl Reach {
+    /// The cluster of Google's that a step's `with` names, where steps of this reach name one.
+    pub fn cluster(self, with: &Value) -> Option<GkeCluster> {
+        match self {
+            Self::Cluster => GkeCluster::named(with, "name"),
+            Self::NodePool | Self::PartOfCluster | Self::Kubeconfig => GkeCluster::named(with, "cluster"),
+            Self::Objects | Self::ObjectsAndMore | Self::Anything | Self::Other => None,
+        }
+    }
+}
+
+impl Kind {
+    /// How far reaches what its steps change; nothing for one that only looks.
+    pub fn reach(&self) -> Option<Reach> {
+        match self.effect {
+            Effect::Reads => None,
+            Effect::Changes(reach) => Some(reach),
+        }
+    }
 }
 
 /// One output that steps of a kind give.

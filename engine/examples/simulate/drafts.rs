@@ -207,7 +207,7 @@ fn place() -> Place {
 
 impl Line {
     fn changes(&self) -> bool {
-        self.kind.effect == Effect::Changes
+        self.kind.effect != Effect::Reads
     }
 
     /// Whether others can count on its outputs.

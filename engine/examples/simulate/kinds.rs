@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending};
 use runbook_steps::kind::read_as;
-use runbook_steps::{Child, Class, Context, Effect, Failure, Kind, Outputs, Standing, Step};
+use runbook_steps::{Child, Class, Context, Effect, Failure, Kind, Outputs, Reach, Standing, Step};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub(crate) static BLIND: Kind = Kind {
     docs: "",
     example: "",
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Other),
     observes: false,
     idempotent: false,
     outputs: &[],

@@ -52,7 +52,7 @@ fn table(kinds: &[&Kind]) -> String {
 fn explain(kind: &Kind) -> String {
     let effect = match kind.effect {
         Effect::Reads => "only looks",
-        Effect::Changes => "changes the world",
+        Effect::Changes(_) => "changes the world",
     };
     let looks = match (kind.observes, kind.idempotent) {
         (true, _) => "looks first, so a crash in the middle settles itself",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runbook_steps::survey::{Places, Survey, survey};
-use runbook_steps::{Cancel, Secrets, World};
+use runbook_steps::{Cancel, GkeCluster, Reach, Secrets, World};
 use serde_json::Value;
 
 use super::orphans::Look;
@@ -32,35 +32,31 @@ pub struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// Looks at the cluster and the cloud.
     pub async fn survey(&self) -> Survey {
-        let Self { plan, world, secrets, home, cancel, .. } = self;
+        let Self { plan, known, world, secrets, home, cancel } = self;
         let look = Look::begin(home);
         let cx = onlooker(plan, &look.carry(Arc::clone(world)), secrets, home, cancel, "diagnose");
-        let seen = survey(&cx, &self.places()).await;
+        let seen = survey(&cx, &places(plan, known)).await;
         look.end();
         seen
     }
-
-    /// The clusters that the plan makes or uses, with the pools that it makes in them.
-    fn places(&self) -> Vec<Places> {
-        let mut found: BTreeMap<(String, String, String), Vec<String>> = BTreeMap::new();
-        for step in &self.plan.steps {
-            let Some((kind, with)) = rendered(step, self.known) else { continue };
-            let field = |name: &str| with.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let name = if kind == "gke.cluster" { field("name") } else { field("cluster") };
-            let pools = found.entry((field("project"), field("zone"), name)).or_default();
-            pools.extend((kind == "gke.node_pool").then(|| field("name")));
-        }
-        let whole = |((project, zone, cluster), pools): (_, Vec<String>)| Places { project, zone, cluster, pools };
-        found.into_iter().map(whole).filter(|places| !places.project.is_empty() && !places.zone.is_empty()).collect()
-    }
 }
 
-/// What a step that speaks of a cluster of Google's is given, as far as it can be evaluated.
-fn rendered(step: &Step, known: &Known) -> Option<(&'static str, Value)> {
+/// The clusters that a plan makes or uses, with the pools that it makes in them.
+fn places(plan: &Plan, known: &Known) -> Vec<Places> {
+    let mut found: BTreeMap<GkeCluster, Vec<String>> = BTreeMap::new();
+    for step in &plan.steps {
+        let Some((reach, with)) = rendered(step, known) else { continue };
+        let Some(cluster) = reach.cluster(&with) else { continue };
+        let pool = with["name"].as_str().filter(|_| reach == Reach::NodePool);
+        found.entry(cluster).or_default().extend(pool.map(str::to_owned));
+    }
+    found.into_iter().map(|(cluster, pools)| Places { cluster, pools }).collect()
+}
+
+/// How far a step reaches, and what it is given, as far as that can be evaluated.
+fn rendered(step: &Step, known: &Known) -> Option<(Reach, Value)> {
     let work = step.work.as_ref()?;
-    let speaks = matches!(work.kind.name, "gke.cluster" | "gke.node_pool" | "gke.credentials");
-    let with = speaks.then(|| step.render_work(work, known).ok()).flatten()?;
-    Some((work.kind.name, with))
+    Some((work.kind.reach()?, step.render_work(work, known).ok()?))
 }
 
 /// The step that waits for an object, given as `kind/name` in a namespace; for a pod, one that waits for what it is part of.
@@ -88,7 +84,35 @@ fn is_about(object: &str, kind: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use runbook_steps::Location;
+
     use super::*;
+    use crate::plan::load::{self, Given};
+
+    #[test]
+    fn a_cluster_is_looked_at_wherever_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("plan.yaml");
+        let text = "
+runbook: 1
+steps:
+  cluster: { uses: gke.cluster, with: { name: c, project: p, region: europe-west4, machine_type: e2-standard-4, nodes: 1 } }
+  pool:
+    needs: [cluster]
+    uses: gke.node_pool
+    with: { name: n, cluster: c, project: p, region: europe-west4, machine_type: e2-standard-4, nodes: 1 }
+  other: { uses: gke.credentials, with: { cluster: c, project: p, zone: us-east5-a } }
+  later: { uses: gke.credentials, with: { cluster: '${{ steps.cluster.outputs.name }}', project: p, zone: us-east5-a } }
+";
+        std::fs::write(&file, text).expect("written");
+        let plan = load::load(&file, &Given::default()).expect("a good plan").plan;
+        let cluster = |location| GkeCluster { project: "p".to_owned(), location, name: "c".to_owned() };
+        let regional = cluster(Location::Region("europe-west4".to_owned()));
+        let zonal = cluster(Location::Zone("us-east5-a".to_owned()));
+        let expected =
+            [Places { cluster: zonal, pools: Vec::new() }, Places { cluster: regional, pools: vec!["n".to_owned()] }];
+        assert_eq!(places(&plan, &Known::new()), expected);
+    }
 
     #[test]
     fn a_pod_is_about_what_it_is_part_of() {

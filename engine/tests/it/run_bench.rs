@@ -18,7 +18,7 @@ use runbook::state::lock::Holder;
 use runbook::state::record::{Entry, Record};
 use runbook::state::{Home, Journal, RunState, StateError};
 use runbook_steps::kind::read_as;
-use runbook_steps::{Class, Clock, Context, Effect, Failure, Kind, Outputs, Secret, Secrets, Standing, World};
+use runbook_steps::{Class, Clock, Context, Effect, Failure, Kind, Outputs, Reach, Secret, Secrets, Standing, World};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -170,7 +170,7 @@ pub(crate) const PLAIN: Kind = Kind {
     docs: "",
     example: "",
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Other),
     observes: false,
     idempotent: false,
     outputs: &[],

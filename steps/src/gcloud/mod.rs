@@ -6,6 +6,7 @@
 mod explain;
 mod operations;
 mod pace;
+mod place;
 mod stock;
 
 use regex::Regex;
@@ -18,6 +19,8 @@ use crate::tools::{Finished, Program, absolute};
 pub(crate) use explain::explain;
 pub(crate) use operations::Target;
 pub(crate) use pace::Pace;
+pub(crate) use place::region_of;
+pub use place::{GkeCluster, Location};
 pub(crate) use stock::{StockWatch, groups};
 
 /// `gcloud`, for one project.
@@ -146,49 +149,6 @@ fn state_of(title: &str, resource: &Value) -> String {
     if trouble.is_empty() { format!("{title} is {status}") } else { format!("{title} is {status}: {trouble}") }
 }
 
-/// Where a cluster is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Location {
-    Zone(String),
-    Region(String),
-}
-
-impl Location {
-    /// Exactly one of the two, as a plan gives them.
-    pub(crate) fn read(zone: Option<&str>, region: Option<&str>) -> Result<Self, String> {
-        match (zone, region) {
-            (Some(zone), None) => Ok(Location::Zone(zone.to_owned())),
-            (None, Some(region)) => Ok(Location::Region(region.to_owned())),
-            _ => Err("give exactly one of `zone` and `region`".to_owned()),
-        }
-    }
-
-    pub(crate) fn flag(&self) -> String {
-        match self {
-            Location::Zone(zone) => format!("--zone={zone}"),
-            Location::Region(region) => format!("--region={region}"),
-        }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        let (Location::Zone(name) | Location::Region(name)) = self;
-        name
-    }
-
-    /// `europe-west4` of `europe-west4-a`.
-    pub(crate) fn region(&self) -> &str {
-        match self {
-            Location::Zone(zone) => region_of(zone),
-            Location::Region(region) => region,
-        }
-    }
-}
-
-/// The region that a zone is in.
-pub(crate) fn region_of(zone: &str) -> &str {
-    zone.rsplit_once('-').map_or(zone, |(region, _)| region)
-}
-
 /// The label that tells what a deployment has made.
 pub(crate) const OWNER: &str = "runbook-deployment";
 
@@ -240,13 +200,6 @@ mod tests {
 
     use super::*;
     use crate::failure::Facts;
-
-    #[test]
-    fn a_zone_is_in_its_region() {
-        let zone = Location::read(Some("europe-west4-a"), None).unwrap();
-        assert_eq!((zone.flag().as_str(), zone.region()), ("--zone=europe-west4-a", "europe-west4"));
-        assert!(Location::read(Some("a"), Some("b")).is_err());
-    }
 
     #[test]
     fn the_operation_in_the_way_is_read_from_the_words() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_as, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_as, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::{Finished, MOST_OUTPUT, OutputFile, Program};
@@ -22,7 +22,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Anything),
     observes: false,
     idempotent: false,
     outputs: PROGRAM_OUTPUTS,

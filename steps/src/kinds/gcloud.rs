@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::gcloud::Gcloud;
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::{Finished, Program};
@@ -22,7 +22,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Anything),
     observes: true,
     idempotent: false,
     outputs: &[

@@ -15,7 +15,7 @@ use super::gke_cluster::line;
 use crate::context::Context;
 use crate::failure::{Class, Facts, Failure};
 use crate::gcloud::{Gcloud, already_exists, explain, owner};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
 use machine::{Gpu, Tpu};
@@ -27,7 +27,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Other),
     observes: true,
     idempotent: true,
     outputs: &[

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::{Finished, Program, absolute};
 
@@ -20,7 +20,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Other),
     observes: true,
     idempotent: true,
     outputs: &[

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::gcloud::{Gcloud, Location};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::absolute;
 
@@ -22,7 +22,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Kubeconfig),
     observes: true,
     idempotent: true,
     outputs: &[

@@ -14,7 +14,7 @@ use super::gke_cluster::line;
 use crate::context::Context;
 use crate::failure::{Class, Facts, Failure};
 use crate::gcloud::{Gcloud, Location, StockWatch, already_exists, explain, is_ours, owner, trouble};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::classify;
@@ -26,7 +26,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::NodePool),
     observes: true,
     idempotent: true,
     outputs: &[

@@ -11,7 +11,7 @@ use super::gke_cluster::line;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::gcloud::{Gcloud, Location, Target, groups, trouble};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
 use size::{Bounds, Group, Size};
@@ -23,7 +23,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::PartOfCluster),
     observes: true,
     idempotent: true,
     outputs: &[

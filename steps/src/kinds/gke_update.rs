@@ -13,7 +13,7 @@ use super::gke_cluster::{ADDONS, Channel, GatewayApi, gateway_api, line, unknown
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::gcloud::{Gcloud, Location, Target, trouble};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
 use changes::Change;
@@ -25,7 +25,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::PartOfCluster),
     observes: true,
     idempotent: true,
     outputs: &[

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::gcloud::owner;
 use crate::helm::{self, Book, Chart, Healing, Revision, Values, difference, explain};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::span::Span;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::Program;
@@ -26,7 +26,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::ObjectsAndMore),
     observes: true,
     idempotent: true,
     outputs: &[

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::helm::{self, explain};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::secret::{Secret, mentions_secret};
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::Program;
@@ -22,7 +22,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Other),
     observes: true,
     idempotent: true,
     outputs: &[

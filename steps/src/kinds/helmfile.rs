@@ -16,7 +16,7 @@ use super::vanished::within_cluster;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::helm::{self, Book, Healing, Values};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::scalar::Scalar;
 use crate::span::Span;
 use crate::step::{Outputs, Standing, Step};
@@ -29,7 +29,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Anything),
     observes: true,
     idempotent: true,
     outputs: &[OutputDoc {

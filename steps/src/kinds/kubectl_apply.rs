@@ -12,7 +12,7 @@ use crate::cluster::{Applying, Cluster, FIELD_MANAGER, Resource, describe, kind_
 use crate::condition::Condition;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::manifest::{self, Pinned, Source};
 use crate::step::{Outputs, Standing, Step};
 
@@ -23,7 +23,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::ObjectsAndMore),
     observes: true,
     idempotent: true,
     outputs: OUTPUTS,

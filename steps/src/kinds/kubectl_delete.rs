@@ -9,7 +9,7 @@ use super::kubectl_apply::{gone, gone_condition};
 use crate::cluster::{Cluster, Resource, Selection, Selector, name_of, namespace_of};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
 /// The kind `kubectl.delete`.
@@ -30,7 +30,7 @@ old_route:
   with: { object: configmap/old, namespace: default }
 ",
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Objects),
     observes: true,
     idempotent: true,
     outputs: &[OutputDoc { name: "deleted", about: "the names of what was deleted" }],

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Applying, Cluster, FIELD_MANAGER, PatchStyle, Resource, text_at};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::manifest;
 use crate::secret::mentions_secret;
 use crate::step::{Outputs, Standing, Step};
@@ -34,7 +34,7 @@ pull_secret:
     patch: { imagePullSecrets: [ { name: registry } ] }
 ",
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Objects),
     observes: true,
     idempotent: true,
     outputs: &[OutputDoc { name: "changed", about: "whether the patch changed anything" }],

@@ -15,7 +15,7 @@ use super::vanished::within_cluster;
 use crate::cluster::{Applying, Cluster, FIELD_MANAGER, Resource, text_at};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::kind::{Effect, Kind, OutputDoc, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::manifest;
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
@@ -27,7 +27,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Objects),
     observes: true,
     idempotent: true,
     outputs: &[

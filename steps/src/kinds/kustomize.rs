@@ -11,7 +11,7 @@ use super::kubectl_apply::{Apply, OUTPUTS};
 use super::vanished::within_cluster;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::kind::{Effect, Kind, ReadError, read_with, schema_of};
+use crate::kind::{Effect, Kind, Reach, ReadError, read_with, schema_of};
 use crate::manifest;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::{Program, install_hint, scratch};
@@ -24,7 +24,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::ObjectsAndMore),
     observes: true,
     idempotent: true,
     outputs: OUTPUTS,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::kind::{Effect, Kind, ReadError, schema_of};
+use crate::kind::{Effect, Kind, Reach, ReadError, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
 /// The kind `manual`.
@@ -19,7 +19,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Anything),
     observes: false,
     idempotent: true,
     outputs: &[],

@@ -11,7 +11,7 @@ use super::command::{PROGRAM_OUTPUTS, in_dir, not_undone, run_for_outputs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::helm::Releases;
-use crate::kind::{Effect, Kind, read_as, schema_of};
+use crate::kind::{Effect, Kind, Reach, read_as, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::{Program, shorten};
@@ -23,7 +23,7 @@ pub(super) static KIND: Kind = Kind {
     docs: DOCS,
     example: EXAMPLE,
     version: 1,
-    effect: Effect::Changes,
+    effect: Effect::Changes(Reach::Anything),
     observes: false,
     idempotent: false,
     outputs: PROGRAM_OUTPUTS,

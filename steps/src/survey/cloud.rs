@@ -5,25 +5,15 @@ use serde_json::Value;
 use super::{Sighting, Survey};
 use crate::context::Context;
 use crate::failure::{Class, Facts, Objects};
-use crate::gcloud::Gcloud;
+use crate::gcloud::{Gcloud, GkeCluster, groups};
 
 /// Where in the cloud to look.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// The project.
-    pub project: String,
-    /// The cluster's zone.
-    pub zone: String,
-    /// The cluster's name.
-    pub cluster: String,
+    /// A cluster.
+    pub cluster: GkeCluster,
     /// Its node pools that a plan makes.
     pub pools: Vec<String>,
-}
-
-impl Places {
-    fn region(&self) -> &str {
-        self.zone.rsplit_once('-').map_or(&self.zone, |(region, _)| region)
-    }
 }
 
 /// Looks at the cloud.
@@ -31,7 +21,7 @@ pub(super) async fn look(cx: &Context, places: &Places, survey: &mut Survey) {
     if cx.world.find_program("gcloud").is_none() {
         return survey.failed("gcloud", "the program is not on PATH");
     }
-    let mut eye = Eye { gcloud: Gcloud::new(cx, Some(&places.project)), places, survey };
+    let mut eye = Eye { gcloud: Gcloud::new(cx, Some(&places.cluster.project)), places, survey };
     eye.cluster().await;
     eye.pools().await;
     eye.operations().await;
@@ -49,7 +39,7 @@ struct Eye<'e> {
 impl Eye<'_> {
     /// The answer of a command, as a list.
     async fn ask(&mut self, words: &[&str]) -> Vec<Value> {
-        let command = format!("gcloud {} --project={}", words.join(" "), self.places.project);
+        let command = format!("gcloud {} --project={}", words.join(" "), self.places.cluster.project);
         match self.gcloud.json(words.iter().copied()).await {
             Ok(Value::Array(found)) => found,
             Ok(Value::Null) => Vec::new(),
@@ -79,33 +69,29 @@ impl Eye<'_> {
     }
 
     async fn cluster(&mut self) {
-        let places = self.places;
-        let zone = format!("--zone={}", places.zone);
-        for cluster in self.ask(&["container", "clusters", "describe", &places.cluster, &zone]).await {
+        let GkeCluster { name, location, .. } = &self.places.cluster;
+        let place = location.flag();
+        for cluster in self.ask(&["container", "clusters", "describe", name, &place]).await {
             let status = cluster["status"].as_str().unwrap_or_default().to_owned();
             let said = cluster["statusMessage"].as_str().unwrap_or_default();
-            let text = if status == "RUNNING" {
-                String::new()
-            } else {
-                format!("cluster {} is {status} {said}", places.cluster)
-            };
+            let text = if status == "RUNNING" { String::new() } else { format!("cluster {name} is {status} {said}") };
             if let Some(version) = cluster["currentMasterVersion"].as_str() {
                 self.survey.versions.push(format!("GKE {version}"));
             }
-            let command = format!("gcloud container clusters describe {} {zone}", places.cluster);
-            self.see(&command, &format!("cluster {}", places.cluster), &text, &cluster);
+            let command = format!("gcloud container clusters describe {name} {place}");
+            self.see(&command, &format!("cluster {name}"), &text, &cluster);
         }
     }
 
     async fn pools(&mut self) {
         let places = self.places;
-        let (zone, cluster) = (format!("--zone={}", places.zone), format!("--cluster={}", places.cluster));
+        let (place, cluster) = (places.cluster.location.flag(), format!("--cluster={}", places.cluster.name));
         for pool in &places.pools {
-            for found in self.ask(&["container", "node-pools", "describe", pool, &cluster, &zone]).await {
+            for found in self.ask(&["container", "node-pools", "describe", pool, &cluster, &place]).await {
                 let status = found["status"].as_str().unwrap_or_default();
                 let said = found["statusMessage"].as_str().unwrap_or_default();
                 let text = if status == "RUNNING" { String::new() } else { format!("pool {pool} is {status} {said}") };
-                let command = format!("gcloud container node-pools describe {pool} {cluster} {zone}");
+                let command = format!("gcloud container node-pools describe {pool} {cluster} {place}");
                 self.see(&command, &format!("pool {pool}"), text.trim(), &found);
                 self.groups(&found, pool).await;
             }
@@ -114,10 +100,8 @@ impl Eye<'_> {
 
     /// Why instance groups of a pool cannot make machines: GKE hides it for half an hour.
     async fn groups(&mut self, found: &Value, pool: &str) {
-        let zone = format!("--zone={}", self.places.zone);
-        for url in found["instanceGroupUrls"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let group = url.rsplit('/').next().unwrap_or(url);
-            let words = ["compute", "instance-groups", "managed", "list-errors", group, &zone];
+        for (group, zone) in groups(found) {
+            let words = ["compute", "instance-groups", "managed", "list-errors", &group, &format!("--zone={zone}")];
             for error in self.ask(&words).await.into_iter().take(1) {
                 let said = error["error"]["message"].as_str().unwrap_or_default();
                 let code = error["error"]["code"].as_str().unwrap_or_default();
@@ -128,8 +112,8 @@ impl Eye<'_> {
     }
 
     async fn operations(&mut self) {
-        let zone = format!("--zone={}", self.places.zone);
-        let words = ["container", "operations", "list", &zone, "--filter=status!=DONE"];
+        let place = self.places.cluster.location.flag();
+        let words = ["container", "operations", "list", &place, "--filter=status!=DONE"];
         for operation in self.ask(&words).await {
             let (kind, status) = (operation["operationType"].as_str(), operation["status"].as_str());
             let text = format!("operation {} is {}", kind.unwrap_or_default(), status.unwrap_or_default());
@@ -138,7 +122,7 @@ impl Eye<'_> {
     }
 
     async fn quotas(&mut self) {
-        let region = self.places.region().to_owned();
+        let region = self.places.cluster.location.region().to_owned();
         for found in self.ask(&["compute", "regions", "describe", &region]).await {
             for quota in found["quotas"].as_array().into_iter().flatten() {
                 let (limit, usage) = (quota["limit"].as_f64().unwrap_or(0.0), quota["usage"].as_f64().unwrap_or(0.0));
@@ -166,8 +150,8 @@ impl Eye<'_> {
 
     /// The load balancers of Gateways, which are called `gkegw1-…`.
     async fn balancers(&mut self) {
-        let regions = format!("--regions={}", self.places.region());
-        let region = format!("--region={}", self.places.region());
+        let regions = format!("--regions={}", self.places.cluster.location.region());
+        let region = format!("--region={}", self.places.cluster.location.region());
         let ours = "--filter=name~gkegw1";
         for service in self.ask(&["compute", "backend-services", "list", &regions, ours]).await {
             let name = service["name"].as_str().unwrap_or_default().to_owned();
@@ -188,7 +172,7 @@ impl Eye<'_> {
         }
         let words = ["compute", "networks", "subnets", "list", &regions, "--filter=purpose=REGIONAL_MANAGED_PROXY"];
         if self.has_regional_gateway() && self.ask(&words).await.is_empty() {
-            let text = format!("no proxy-only subnet in {}", self.places.region());
+            let text = format!("no proxy-only subnet in {}", self.places.cluster.location.region());
             self.note(&format!("gcloud {}", words.join(" ")), "proxy-only subnet", &text, None, Facts::default());
         }
     }

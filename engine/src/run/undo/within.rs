@@ -3,6 +3,7 @@
 //! Said only where plan and journal tell in which cluster it is: the kind names the cluster, or it works through the deployment's
 //! kubeconfig, which was only ever written for one. What a program makes is not known, only that what its step waits for is there.
 
+use runbook_steps::{GkeCluster, Reach};
 use serde_json::Value;
 
 use super::plan::{Deed, Left, UndoPlan};
@@ -10,24 +11,6 @@ use crate::plan::model::{Step, Template};
 use crate::plan::{Plan, StepId};
 use crate::state::fold::{Made, Status};
 use crate::state::{RunState, StepState};
-
-/// The kind whose undo deletes a cluster with all that is in it.
-const CLUSTER: &str = "gke.cluster";
-
-/// The kind that writes the deployment's kubeconfig.
-const CREDENTIALS: &str = "gke.credentials";
-
-/// Kinds whose `with` names the cluster that they change.
-const NAMING: [&str; 3] = ["gke.node_pool", "gke.resize", "gke.update"];
-
-/// Kinds that change nothing but objects in the cluster of the kubeconfig.
-const OBJECTS: [&str; 3] = ["kubectl.delete", "kubectl.patch", "kubectl.secret"];
-
-/// The same, but among their objects may be some for which GKE makes things beside the cluster.
-const ANY_OBJECTS: [&str; 3] = ["helm.release", "kubectl.apply", "kustomize"];
-
-/// Kinds that start programs, which may do anything.
-const PROGRAMS: [&str; 4] = ["command", "gcloud", "make", "run"];
 
 /// What a program is told that writes another cluster into the kubeconfig.
 const SWITCHES: [&str; 3] = ["get-credentials", "use-context", "kubeconfig"];
@@ -44,27 +27,11 @@ pub(super) fn settle(plan: &Plan, state: &RunState, undo: &mut UndoPlan) {
     undo.left = settled;
 }
 
-/// Which cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cluster {
-    project: String,
-    place: String,
-    name: String,
-}
-
-impl Cluster {
-    /// The one that a `with` names.
-    fn of(with: &Value, key: &str) -> Option<Self> {
-        let text = |key: &str| with[key].as_str().map(str::to_owned);
-        Some(Self { project: text("project")?, place: text("zone").or_else(|| text("region"))?, name: text(key)? })
-    }
-}
-
 struct Look<'a> {
     plan: &'a Plan,
     state: &'a RunState,
     undo: &'a UndoPlan,
-    kubeconfig: Option<Cluster>,
+    kubeconfig: Option<GkeCluster>,
 }
 
 impl Look<'_> {
@@ -84,13 +51,12 @@ impl Look<'_> {
 
     /// The step whose undo deletes the cluster that all of a step's making is in, and what that does not cover.
     fn whole(&self, step: &Step) -> Option<(StepId, &'static str)> {
-        let work = step.work.as_ref()?;
-        let kind = work.kind.name;
-        let (cluster, caveat) = match kind {
-            _ if NAMING.contains(&kind) => (Cluster::of(&self.with(step)?, "cluster")?, ""),
-            _ if OBJECTS.contains(&kind) => (self.kubeconfig.clone()?, ""),
-            _ if ANY_OBJECTS.contains(&kind) => (self.kubeconfig.clone()?, MAY_STAY),
-            _ => return None,
+        let reach = step.work.as_ref()?.kind.reach()?;
+        let (cluster, caveat) = match reach {
+            Reach::NodePool | Reach::PartOfCluster => (reach.cluster(&self.with(step)?)?, ""),
+            Reach::Objects => (self.kubeconfig.clone()?, ""),
+            Reach::ObjectsAndMore => (self.kubeconfig.clone()?, MAY_STAY),
+            Reach::Cluster | Reach::Kubeconfig | Reach::Anything | Reach::Other => return None,
         };
         Some((self.deleted(&cluster)?, caveat))
     }
@@ -100,9 +66,11 @@ impl Look<'_> {
     }
 
     /// The step whose own undo deletes a cluster that is surely this deployment's.
-    fn deleted(&self, cluster: &Cluster) -> Option<StepId> {
+    fn deleted(&self, cluster: &GkeCluster) -> Option<StepId> {
         let deletes = |deed: &Deed| {
-            !deed.performed && deed.kind == CLUSTER && Cluster::of(&deed.with, "name").as_ref() == Some(cluster)
+            !deed.performed
+                && is_of(deed.kind, Reach::Cluster)
+                && Reach::Cluster.cluster(&deed.with).as_ref() == Some(cluster)
         };
         let item = self.undo.items.values().find(|item| !item.doubtful && item.deeds.iter().any(deletes));
         item.map(|item| item.step.clone())
@@ -110,16 +78,21 @@ impl Look<'_> {
 }
 
 /// The one cluster that the deployment's kubeconfig was ever written for, as far as that can be told.
-fn kubeconfig(plan: &Plan, state: &RunState) -> Option<Cluster> {
+fn kubeconfig(plan: &Plan, state: &RunState) -> Option<GkeCluster> {
     if plan.steps.iter().any(may_switch) {
         return None;
     }
-    let recipes = state.steps().flat_map(|(_, step)| step.recipes()).filter(|recipe| recipe.kind == CREDENTIALS);
-    let mut all: Vec<Option<Cluster>> = recipes.map(|recipe| Cluster::of(&recipe.with, "cluster")).collect();
+    let recipes = state.steps().flat_map(|(_, step)| step.recipes());
+    let mut all: Vec<Option<GkeCluster>> = recipes
+        .filter(|recipe| is_of(&recipe.kind, Reach::Kubeconfig))
+        .map(|recipe| Reach::Kubeconfig.cluster(&recipe.with))
+        .collect();
     for step in plan.steps.iter().filter(|step| state.step(&step.id).is_some_and(may_have_written)) {
-        let Some(work) = step.work.as_ref().filter(|work| work.kind.name == CREDENTIALS) else { continue };
+        let Some(work) = step.work.as_ref().filter(|work| work.kind.reach() == Some(Reach::Kubeconfig)) else {
+            continue;
+        };
         match step.render_work(work, state.known()) {
-            Ok(with) => all.push(Cluster::of(&with, "cluster")),
+            Ok(with) => all.push(Reach::Kubeconfig.cluster(&with)),
             // What it used is gone by now; its recipe, if there is one, is there already.
             Err(_) if state.step(&step.id).is_some_and(|step| !step.recipes().is_empty()) => {}
             Err(_) => return None,
@@ -129,6 +102,11 @@ fn kubeconfig(plan: &Plan, state: &RunState) -> Option<Cluster> {
     all.iter().all(|other| other.as_ref() == Some(&first)).then_some(first)
 }
 
+/// Whether a kind that the journal names reaches just so far.
+fn is_of(kind: &str, reach: Reach) -> bool {
+    runbook_steps::kind(kind).is_some_and(|kind| kind.reach() == Some(reach))
+}
+
 /// Whether a step came to its work in any run.
 fn may_have_written(step: &StepState) -> bool {
     step.done().is_some() || step.made() != Made::Nothing || *step.status() == Status::Undone
@@ -136,7 +114,7 @@ fn may_have_written(step: &StepState) -> bool {
 
 /// Whether a step's program may write another cluster into the kubeconfig.
 fn may_switch(step: &Step) -> bool {
-    let work = step.work.as_ref().filter(|work| PROGRAMS.contains(&work.kind.name));
+    let work = step.work.as_ref().filter(|work| work.kind.reach() == Some(Reach::Anything));
     work.is_some_and(|work| mentions(&work.with, &|text| SWITCHES.iter().any(|word| text.contains(word))))
 }
 
@@ -279,13 +257,5 @@ steps:
             said.iter().any(|line| line.starts_with("patched goes with `cluster`, though it is protected")),
             "{said:?}"
         );
-    }
-
-    #[test]
-    fn every_kind_that_is_named_here_is_one() {
-        let named = [CLUSTER, CREDENTIALS].into_iter().chain(NAMING).chain(OBJECTS).chain(ANY_OBJECTS).chain(PROGRAMS);
-        for name in named {
-            assert!(runbook_steps::kind(name).is_some(), "`{name}`");
-        }
     }
 }
