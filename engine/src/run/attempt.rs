@@ -101,8 +101,13 @@ impl Attempt {
     }
 
     fn timed_out(&self, limit: Limit, ended: Option<Lived>) -> Ended {
-        if let Some(Ok(Ok((outcome, outputs)))) = ended {
-            return Ended::Succeeded { outcome, outputs };
+        match ended {
+            Some(Ok(Ok((outcome, outputs)))) => return Ended::Succeeded { outcome, outputs },
+            // Something worse than that it was late, such as what cannot be stopped: another attempt would run beside it.
+            Some(Ok(Err(Early::Failed(failure)))) if failure.class == Class::NeedsPerson => {
+                return self.failed(failure);
+            }
+            _ => {}
         }
         let last = self.watch.last();
         let seen = if last.text.is_empty() { String::new() } else { format!("; last seen: {}", last.text) };

@@ -135,6 +135,19 @@ async fn a_timeout_says_what_was_seen_last() {
 }
 
 #[tokio::test]
+async fn nothing_is_tried_again_beside_what_cannot_be_ended() {
+    let bench = Bench::new();
+    let mut slow = bench.step("slow", &BLIND, json!({ "does": "undying" }));
+    slow.timeout = Some(Duration::from_secs(90));
+    slow.retry = retry(3);
+    let summary = bench.run(&plan(vec![slow], &[]), Options::default()).await;
+    let failure = summary.journal.state().step(&StepId::from("slow")).and_then(|step| step.failure()).cloned();
+    let failure = failure.expect("failed");
+    assert_eq!((failure.class, failure.what.as_str()), (Class::NeedsPerson, "it lives on"));
+    assert_eq!((summary.verdict, bench.did("slow")), (Verdict::NeedsPerson, 1));
+}
+
+#[tokio::test]
 async fn a_deadline_bounds_all_attempts() {
     // The first failure of a process reads the hints, and here a blink is minutes.
     best(shipped::hints(), Seen::failure(&Failure::permanent("warm up")));

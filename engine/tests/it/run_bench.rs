@@ -60,6 +60,8 @@ enum Does {
     Work,
     /// Works on until it is killed.
     Stubborn,
+    /// Is told to stop, and says that it lives on.
+    Undying,
 }
 
 impl Act {
@@ -98,6 +100,10 @@ impl Act {
                 cx.cancel.soft.cancelled().await;
                 self.note(&format!("stopped {}", cx.step));
                 return Err(Failure::cancelled());
+            }
+            Does::Undying => {
+                cx.cancel.soft.cancelled().await;
+                return Err(Failure::new(Class::NeedsPerson, "it lives on"));
             }
             Does::Stubborn => {
                 cx.cancel.hard.cancelled().await;

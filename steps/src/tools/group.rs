@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use super::linger::{MOMENT, lingers};
-use super::orphans::{Hunt, Mark, members, start_since};
+use super::orphans::{Hunt, Mark, Orphan, members, start_since};
 use super::output::Pump;
 use crate::clock::Clock;
 use crate::context::{Child, Context};
@@ -32,6 +32,8 @@ pub(super) enum Ending {
     Code(i32),
     Signal(i32),
     Cancelled,
+    /// It was told to stop, and these processes of it live on: even SIGKILL does not end them.
+    Survived(Vec<u32>),
     Lost(std::io::Error),
 }
 
@@ -104,36 +106,47 @@ impl Group {
     async fn clean_up(&mut self, ending: Ending, cx: &Context) -> Ending {
         match ending {
             Ending::Cancelled => self.stop(cx).await,
-            _ => self.end_leftovers(cx).await,
+            _ => {
+                self.end_leftovers(cx).await;
+                ending
+            }
         }
-        ending
     }
 
     async fn end_leftovers(&mut self, cx: &Context) {
-        if self.send(Signal::TERM) {
-            tokio::select! {
-                () = cx.cancel.hard.cancelled() => {}
-                _ = wait_until(cx.clock(), LEFTOVER_GRACE, || self.is_gone()) => {}
-            }
+        if !self.send(Signal::TERM) {
+            self.gone = true;
+            return;
+        }
+        tokio::select! {
+            () = cx.cancel.hard.cancelled() => {}
+            _ = wait_until(cx.clock(), LEFTOVER_GRACE, || self.is_gone()) => {}
         }
         self.kill(cx.clock()).await;
     }
 
     /// Ends the group and what has left it: gently where there is time for it, then both at once for good.
-    async fn stop(&mut self, cx: &Context) {
+    async fn stop(&mut self, cx: &Context) -> Ending {
         let mut deserters = Hunt::in_time(&[Mark::of(cx)], cx.clock()).sparing(self.child().pid);
         tokio::select! {
             biased;
             () = cx.cancel.hard.cancelled() => {}
             () = self.stop_gently(&mut deserters, cx) => {}
         }
-        wait_until(cx.clock(), UNKILLABLE, || {
+        let over = wait_until(cx.clock(), UNKILLABLE, || {
             let killed = self.is_killed();
             deserters.is_over(Signal::KILL) && killed
         })
         .await;
         self.gone = true;
-        tell(deserters, cx);
+        let deserters = deserters.fates();
+        tell(&deserters, cx);
+        if over { Ending::Cancelled } else { Ending::Survived(self.survivors(&deserters)) }
+    }
+
+    fn survivors(&self, deserters: &[Orphan]) -> Vec<u32> {
+        let here = members(self.child().pid).map(|found| found.id);
+        here.chain(deserters.iter().filter(|orphan| !orphan.gone).map(|orphan| orphan.pid)).collect()
     }
 
     /// One grace for all: what has left the group is told when the group has gone, which it may well serve until then.
@@ -227,8 +240,8 @@ impl Group {
 }
 
 /// Says what had left the group, and what became of it.
-fn tell(deserters: Hunt, cx: &Context) {
-    for orphan in deserters.fates() {
+fn tell(deserters: &[Orphan], cx: &Context) {
+    for orphan in deserters {
         let (program, pid, fate) = (&orphan.program, orphan.pid, orphan.fate());
         cx.note(&format!("`{program}` (pid {pid}) had left the process group; {fate}"));
     }

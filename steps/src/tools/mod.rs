@@ -252,6 +252,7 @@ impl Program {
                 Err(Failure::new(Class::Cancelled, format!("`{}` was stopped", self.title()))
                     .detail(finished.last_lines()))
             }
+            Ending::Survived(pids) => Err(self.survived(&pids).detail(finished.last_lines())),
             Ending::Lost(error) => Err(Failure::transient(format!("lost sight of `{}`: {error}", self.title()))),
         }
     }
@@ -261,6 +262,15 @@ impl Program {
         let class = classify(&finished.last_lines()).unwrap_or(Class::Permanent);
         let what = format!("`{}` failed with exit code {code}{said}", self.title());
         Failure::new(class, what).detail(finished.last_lines()).facts(finished.facts(Some(code)))
+    }
+
+    /// To try again would be to run beside it.
+    fn survived(&self, pids: &[u32]) -> Failure {
+        let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let what = format!("`{}` was told to stop, and even SIGKILL does not end it (pid {pids})", self.title());
+        Failure::new(Class::NeedsPerson, what)
+            .cause("it hangs in the kernel, most often on a disk or a mount that does not answer")
+            .fix(format!("see where with `ps -o pid,stat,wchan:32,args -p {pids}`; go on when it is gone"))
     }
 
     fn killed(&self, signal: i32, finished: &Finished) -> Failure {
@@ -511,6 +521,15 @@ mod tests {
         let failure = Program::new("make").args(["all"]).killed(9, &Finished::default());
         assert_eq!(failure.what, "`make all` was ended by SIGKILL");
         assert!(failure.cause.expect("a cause").contains("memory"));
+    }
+
+    #[test]
+    fn what_cannot_be_ended_is_left_to_a_person() {
+        let program = Program::new("dd").args(["of=/mnt/dead"]);
+        let failure = program.survived(&[7, 11]);
+        assert_eq!(failure.class, Class::NeedsPerson);
+        assert_eq!(failure.what, "`dd of=/mnt/dead` was told to stop, and even SIGKILL does not end it (pid 7,11)");
+        assert!(failure.fix.expect("a fix").contains("-p 7,11"));
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn every_process() -> impl Iterator<Item = Found> {
 
 /// A process as it was found.
 pub(super) struct Found {
-    id: u32,
+    pub(super) id: u32,
     process: Process,
     environment: std::cell::OnceCell<Option<Vec<u8>>>,
 }
