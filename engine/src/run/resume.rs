@@ -9,10 +9,12 @@ use std::num::NonZero;
 use std::thread;
 
 use runbook_steps::Redactor;
+use runbook_steps::secret::mentions_secret;
 
 use super::cleanup::{is_owed, last_acted};
 use super::drive::Options;
 use super::prepare::{Prepared, Ready, only_reads, prepare, recoverable};
+use crate::plan::eval::RenderedOutput;
 use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
@@ -126,14 +128,45 @@ pub(super) fn changes_since(done: &Done, step: &Step, ready: &Ready, known: &Kno
     if changes.is_empty() { new_outputs(done, step, known) } else { changes }
 }
 
-/// The outputs that a plan has had added to a step since. Only those that can be had without doing it again: a person who settled a step
-/// has said what was asked for, and nothing else is known of it.
+/// The outputs that a plan has had added to a step since, or gets from it in another way. Only what can be had without doing it again: a
+/// person who settled a step has said what was asked for, and nothing else is known of it.
 fn new_outputs(done: &Done, step: &Step, known: &Known) -> Vec<String> {
-    let mut new = step.outputs.keys().filter(|name| !done.outputs.contains_key(name.as_str())).peekable();
-    if new.peek().is_none() || step.own_outputs(known, &done.outputs).is_err() {
+    if step.outputs.is_empty() {
         return Vec::new();
     }
-    new.map(|name| format!("the output `{name}` is new")).collect()
+    let Ok(now) = step.own_outputs(known, &done.outputs) else { return Vec::new() };
+    let fresh: Vec<(usize, String)> =
+        now.iter().enumerate().filter_map(|(index, output)| Some((index, new_output(output, done)?))).collect();
+    if fresh.is_empty() {
+        return Vec::new();
+    }
+    let again = had_again(step, known, done, &now);
+    // What builds on itself would come out otherwise each time.
+    fresh.into_iter().filter(|&(index, _)| again.get(index) == now.get(index)).map(|(_, change)| change).collect()
+}
+
+/// The outputs once more, over what they came to.
+fn had_again(step: &Step, known: &Known, done: &Done, now: &[NamedOutput]) -> Vec<NamedOutput> {
+    let mut outputs = done.outputs.clone();
+    for (name, output) in now {
+        if let RenderedOutput::Value(value) = output {
+            outputs.insert(name.clone(), value.clone());
+        }
+    }
+    step.own_outputs(known, &outputs).unwrap_or_default()
+}
+
+type NamedOutput = (String, RenderedOutput);
+
+/// What is new about an output of a step that holds. What is looked up, and what holds a secret, is not compared.
+fn new_output((name, output): &NamedOutput, done: &Done) -> Option<String> {
+    match (done.outputs.get(name), output) {
+        (None, _) => Some(format!("the output `{name}` is new")),
+        (Some(old), RenderedOutput::Value(new)) if old != new && !mentions_secret(&new.to_string()) => {
+            Some(format!("the output `{name}` is had in another way"))
+        }
+        _ => None,
+    }
 }
 
 /// Goes through a plan in its order, and remembers what will run.

@@ -206,4 +206,21 @@ fn an_output_that_was_added_is_had_without_doing_the_step_again() {
     assert!(planned.out.contains("the output `word` is new"), "{}", planned.out);
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     assert_eq!((sandbox.read("ledger"), sandbox.read("said")), ("once\n".to_owned(), "HELLO\n".to_owned()));
+    let more = more.replace("upper", "title");
+    sandbox.write("plan.yaml", &format!("{plan}{more}"));
+    let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(planned.out.contains("the output `word` is had in another way"), "{}", planned.out);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!((sandbox.read("ledger"), sandbox.read("said")), ("once\n".to_owned(), "Hello\n".to_owned()));
+    let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(!planned.out.contains("another way"), "{}", planned.out);
+}
+
+#[test]
+fn an_output_that_builds_on_itself_is_not_had_again_and_again() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nsteps:\n  a: { run: 'echo 1', outputs: { stdout: '${{ outputs.stdout }}1' } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("reuse   1 step");
 }
