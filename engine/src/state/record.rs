@@ -185,6 +185,9 @@ pub struct Opened {
     /// The deployment's folder, absolute; empty where a program wrote it that did not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub home: String,
+    /// The environment variables that the plan takes secrets from: their names, for whoever takes back without the plan what was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
 }
 
 #[cfg(test)]
@@ -206,6 +209,7 @@ impl Opened {
             simulated: None,
             selection: String::new(),
             home: String::new(),
+            secret_env: Vec::new(),
         }
     }
 }

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use crate::plan::eval::Rendered;
 use crate::plan::model::Step;
+use crate::run::masked::refused_with;
 use crate::state::record::Recipe;
 
-/// Longer ones are not stored: then only the plan knows.
+/// Longer ones are not stored, nor any that would hold a secret: then only the plan knows.
 const LONGEST: usize = 64 << 10;
 
 /// The recipe of a step that is about to be performed, if there is one.
@@ -28,9 +29,10 @@ pub(crate) async fn of(
         None => (step.work.as_ref()?.kind.name, own(rendered, work, cx).await),
     };
     cx.redactor.mask_value(&mut with);
-    let short = with.to_string().len() <= LONGEST;
+    // What is masked would take back something else.
+    let whole = with.to_string().len() <= LONGEST && refused_with(&with).is_none();
     let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
-    short.then_some(Recipe { kind, with, performed, locks, protect: step.protect })
+    whole.then_some(Recipe { kind, with, performed, locks, protect: step.protect })
 }
 
 /// What cannot be found out now, the step itself is about to fail by.
