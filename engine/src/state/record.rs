@@ -268,6 +268,18 @@ pub struct Recipe {
     /// Whether the step was protected.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
+    /// What it was made of, where the plan gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Origin>,
+}
+
+/// What a plan's own `undo` was made of, as short digests: equal ones mean the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Of the work that it takes back, evaluated.
+    pub work: String,
+    /// Of the plan's words for taking it back, not evaluated.
+    pub undo: String,
 }
 
 /// A step holds.
