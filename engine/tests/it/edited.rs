@@ -258,3 +258,30 @@ fn an_undo_that_was_put_right_takes_back_what_was_made() {
     sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0);
     assert!(!sandbox.path("made").exists());
 }
+
+#[test]
+fn what_uses_a_step_that_is_left_out_now_does_not_hold_any_more() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: out\ninputs: { gpu: { type: bool, default: true } }\nsteps:\n  \
+         a: { when: inputs.gpu, run: echo address-of-a }\n  \
+         w: { command: [bash, -c, \"echo ${{ steps.a.outputs.stdout | default('none') }} > said\"] }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let ran = sandbox.run(&["apply", "plan.yaml", "--input", "gpu=false", "--stale", "rerun"]).exits(0);
+    assert!(ran.err.contains("w: it uses `a`, which is left out now"), "{}", ran.err);
+    assert_eq!(sandbox.read("said"), "none\n");
+}
+
+#[test]
+fn a_step_is_not_said_to_become_what_it_never_comes_to() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: never\nsteps:\n  a: { run: echo hi }\n  \
+                w: { command: [echo, \"${{ steps.a.outputs.stdout | default('q') }}\"] }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("echo hi", "echo ho"));
+    let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(planned.out.contains("it uses `a`, which runs again, and its outputs may change"), "{}", planned.out);
+}
