@@ -55,12 +55,15 @@ pub(super) struct HowToRun {
     /// How to print the result
     #[arg(long, short, value_enum, default_value_t)]
     pub(super) output: Output,
+    /// Whether it goes on with what an earlier run of this command has begun
+    #[arg(skip)]
+    goes_on: bool,
 }
 
 impl HowToRun {
     /// The same for one step and nothing else, even if it holds.
     pub(super) fn only(&self, step: &str) -> Self {
-        Self { selection: Selection::of(step), events: None, ..self.clone() }
+        Self { selection: Selection::of(step), goes_on: true, ..self.clone() }
     }
 
     /// The same for a part of the plan.
@@ -68,9 +71,14 @@ impl HowToRun {
         Self { selection, ..self.clone() }
     }
 
+    /// The same, going on with what was begun: nothing is done again once more, and events are added to those that were written.
+    pub(super) fn once_more(&self) -> Self {
+        Self { selection: self.selection.once_more(), goes_on: true, ..self.clone() }
+    }
+
     /// The words that ask for the same again, but for what is written: that is for whoever began.
     pub(super) fn words(&self) -> Vec<String> {
-        let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;
+        let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _, goes_on: _ } = self;
         let mut words = vec!["--parallel".to_owned(), parallel.to_string()];
         words.extend(selection.words());
         let stale = stale.and_then(|stale| stale.to_possible_value());
@@ -150,7 +158,7 @@ impl Part {
     fn of(plan: &Plan, options: &Options) -> Self {
         let partial = !options.only.is_empty() || !options.skip.is_empty();
         let left = plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone());
-        Self { asked: partial.then(|| options.selection.clone()), left: left.collect() }
+        Self { asked: partial.then(|| options.asked.to_string()), left: left.collect() }
     }
 }
 
@@ -183,7 +191,7 @@ impl Deployment {
         let (options, secrets) = self.settle(how, session, &journal, &world)?;
         give_answers(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), &how.answer)?;
         let part = Part::of(&self.plan, &options);
-        let events = how.events.as_deref().map(open_events).transpose()?;
+        let events = how.events.as_deref().map(|path| open_events(path, how.goes_on)).transpose()?;
         let screen = Screen::new(self.plan.clone(), self.title(), self.clock, session.ui, events);
         let screen = screen.without(part.left.clone());
         let (advice, redactor) = (screen.advice(), secrets.redactor());
@@ -475,8 +483,8 @@ fn are(number: usize) -> String {
 }
 
 /// The file that events are written to.
-pub(super) fn open_events(path: &Path) -> Result<Events, Fatal> {
-    Events::create(path)
+pub(super) fn open_events(path: &Path, goes_on: bool) -> Result<Events, Fatal> {
+    Events::open(path, goes_on)
         .map_err(|error| Fatal::new(Exit::Usage, format!("cannot write events to `{}`: {error}", path.display())))
 }
 

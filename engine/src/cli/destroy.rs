@@ -232,7 +232,7 @@ impl Deployment {
         let secrets = secrets::resolve(&self.plan, &needed_secrets(&undo), &places)?;
         secrets::refuse_in_inputs(&self.plan, &secrets)?;
         let about = About::of(&undo);
-        let events = how.events.as_deref().map(deployment::open_events).transpose()?;
+        let events = how.events.as_deref().map(|path| deployment::open_events(path, false)).transpose()?;
         let talk = Talk { plan: self.plan.clone(), ui: session.ui, events };
         let began = Instant::now();
         let summary = take_back(|interrupts| Undoing {

@@ -434,7 +434,18 @@ impl RunState {
         }
         self.relocate(&opened.home);
         self.home.clone_from(&opened.home);
+        for id in &opened.redo {
+            self.let_go(id);
+        }
         self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
+    }
+
+    /// A step that held is to be done again. Of one in flight, or in doubt, somebody must find out first how it stands.
+    fn let_go(&mut self, id: &StepId) {
+        let known = |step: &StepState| step.in_flight.is_none() && !matches!(step.status, Status::Unknown { .. });
+        let Some(step) = self.steps.get_mut(id).filter(|step| known(step)) else { return };
+        (step.done, step.before, step.status) = (None, None, Status::Pending);
+        self.known.remove(id);
     }
 
     fn start(&mut self, started: record::Started, at: Timestamp) {

@@ -22,6 +22,7 @@ use super::plan::{Deed, UndoPlan};
 use crate::hints;
 use crate::plan::model::{Retry, Step};
 use crate::plan::{Plan, StepId};
+use crate::state::asked::Asked;
 use crate::state::record::{Failed, Record, Verdict};
 use crate::state::{Journal, StateError, Status, Sync};
 
@@ -137,7 +138,7 @@ impl Unmaking {
 
     /// Writes the header and what is left alone, synced: from here on things may be taken away.
     fn begin(&mut self) -> Result<(), StateError> {
-        self.course.scribe.append(self.course.opened(&self.plan, ""), Sync::Soon)?;
+        self.course.scribe.append(self.course.opened(&self.plan, &Asked::default(), Vec::new()), Sync::Soon)?;
         for (step, why) in std::mem::take(&mut self.left) {
             let why = self.course.common.redactor.mask(&why).into_owned();
             self.course.scribe.append(Record::UndoSkipped { step, why }, Sync::Soon)?;
