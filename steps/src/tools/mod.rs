@@ -7,6 +7,7 @@
 mod classify;
 mod group;
 mod install;
+mod leader;
 mod linger;
 mod orphans;
 mod output;
