@@ -73,16 +73,10 @@ mod tests {
 
     #[test]
     fn durations_read() {
-        for (text, millis) in [
-            ("90s", 90_000),
-            ("1h30m", 5_400_000),
-            ("500ms", 500),
-            ("2m", 120_000),
-            ("1.5s", 1_500),
-            ("1d", 86_400_000),
-            ("0s", 0),
-        ] {
-            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        for line in include_str!("duration.cases").lines().filter(|line| !line.starts_with('#')) {
+            let (text, meaning) = line.split_once(' ').expect("a text and what it means");
+            let read = parse(text).ok().map(|duration| duration.as_millis().to_string());
+            assert_eq!(read.as_deref().unwrap_or("refused"), meaning.trim(), "{text}");
         }
     }
 
@@ -93,7 +87,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "5 parsecs", "m", "1m1h", "1s1s", "-5s", "1e9999s", "99999999999999999999d", "..s"] {
+        for text in ["", "5 parsecs", "1h 30m"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -3,10 +3,14 @@
 //! A plan's `${{ secrets.NAME }}` renders to a marker, never to the value, so rendered plans, fingerprints, journals and errors
 //! cannot hold a secret. [`Secrets::reveal`] turns markers into values; it is called at the sinks that may have them: the
 //! environment and standard input of a program, HTTP requests, and the data of a Kubernetes Secret. [`Redactor`] masks the values
-//! in whatever comes back.
+//! in whatever comes back; `forms` says which spellings of them it knows, and which it does not.
+
+mod forms;
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use forms::{Form, Found};
 
 /// A value that has neither `Debug` nor `Serialize` nor `Display` that would show it.
 #[derive(Clone)]
@@ -43,6 +47,23 @@ pub fn mentions_secret(text: &str) -> bool {
     text.contains(OPEN)
 }
 
+/// The names of the secrets that a text mentions, each as often as it does.
+pub fn markers(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (_, name, after) = next_marker(rest)?;
+        rest = after;
+        Some(name)
+    })
+}
+
+/// What stands before the first marker of a text, its name, and what follows.
+fn next_marker(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, after) = text.split_once(OPEN)?;
+    let (name, after) = after.split_once(CLOSE)?;
+    Some((before, name, after))
+}
+
 /// The secrets of one run, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets(BTreeMap<String, Secret>);
@@ -64,8 +85,7 @@ impl Secrets {
     pub fn reveal(&self, text: &str) -> Result<Secret, String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some((before, after)) = rest.split_once(OPEN) {
-            let Some((name, after)) = after.split_once(CLOSE) else { break };
+        while let Some((before, name, after)) = next_marker(rest) {
             let secret = self.0.get(name).ok_or_else(|| format!("secret `{name}` was not given"))?;
             if is_too_short(secret) {
                 return Err(format!(
@@ -82,11 +102,7 @@ impl Secrets {
 
     /// What masks these secrets.
     pub fn redactor(&self) -> Redactor {
-        let mut values: Vec<String> =
-            self.0.values().flat_map(|secret| forms(secret.expose())).filter(|form| form.len() >= SHORTEST).collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.dedup();
-        Redactor { first: FirstBytes::of(&values), values }
+        Redactor::new(forms::of(self.0.values().map(Secret::expose)))
     }
 }
 
@@ -97,71 +113,17 @@ fn is_too_short(secret: &Secret) -> bool {
     (1..SHORTEST).contains(&secret.expose().trim().len())
 }
 
-/// How a secret may turn up: as it is, line by line, in base64, in a URL, inside JSON.
-fn forms(value: &str) -> Vec<String> {
-    let trimmed = value.trim();
-    let mut forms = vec![trimmed.to_owned(), percent_encoded(trimmed), json_escaped(trimmed)];
-    forms.extend(trimmed.lines().map(|line| line.trim().to_owned()).filter(|line| line.len() >= 12));
-    forms.extend([value, trimmed].into_iter().flat_map(base64_forms));
-    forms
-}
-
-/// The value in base64, also as a part of something longer: what stands before it shifts it by none, one or two bytes, and the
-/// letters at either end then mix with the neighbours'.
-fn base64_forms(value: &str) -> Vec<String> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-    let mut forms = vec![STANDARD.encode(value), URL_SAFE.encode(value)];
-    for shift in 0..3 {
-        let shifted = [&b"\0\0"[..shift], value.as_bytes()].concat();
-        let whole = shifted.len() / 3 * 4;
-        let first = if shift == 0 { 0 } else { 4 };
-        for engine in [&STANDARD, &URL_SAFE] {
-            forms.extend(engine.encode(&shifted).get(first..whole).map(ToOwned::to_owned));
-        }
-    }
-    forms
-}
-
-fn percent_encoded(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-fn json_escaped(value: &str) -> String {
-    let quoted = serde_json::Value::from(value).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
-}
-
 /// Masks secret values in text.
 #[derive(Clone, Default)]
 pub struct Redactor {
-    /// Longest first.
-    values: Vec<String>,
-    first: FirstBytes,
-}
-
-/// What values begin with: most bytes of a text need no other look.
-#[derive(Clone, Default)]
-struct FirstBytes([u128; 2]);
-
-impl FirstBytes {
-    fn of(values: &[String]) -> Self {
-        let mut bits = [0; 2];
-        for byte in values.iter().filter_map(|value| value.bytes().next()) {
-            bits[usize::from(byte >> 7)] |= 1 << (byte & 127);
-        }
-        Self(bits)
-    }
-
-    fn contains(&self, byte: u8) -> bool {
-        self.0[usize::from(byte >> 7)] >> (byte & 127) & 1 == 1
-    }
+    /// By their first byte, so that at most bytes of a text there is nothing to look for; among them the longest first. Empty where
+    /// there is nothing to mask.
+    forms: Vec<Vec<Form>>,
 }
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Redactor({} values)", self.values.len())
+        write!(f, "Redactor({} forms)", self.forms.iter().map(Vec::len).sum::<usize>())
     }
 }
 
@@ -169,17 +131,27 @@ impl Redactor {
     /// What stands in place of a secret.
     pub const MASK: &'static str = "[redacted]";
 
+    fn new(longest_first: Vec<Form>) -> Self {
+        let mut forms = Vec::new();
+        for form in longest_first {
+            forms.resize(256, Vec::new());
+            forms[usize::from(form.first())].push(form);
+        }
+        Self { forms }
+    }
+
     /// Whether there is nothing to mask.
     pub fn is_idle(&self) -> bool {
-        self.values.is_empty()
+        self.forms.is_empty()
     }
 
     /// The text with every secret value masked. Borrows where there is none.
     pub fn mask<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
-        if !self.values.iter().any(|value| text.contains(value.as_str())) {
+        let bytes = text.as_bytes();
+        if self.is_idle() || !(0..bytes.len()).any(|at| self.secret_at(&bytes[at..]).is_some()) {
             return text.into();
         }
-        let (masked, _) = self.mask_bytes(text.as_bytes(), false);
+        let (masked, _) = self.mask_bytes(bytes, false);
         // A whole value begins and ends where a character does.
         String::from_utf8_lossy(&masked).into_owned().into()
     }
@@ -205,18 +177,19 @@ impl Redactor {
 
     /// Whether all of a text is the start of a longer value.
     fn may_begin(&self, text: &[u8]) -> bool {
-        let mut longer = self.candidates(text).iter().take_while(|value| value.len() > text.len());
-        longer.any(|value| value.as_bytes().starts_with(text))
+        self.candidates(text).iter().any(|form| form.look(text) == Found::Start)
     }
 
     /// The length of the longest value that a text starts with.
     fn secret_at(&self, text: &[u8]) -> Option<usize> {
-        let found = self.candidates(text).iter().find(|value| text.starts_with(value.as_bytes()));
-        found.map(String::len)
+        self.candidates(text).iter().find_map(|form| match form.look(text) {
+            Found::Whole(length) => Some(length),
+            Found::Nothing | Found::Start => None,
+        })
     }
 
-    fn candidates(&self, text: &[u8]) -> &[String] {
-        if text.first().is_some_and(|byte| self.first.contains(*byte)) { &self.values } else { &[] }
+    fn candidates(&self, text: &[u8]) -> &[Form] {
+        text.first().and_then(|byte| self.forms.get(usize::from(*byte))).map_or(&[], Vec::as_slice)
     }
 
     /// Masks every text inside a value, keys too.
@@ -302,6 +275,78 @@ mod tests {
     fn the_longest_value_is_masked_and_a_mask_is_not_masked_again() {
         let redactor = redactor(&["hunter2", "hunter2longer", "redacted"]);
         assert_eq!(redactor.mask("hunter2longer hunter2 é"), "[redacted] [redacted] é");
+    }
+
+    /// A token of 76 bytes.
+    const LONG: &str = "eyJhbGciOiJSUzI1NiJ9.q0-3v_8Zk1xW5tYb7uNcP2mR4sE6gH9jKdLfAoQiVzXwCyTrUpM0n.a";
+
+    /// What `base64` prints.
+    fn wrapped(text: &str, columns: usize) -> Vec<String> {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(text);
+        text.as_bytes().chunks(columns).map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    #[test]
+    fn base64_that_was_broken_into_lines_is_masked() {
+        let redactor = redactor(&[LONG]);
+        for (columns, newline) in [(76, ""), (76, "\n"), (64, ""), (64, "\n"), (57, "\n")] {
+            let lines = wrapped(&format!("{LONG}{newline}"), columns);
+            assert_eq!(redactor.mask(&format!("{}\n", lines.join("\n"))), "[redacted]\n", "{columns} columns");
+            assert_eq!(redactor.mask(&format!("tls: |\n  {}\n", lines.join("\n  "))), "tls: |\n  [redacted]\n");
+        }
+        for before in ["x", "xy", "user:", "a longer text that stands before it:"] {
+            let text = wrapped(&format!("{before}{LONG}\n"), 76).join("\r\n");
+            let masked = redactor.mask(&text);
+            assert!(masked.contains(Redactor::MASK) && masked.len() < before.len() * 2 + 20, "{masked}");
+        }
+    }
+
+    #[test]
+    fn each_line_of_base64_is_masked_by_itself() {
+        let redactor = redactor(&[LONG]);
+        for columns in [76, 64] {
+            for text in [LONG.to_owned(), format!("{LONG}\n")] {
+                for line in wrapped(&text, columns) {
+                    assert_eq!(redactor.mask(&line), Redactor::MASK, "{columns} columns");
+                }
+            }
+            for before in ["x", "xy"] {
+                let lines = wrapped(&format!("{before}{LONG}\n"), columns);
+                assert_eq!(redactor.mask(&lines[0]), format!("{}{}", &lines[0][..4], Redactor::MASK), "{columns}");
+                assert_eq!(redactor.mask(&lines[1]), Redactor::MASK, "{columns} columns");
+            }
+        }
+    }
+
+    #[test]
+    fn broken_base64_is_masked_however_it_comes_in_pieces() {
+        let (redactor, text) = (redactor(&[LONG]), format!("a {}\nb", wrapped(LONG, 76).join("\n")));
+        for cut in 0..text.len() {
+            let (mut masked, seen) = redactor.mask_bytes(&text.as_bytes()[..cut], true);
+            masked.extend(redactor.mask_bytes(&text.as_bytes()[seen..], false).0);
+            assert_eq!(String::from_utf8_lossy(&masked), "a [redacted]\nb", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_telling_line_of_a_secret_is_masked_alone() {
+        let redactor = redactor(&["admin\nhunter2!"]);
+        assert_eq!(redactor.mask("is hunter2! admin's?"), "is [redacted] admin's?");
+        assert_eq!(redactor.mask("admin\nhunter2!"), Redactor::MASK);
+    }
+
+    #[test]
+    fn the_newline_of_echo_does_not_uncover_the_end() {
+        // Ten bytes: the last one is in a group with the newline.
+        assert_eq!(redactor(&["0123456789"]).mask("MDEyMzQ1Njc4OQo="), Redactor::MASK);
+    }
+
+    #[test]
+    fn the_secrets_that_a_text_mentions_are_named() {
+        let text = format!("{}:{}@{} «secret:open", marker("user"), marker("pass word"), marker("user"));
+        assert_eq!(markers(&text).collect::<Vec<_>>(), ["user", "pass word", "user"]);
+        assert_eq!(markers("nothing").count(), 0);
     }
 
     #[test]

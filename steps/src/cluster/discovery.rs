@@ -81,13 +81,13 @@ impl Cluster {
     }
 
     /// The kind of an object, by its `apiVersion` and `kind`.
-    pub async fn resolve_object(&self, object: &Value) -> Result<Option<Resource>, Failure> {
+    pub(crate) async fn resolve_object(&self, object: &Value) -> Result<Option<Resource>, Failure> {
         let (version, kind) = (super::api_version(object).to_owned(), super::kind_of(object).to_owned());
         self.find(|known| known.iter().find(|it| it.kind == kind && it.api_version() == version).cloned()).await
     }
 
     /// Asks the server anew what kinds it knows.
-    pub async fn rediscover(&self) -> Result<(), Failure> {
+    pub(crate) async fn rediscover(&self) -> Result<(), Failure> {
         let asked = self.shared.known.0.lock().await.0;
         self.refresh(asked).await.map(|_| ())
     }

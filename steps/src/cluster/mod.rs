@@ -34,16 +34,16 @@ use crate::secret::Redactor;
 pub use discovery::Resource;
 pub(crate) use forward::Said;
 pub(crate) use kept::kind_and_name;
-pub use object::{annotation, api_version, kind_of, label_of, name_of, namespace_of, uid_of};
-pub(crate) use object::{describe, text_at};
-pub(crate) use requests::LogPart;
-pub use requests::{Applying, PatchStyle, Selection};
+pub use object::name_of;
+pub(crate) use object::{annotation, api_version, describe, kind_of, label_of, namespace_of, text_at, uid_of};
+pub use requests::{Applying, Selection};
+pub(crate) use requests::{LogPart, PatchStyle};
 pub use selector::Selector;
 pub(crate) use trim::{needs_whole, strip};
 pub use watches::{Bell, Feed};
 
 /// The field manager that owns what this program applies.
-pub const FIELD_MANAGER: &str = "runbook";
+pub(crate) const FIELD_MANAGER: &str = "runbook";
 
 /// A connection to the deployment's cluster. Cheap to clone.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     /// The namespace of the kubeconfig's context, or `default`.
-    pub fn default_namespace(&self) -> &str {
+    pub(crate) fn default_namespace(&self) -> &str {
         &self.shared.namespace
     }
 

@@ -8,32 +8,32 @@ pub fn name_of(object: &Value) -> &str {
 }
 
 /// `metadata.namespace`, or empty for what belongs to no namespace.
-pub fn namespace_of(object: &Value) -> &str {
+pub(crate) fn namespace_of(object: &Value) -> &str {
     text_at(object, "/metadata/namespace")
 }
 
 /// `kind`, or empty.
-pub fn kind_of(object: &Value) -> &str {
+pub(crate) fn kind_of(object: &Value) -> &str {
     text_at(object, "/kind")
 }
 
 /// `apiVersion`, or empty.
-pub fn api_version(object: &Value) -> &str {
+pub(crate) fn api_version(object: &Value) -> &str {
     text_at(object, "/apiVersion")
 }
 
 /// `metadata.uid`, or empty.
-pub fn uid_of(object: &Value) -> &str {
+pub(crate) fn uid_of(object: &Value) -> &str {
     text_at(object, "/metadata/uid")
 }
 
 /// One annotation.
-pub fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
+pub(crate) fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
     object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
 /// One label.
-pub fn label_of<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
+pub(crate) fn label_of<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
     object.pointer("/metadata/labels")?.get(name)?.as_str()
 }
 

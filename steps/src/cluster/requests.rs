@@ -51,7 +51,7 @@ pub struct Applying {
 /// The sort of a patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum PatchStyle {
+pub(crate) enum PatchStyle {
     /// RFC 7386: objects are merged, lists replaced, null removes.
     #[default]
     Merge,
@@ -142,7 +142,7 @@ impl Cluster {
     }
 
     /// Patches an object.
-    pub async fn patch(
+    pub(crate) async fn patch(
         &self,
         resource: &Resource,
         (namespace, name): (&str, &str),

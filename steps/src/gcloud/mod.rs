@@ -19,8 +19,8 @@ use crate::tools::{Finished, Program, absolute};
 pub(crate) use explain::explain;
 pub(crate) use operations::Target;
 pub(crate) use pace::Pace;
-pub(crate) use place::region_of;
 pub use place::{GkeCluster, Location};
+pub(crate) use place::{Placed, region_of};
 pub(crate) use stock::{StockWatch, groups};
 
 /// `gcloud`, for one project.

@@ -1,6 +1,10 @@
 //! Which cluster, and where it is. Knows nothing of what is done to it.
 
+use std::ops::Deref;
+
 use serde_json::Value;
+
+use crate::kind::ReadError;
 
 /// Where a cluster is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,12 +16,15 @@ pub enum Location {
 }
 
 impl Location {
-    /// Exactly one of the two, as a plan gives them.
-    pub(crate) fn read(zone: Option<&str>, region: Option<&str>) -> Result<Self, String> {
+    /// Exactly one of the two, as a `with` gives them.
+    pub(crate) fn read(zone: Option<&str>, region: Option<&str>) -> Result<Self, ReadError> {
         match (zone, region) {
             (Some(zone), None) => Ok(Location::Zone(zone.to_owned())),
             (None, Some(region)) => Ok(Location::Region(region.to_owned())),
-            _ => Err("give exactly one of `zone` and `region`".to_owned()),
+            _ => {
+                let message = "give exactly one of `zone` and `region`".to_owned();
+                Err(ReadError { path: "zone".to_owned(), message })
+            }
         }
     }
 
@@ -41,6 +48,31 @@ impl Location {
             Location::Zone(zone) => region_of(zone),
             Location::Region(region) => region,
         }
+    }
+}
+
+/// What a `with` says, and the location that its `zone` or `region` names.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed<T> {
+    said: T,
+    location: Location,
+}
+
+impl<T> Placed<T> {
+    pub(crate) fn new(said: T, location: Location) -> Self {
+        Self { said, location }
+    }
+
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+}
+
+impl<T> Deref for Placed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.said
     }
 }
 
@@ -92,7 +124,13 @@ mod tests {
     fn a_zone_is_in_its_region() {
         let zone = Location::read(Some("europe-west4-a"), None).unwrap();
         assert_eq!((zone.flag().as_str(), zone.region()), ("--zone=europe-west4-a", "europe-west4"));
-        assert!(Location::read(Some("a"), Some("b")).is_err());
+        for (zone, region) in [(Some("a"), Some("b")), (None, None)] {
+            let error = Location::read(zone, region).unwrap_err();
+            assert_eq!(
+                (error.path.as_str(), error.message.as_str()),
+                ("zone", "give exactly one of `zone` and `region`")
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::gcloud::{Gcloud, Location, already_exists, is_ours, trouble};
+use crate::gcloud::{Gcloud, Location, Placed, already_exists, is_ours, trouble};
 use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
@@ -146,16 +146,17 @@ pub(super) enum GatewayApi {
 }
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
-    let cluster: Cluster = read_with(with)?;
-    cluster.verify()?;
-    Ok(Box::new(cluster))
+    Ok(Box::new(placed(with)?))
 }
 
-impl Cluster {
-    fn location(&self) -> Location {
-        Location::read(self.zone.as_deref(), self.region.as_deref()).expect("verified when it was read")
-    }
+fn placed(with: Value) -> Result<Placed<Cluster>, ReadError> {
+    let cluster: Cluster = read_with(with)?;
+    let location = Location::read(cluster.zone.as_deref(), cluster.region.as_deref())?;
+    cluster.verify()?;
+    Ok(Placed::new(cluster, location))
+}
 
+impl Placed<Cluster> {
     fn gcloud<'a>(&'a self, cx: &'a Context) -> Gcloud<'a> {
         Gcloud::new(cx, Some(&self.project))
     }
@@ -188,7 +189,7 @@ impl Cluster {
     }
 
     async fn operation(&self, cx: &Context) -> Result<Option<Value>, Failure> {
-        self.gcloud(cx).operation_on(&self.location(), &format!("clusters/{}", self.name)).await
+        self.gcloud(cx).operation_on(self.location(), &format!("clusters/{}", self.name)).await
     }
 
     fn adopt(&self, found: &Value) -> Result<Outputs, Failure> {
@@ -250,7 +251,7 @@ impl Cluster {
             return Ok(());
         }
         if found["status"] != "STOPPING" {
-            gcloud.json_in_turn(&self.location(), &self.delete()).await.or_else(gone)?;
+            gcloud.json_in_turn(self.location(), &self.delete()).await.or_else(gone)?;
         }
         match gcloud.settled(&self.describe(), &self.title(), None).await? {
             None => Ok(()),
@@ -277,7 +278,7 @@ fn gone(failure: Failure) -> Result<Value, Failure> {
     if failure.class == Class::NotFound { Ok(Value::Null) } else { Err(failure) }
 }
 
-impl Step for Cluster {
+impl Step for Placed<Cluster> {
     fn intent(&self) -> Vec<String> {
         vec![format!("gcloud {} --project={}", line(&self.create("DEPLOYMENT")), self.project)]
     }

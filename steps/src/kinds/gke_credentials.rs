@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::gcloud::{Gcloud, Location};
+use crate::gcloud::{Gcloud, Location, Placed};
 use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 use crate::tools::absolute;
@@ -70,18 +70,16 @@ struct Credentials {
 }
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
-    let credentials: Credentials = read_with(with)?;
-    match Location::read(credentials.zone.as_deref(), credentials.region.as_deref()) {
-        Ok(_) => Ok(Box::new(credentials)),
-        Err(message) => Err(ReadError { path: "zone".to_owned(), message }),
-    }
+    Ok(Box::new(placed(with)?))
 }
 
-impl Credentials {
-    fn location(&self) -> Location {
-        Location::read(self.zone.as_deref(), self.region.as_deref()).expect("verified when it was read")
-    }
+fn placed(with: Value) -> Result<Placed<Credentials>, ReadError> {
+    let credentials: Credentials = read_with(with)?;
+    let location = Location::read(credentials.zone.as_deref(), credentials.region.as_deref())?;
+    Ok(Placed::new(credentials, location))
+}
 
+impl Placed<Credentials> {
     fn args(&self, what: &str) -> Vec<String> {
         ["container", "clusters", what, &self.cluster, &self.location().flag()].map(str::to_owned).into()
     }
@@ -196,7 +194,7 @@ fn forget(config: &mut Value, context: &str) {
     }
 }
 
-impl Step for Credentials {
+impl Step for Placed<Credentials> {
     fn intent(&self) -> Vec<String> {
         vec![format!("gcloud {} --project={}", super::gke_cluster::line(&self.args("get-credentials")), self.project)]
     }
@@ -254,7 +252,7 @@ mod tests {
     #[test]
     fn the_context_is_called_as_gcloud_calls_it() {
         let with = json!({ "cluster": "llm-d", "project": "p-1", "zone": "europe-west4-a" });
-        let credentials: Credentials = serde_json::from_value(with).unwrap();
+        let credentials = placed(with).unwrap();
         assert_eq!(credentials.context(), "gke_p-1_europe-west4-a_llm-d");
         assert_eq!(
             credentials.intent(),

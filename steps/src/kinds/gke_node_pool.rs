@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::gke_cluster::line;
 use crate::context::Context;
 use crate::failure::{Class, Facts, Failure};
-use crate::gcloud::{Gcloud, Location, StockWatch, already_exists, explain, is_ours, owner, trouble};
+use crate::gcloud::{Gcloud, Location, Placed, StockWatch, already_exists, explain, is_ours, owner, trouble};
 use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
@@ -159,16 +159,18 @@ enum Driver {
 }
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
-    let pool: NodePool = read_with(with)?;
-    pool.verify()?;
-    Ok(Box::new(pool))
+    Ok(Box::new(placed(with)?))
 }
 
-impl NodePool {
-    fn location(&self) -> Location {
-        Location::read(self.zone.as_deref(), self.region.as_deref()).expect("verified when it was read")
-    }
+fn placed(with: Value) -> Result<Placed<NodePool>, ReadError> {
+    let pool: NodePool = read_with(with)?;
+    let location = Location::read(pool.zone.as_deref(), pool.region.as_deref())?;
+    let pool = Placed::new(pool, location);
+    pool.verify()?;
+    Ok(pool)
+}
 
+impl Placed<NodePool> {
     fn gcloud<'a>(&'a self, cx: &'a Context) -> Gcloud<'a> {
         Gcloud::new(cx, Some(&self.project))
     }
@@ -194,7 +196,7 @@ impl NodePool {
 
     async fn under_way(&self, cx: &Context, found: &Value) -> Result<String, Failure> {
         let target = format!("clusters/{}/nodePools/{}", self.cluster, self.name);
-        let operation = self.gcloud(cx).operation_on(&self.location(), &target).await?;
+        let operation = self.gcloud(cx).operation_on(self.location(), &target).await?;
         let name = operation.as_ref().and_then(|operation| operation["name"].as_str());
         let by = name.map(|name| format!(" by {name}")).unwrap_or_default();
         Ok(format!("{} is being made{}{by}", self.title(), self.place_of(found)))
@@ -234,7 +236,7 @@ impl NodePool {
             self.delete_and_wait(cx).await?;
         }
         if failed || found.is_none() {
-            match gcloud.json_in_turn(&self.location(), &self.create(&owner(cx), zone)).await {
+            match gcloud.json_in_turn(self.location(), &self.create(&owner(cx), zone)).await {
                 Err(failure) if !already_exists(&failure) => return Err(failure),
                 _ => {}
             }
@@ -250,7 +252,7 @@ impl NodePool {
 
     async fn delete_and_wait(&self, cx: &Context) -> Result<(), Failure> {
         let gcloud = self.gcloud(cx);
-        match gcloud.json_in_turn(&self.location(), &self.delete()).await {
+        match gcloud.json_in_turn(self.location(), &self.delete()).await {
             Err(failure) if failure.class != Class::NotFound => return Err(failure),
             _ => {}
         }
@@ -283,7 +285,7 @@ impl NodePool {
     }
 }
 
-impl Step for NodePool {
+impl Step for Placed<NodePool> {
     fn intent(&self) -> Vec<String> {
         let candidates = self.candidates();
         let first = line(&self.create("DEPLOYMENT", candidates.first().map(String::as_str)));

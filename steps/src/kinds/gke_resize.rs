@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::gke_cluster::line;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::gcloud::{Gcloud, Location, Target, groups, trouble};
+use crate::gcloud::{Gcloud, Location, Placed, Target, groups, trouble};
 use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
@@ -105,17 +105,11 @@ struct Before {
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
     let resize: Resize = read_with(with)?;
-    if let Err(message) = Location::read(resize.zone.as_deref(), resize.region.as_deref()) {
-        return Err(ReadError { path: "zone".to_owned(), message });
-    }
-    Ok(Box::new(resize))
+    let location = Location::read(resize.zone.as_deref(), resize.region.as_deref())?;
+    Ok(Box::new(Placed::new(resize, location)))
 }
 
-impl Resize {
-    fn location(&self) -> Location {
-        Location::read(self.zone.as_deref(), self.region.as_deref()).expect("verified when it was read")
-    }
-
+impl Placed<Resize> {
     fn gcloud<'a>(&'a self, cx: &'a Context) -> Gcloud<'a> {
         Gcloud::new(cx, Some(&self.project))
     }
@@ -195,13 +189,13 @@ impl Resize {
         if !size.changing {
             return Ok(None);
         }
-        let (location, title) = (self.location(), self.title());
-        let found = self.gcloud(cx).under_way(&self.target(&location, &title, None)).await?;
+        let title = self.title();
+        let found = self.gcloud(cx).under_way(&self.target(&title, None)).await?;
         Ok(found.or_else(|| size.busy().then(|| "its instance group".to_owned())))
     }
 
-    fn target<'t>(&'t self, location: &'t Location, title: &'t str, pool: Option<&'t [String]>) -> Target<'t> {
-        Target { location, cluster: &self.cluster, title, pool }
+    fn target<'t>(&'t self, title: &'t str, pool: Option<&'t [String]>) -> Target<'t> {
+        Target { location: self.location(), cluster: &self.cluster, title, pool }
     }
 
     fn too_narrow(&self, bounds: &Bounds) -> Result<String, Failure> {
@@ -214,27 +208,25 @@ impl Resize {
     }
 
     async fn change(&self, cx: &Context) -> Result<Outputs, Failure> {
-        let (location, title) = (self.location(), self.title());
+        let title = self.title();
         let (gcloud, describe) = (self.gcloud(cx), self.describe());
         // What is under way may be just this.
-        gcloud.at_rest(cx, &self.target(&location, &title, Some(&describe))).await?;
+        gcloud.at_rest(cx, &self.target(&title, Some(&describe))).await?;
         let (pool, size) = self.must_look(cx).await?;
         if let Standing::Holds(outputs) = self.judge(cx, &pool, &size).await? {
             return Ok(outputs);
         }
         if let Some(bounds) = size.outside(self.nodes) {
             cx.note(&self.too_narrow(&bounds)?);
-            gcloud
-                .change(cx, &self.target(&location, &title, None), &self.rebound(&size.widened(&bounds, self.nodes)))
-                .await?;
+            gcloud.change(cx, &self.target(&title, None), &self.rebound(&size.widened(&bounds, self.nodes))).await?;
         }
         self.set(cx, self.nodes).await
     }
 
     async fn set(&self, cx: &Context, nodes: u32) -> Result<Outputs, Failure> {
-        let (location, title) = (self.location(), format!("{} to {nodes} nodes", self.title()));
+        let title = format!("{} to {nodes} nodes", self.title());
         let describe = self.describe();
-        let target = self.target(&location, &title, Some(&describe));
+        let target = self.target(&title, Some(&describe));
         self.gcloud(cx).change(cx, &target, &self.resize(&nodes.to_string())).await?;
         let (_, size) = self.must_look(cx).await?;
         match size.differs(nodes) {
@@ -254,8 +246,8 @@ impl Resize {
         }
         match &before.bounds {
             Some(bounds) if size.bounds.as_ref() != Some(bounds) => {
-                let (location, title) = (self.location(), self.title());
-                self.gcloud(cx).change(cx, &self.target(&location, &title, None), &self.rebound(bounds)).await
+                let title = self.title();
+                self.gcloud(cx).change(cx, &self.target(&title, None), &self.rebound(bounds)).await
             }
             _ => Ok(()),
         }
@@ -269,7 +261,7 @@ fn outputs(size: &Size) -> Outputs {
     outputs.as_object().cloned().unwrap_or_default()
 }
 
-impl Step for Resize {
+impl Step for Placed<Resize> {
     fn intent(&self) -> Vec<String> {
         let resize = format!("gcloud {} --project={}", line(&self.resize(&self.nodes.to_string())), self.project);
         let widen = "# before that, where it is autoscaled within less: gcloud container node-pools update --enable-autoscaling …";
@@ -303,7 +295,7 @@ impl Step for Resize {
         Box::pin(async {
             let (_, size) = self.must_look(cx).await?;
             let before = Before { nodes: size.by_zone(), bounds: size.bounds };
-            Ok(serde_json::to_value(Resize { before: Some(before), ..self.clone() }).ok())
+            Ok(serde_json::to_value(Resize { before: Some(before), ..Resize::clone(self) }).ok())
         })
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::gke_cluster::{ADDONS, Channel, GatewayApi, gateway_api, line, unknown_addon};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::gcloud::{Gcloud, Location, Target, trouble};
+use crate::gcloud::{Gcloud, Location, Placed, Target, trouble};
 use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::step::{Outputs, Standing, Step};
 
@@ -121,9 +121,7 @@ struct Settings {
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
     let update: Update = read_with(with)?;
     let wrong = |path: &str, message: String| Err(ReadError { path: path.to_owned(), message });
-    if let Err(message) = Location::read(update.zone.as_deref(), update.region.as_deref()) {
-        return wrong("zone", message);
-    }
+    let location = Location::read(update.zone.as_deref(), update.region.as_deref())?;
     if update.set == Settings::default() {
         return wrong("set", "expected what the cluster is to be like, found nothing".to_owned());
     }
@@ -144,14 +142,10 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
             return wrong(&format!("set.addons.{needed}"), format!("`{by}` needs this add-on"));
         }
     }
-    Ok(Box::new(update))
+    Ok(Box::new(Placed::new(update, location)))
 }
 
-impl Update {
-    fn location(&self) -> Location {
-        Location::read(self.zone.as_deref(), self.region.as_deref()).expect("verified when it was read")
-    }
-
+impl Placed<Update> {
     fn gcloud<'a>(&'a self, cx: &'a Context) -> Gcloud<'a> {
         Gcloud::new(cx, Some(&self.project))
     }
@@ -174,7 +168,7 @@ impl Update {
 
     async fn must_find(&self, cx: &Context) -> Result<Value, Failure> {
         let found = self.find(cx).await?;
-        let place = self.location().name().to_owned();
+        let place = self.location().name();
         found.ok_or_else(|| {
             Failure::new(Class::NotFound, format!("there is no cluster `{}` in {place}", self.cluster))
                 .fix("let this step need the one that makes the cluster")
@@ -192,8 +186,8 @@ impl Update {
                 return Err(Failure::permanent(format!("{} is in ERROR: {}", self.title(), trouble(found))));
             }
             Some("RECONCILING") => {
-                let (location, title) = (self.location(), self.title());
-                if let Some(what) = self.gcloud(cx).under_way(&self.target(&location, &title)).await? {
+                let title = self.title();
+                if let Some(what) = self.gcloud(cx).under_way(&self.target(&title)).await? {
                     return Ok(Standing::InProgress(format!("{title} is being changed by {what}")));
                 }
             }
@@ -206,14 +200,14 @@ impl Update {
         })
     }
 
-    fn target<'t>(&'t self, location: &'t Location, title: &'t str) -> Target<'t> {
-        Target { location, cluster: &self.cluster, title, pool: None }
+    fn target<'t>(&'t self, title: &'t str) -> Target<'t> {
+        Target { location: self.location(), cluster: &self.cluster, title, pool: None }
     }
 
     /// Changes one thing after the other, until the cluster is as wanted.
     async fn bring_to(&self, cx: &Context, wanted: &Settings) -> Result<Outputs, Failure> {
-        let (location, gcloud) = (self.location(), self.gcloud(cx));
-        gcloud.at_rest(cx, &self.target(&location, &self.title())).await?;
+        let gcloud = self.gcloud(cx);
+        gcloud.at_rest(cx, &self.target(&self.title())).await?;
         let mut done: Vec<Change> = Vec::new();
         loop {
             let found = self.must_find(cx).await?;
@@ -228,7 +222,7 @@ impl Update {
             let after = if more == 0 { String::new() } else { format!(", {more} more after it") };
             let title = format!("{}: {}{after}", self.title(), next.flags().join(" "));
             cx.note(&title);
-            gcloud.change(cx, &self.target(&location, &title), &self.command(&next)).await?;
+            gcloud.change(cx, &self.target(&title), &self.command(&next)).await?;
             done.push(next);
         }
     }
@@ -258,7 +252,7 @@ fn outputs(found: &Value, done: &[Change]) -> Outputs {
     outputs.as_object().cloned().unwrap_or_default()
 }
 
-impl Step for Update {
+impl Step for Placed<Update> {
     fn intent(&self) -> Vec<String> {
         let all = changes::at_most(&self.set);
         all.iter().map(|change| format!("gcloud {} --project={}", line(&self.command(change)), self.project)).collect()
@@ -294,7 +288,7 @@ impl Step for Update {
         Box::pin(async {
             let found = self.must_find(cx).await?;
             let before = changes::as_they_are(&self.set, &found);
-            Ok(serde_json::to_value(Update { before: Some(before), ..self.clone() }).ok())
+            Ok(serde_json::to_value(Update { before: Some(before), ..Update::clone(self) }).ok())
         })
     }
 

@@ -99,8 +99,13 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 /// The manifests of a folder, by name; folders inside it are not looked into, as with `kubectl apply -f`.
 fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
-    let is_manifest = |path: &PathBuf| path.extension().is_some_and(|it| it == "yaml" || it == "yml" || it == "json");
-    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_manifest).collect();
+    manifests_among(entries.map(|entry| Ok(entry?.path()))).map_err(|error| unreadable(folder, &error))
+}
+
+/// One entry that cannot be had fails all: what it was would not be applied, and nobody would be told.
+fn manifests_among(entries: impl Iterator<Item = std::io::Result<PathBuf>>) -> std::io::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = entries.collect::<std::io::Result<_>>()?;
+    found.retain(|path| path.extension().is_some_and(|it| it == "yaml" || it == "yml" || it == "json"));
     found.sort();
     Ok(found)
 }
@@ -191,6 +196,15 @@ mod tests {
                     apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, metadata: {name: b}}]\n";
         let objects = Source::default().documents(text, "f").expect("objects");
         assert_eq!(objects.iter().map(name_of).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_to_its_end_is_an_error() {
+        let among = |names: &[&str]| names.iter().map(|name| Ok(PathBuf::from(*name))).collect::<Vec<_>>();
+        let listed = manifests_among(among(&["b.yml", "README.md", "a.yaml", "c.json"]).into_iter()).expect("a list");
+        assert_eq!(listed, ["a.yaml", "b.yml", "c.json"].map(PathBuf::from));
+        let broken = among(&["a.yaml"]).into_iter().chain([Err(std::io::Error::from_raw_os_error(5))]);
+        assert_eq!(manifests_among(broken).expect_err("it broke off").raw_os_error(), Some(5));
     }
 
     #[test]

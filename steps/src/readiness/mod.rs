@@ -27,7 +27,8 @@ use crate::cluster::{kind_of, name_of, text_at};
 pub(crate) use conditions::conditions_of;
 pub(crate) use events::{events_about, line, moment, time_of};
 pub(crate) use resources::is_ready_endpoint;
-pub use trouble::{Log, Trouble, trouble_of};
+pub(crate) use trouble::trouble_of;
+pub use trouble::{Log, Trouble};
 
 /// How an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -163,7 +163,7 @@ fn ago(span: Duration) -> String {
 }
 
 /// What is the matter with a pod, if anything is. `events` are those about it, newest first.
-pub fn trouble_of(pod: &Value, events: &[&Value]) -> Option<Trouble> {
+pub(crate) fn trouble_of(pod: &Value, events: &[&Value]) -> Option<Trouble> {
     if matches!(text_at(pod, "/status/phase"), "Succeeded") || conditions_of(pod).holds("Ready") {
         return None;
     }

@@ -6,7 +6,7 @@
 use crate::failure::Class;
 
 /// The class that a text tells of, if it tells of any. Case does not matter.
-pub fn classify(text: &str) -> Option<Class> {
+pub(crate) fn classify(text: &str) -> Option<Class> {
     let text = text.to_lowercase();
     CATALOGUE.iter().find(|(_, phrases)| phrases.iter().any(|phrase| occurs(&text, phrase))).map(|(class, _)| *class)
 }
@@ -198,7 +198,7 @@ const CATALOGUE: &[(Class, &[&str])] = &[
 ];
 
 /// The line that says best what went wrong: the last one with an error in it, or else the last one that is not a closing remark.
-pub fn telling_line(text: &str) -> Option<String> {
+pub(crate) fn telling_line(text: &str) -> Option<String> {
     let lines: Vec<String> =
         text.lines().map(|line| plain(line).trim().to_owned()).filter(|line| !is_noise(line)).collect();
     let line = lines.iter().rev().take(10).find(|line| names_an_error(line)).or(lines.last())?;

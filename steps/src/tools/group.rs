@@ -1,16 +1,16 @@
 //! A program's process group: waiting for it and ending it.
 //!
-//! A group is ended until it is gone, not until a signal was sent: a kill can miss a process that is just being forked. The id
-//! stays ours while the leader is unreaped or any member lives, so no stranger can be hit.
+//! A group is ended until it is gone, not until a signal was sent: a kill can miss a process that is just being forked. What is left is
+//! told to end while its leader is still unreaped, since the number is surely ours until then; [`Leader`] sees to the rest.
 //!
 //! How long stopping takes is said here alone: at most [`GRACE`] and [`UNKILLABLE`] when told gently, at most [`UNKILLABLE`] when told
 //! for good. Who waits for a step to stop waits longer than that, or it would go on beside what still runs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Signal;
 
+use super::leader::{End, Leader};
 use super::linger::{MOMENT, lingers};
 use super::orphans::{Hunt, Mark, Orphan, members, start_since};
 use super::output::Pump;
@@ -40,8 +40,7 @@ pub(super) enum Ending {
 /// A running group. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Group {
-    handle: Arc<duct::Handle>,
-    pid: Pid,
+    leader: Leader,
     started: u64,
     program: String,
     gone: bool,
@@ -50,25 +49,20 @@ pub(super) struct Group {
 impl Group {
     /// Of a program that was not started before the tick `earliest`.
     pub(super) fn new(handle: duct::Handle, program: String, earliest: u64) -> Self {
-        let id = handle.pids()[0];
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("the kernel gives positive process ids");
-        let started = start_since(earliest, id);
-        Self { handle: Arc::new(handle), pid, started, program, gone: false }
+        let leader = Leader::new(handle);
+        let started = start_since(earliest, leader.id());
+        Self { leader, started, program, gone: false }
     }
 
     pub(super) fn child(&self) -> Child {
-        Child {
-            pid: self.pid.as_raw_nonzero().get().unsigned_abs(),
-            started: self.started,
-            program: self.program.clone(),
-        }
+        Child { pid: self.leader.id(), started: self.started, program: self.program.clone() }
     }
 
     /// Reads the program's output until it ends, by itself or because the step was told to stop. The group is gone afterwards.
     pub(super) async fn watch(mut self, cx: &Context, pump: &mut Pump) -> Ending {
         if pump.can_wait() && lingers() {
-            if let Some(ending) = self.ends_in_a_moment() {
-                return self.clean_up(ending, cx).await;
+            if self.ends_in_a_moment() {
+                return self.clean_up(cx).await;
             }
             pump.hurry();
         }
@@ -90,39 +84,32 @@ impl Group {
     }
 
     async fn supervise(&mut self, cx: &Context) -> Ending {
-        let ending = tokio::select! {
+        let stopped = tokio::select! {
             biased;
-            () = cx.cancel.hard.cancelled() => Ending::Cancelled,
-            () = cx.cancel.soft.cancelled() => Ending::Cancelled,
-            ending = self.exited() => ending,
+            () = cx.cancel.hard.cancelled() => true,
+            () = cx.cancel.soft.cancelled() => true,
+            () = self.ended() => false,
         };
         // What has ended by itself, and was only not heard yet, was not stopped.
-        let ending = Some(ending).filter(|ending| !matches!(ending, Ending::Cancelled)).or_else(|| self.reap());
-        self.clean_up(ending.unwrap_or(Ending::Cancelled), cx).await
+        if stopped && !self.leader.has_ended() { self.stop(cx).await } else { self.clean_up(cx).await }
     }
 
-    /// Sees to it that nothing of the group is left, however it ended. What has left the group on purpose is left alone when the step ends
-    /// by itself, but not when it is stopped.
-    async fn clean_up(&mut self, ending: Ending, cx: &Context) -> Ending {
-        match ending {
-            Ending::Cancelled => self.stop(cx).await,
-            _ => {
-                self.end_leftovers(cx).await;
-                ending
+    /// The leader has ended by itself: sees to it that nothing of the group is left. What has left the group on purpose is left alone.
+    ///
+    /// Nearly always nothing is. One cheap question tells that when the leader is reaped, and none before. So whatever may be left is told
+    /// to end first, while nobody else can have the number.
+    async fn clean_up(&mut self, cx: &Context) -> Ending {
+        self.leader.send(Signal::TERM);
+        let ending = self.leader.reap().map_or_else(lost, Ending::from);
+        if self.leader.has_living() {
+            tokio::select! {
+                () = cx.cancel.hard.cancelled() => {}
+                _ = wait_until(cx.clock(), LEFTOVER_GRACE, || !self.leader.has_living()) => {}
             }
+            self.kill(cx.clock()).await;
         }
-    }
-
-    async fn end_leftovers(&mut self, cx: &Context) {
-        if !self.send(Signal::TERM) {
-            self.gone = true;
-            return;
-        }
-        tokio::select! {
-            () = cx.cancel.hard.cancelled() => {}
-            _ = wait_until(cx.clock(), LEFTOVER_GRACE, || self.is_gone()) => {}
-        }
-        self.kill(cx.clock()).await;
+        self.gone = true;
+        ending
     }
 
     /// Ends the group and what has left it: gently where there is time for it, then both at once for good.
@@ -134,7 +121,7 @@ impl Group {
             () = self.stop_gently(&mut deserters, cx) => {}
         }
         let over = wait_until(cx.clock(), UNKILLABLE, || {
-            let killed = self.is_killed();
+            let killed = self.leader.is_killed();
             deserters.is_over(Signal::KILL) && killed
         })
         .await;
@@ -145,41 +132,41 @@ impl Group {
     }
 
     fn survivors(&self, deserters: &[Orphan]) -> Vec<u32> {
-        let here = members(self.child().pid).map(|found| found.id);
+        let here = members(self.leader.id()).map(|found| found.id);
         here.chain(deserters.iter().filter(|orphan| !orphan.gone).map(|orphan| orphan.pid)).collect()
     }
 
     /// One grace for all: what has left the group is told when the group has gone, which it may well serve until then.
     async fn stop_gently(&self, deserters: &mut Hunt, cx: &Context) {
         cx.note(&format!("told to stop: SIGTERM to `{}`", self.program));
-        self.send(Signal::TERM);
-        wait_until(cx.clock(), GRACE, || self.is_gone() && deserters.is_over(Signal::TERM)).await;
+        self.leader.send(Signal::TERM);
+        let is_gone = || self.leader.has_ended() && !self.leader.has_living();
+        wait_until(cx.clock(), GRACE, || is_gone() && deserters.is_over(Signal::TERM)).await;
     }
 
-    /// Waits for the leader and reaps it.
-    async fn exited(&self) -> Ending {
-        if self.readable().await.is_err() {
+    /// Waits for the end of the leader, which stays unreaped.
+    async fn ended(&self) {
+        if self.readable().await.is_err() || !self.leader.has_ended() {
             // No pidfd (an old kernel, a sandbox): a thread waits instead.
-            let handle = self.handle.clone();
-            let _ = tokio::task::spawn_blocking(move || handle.wait().map(drop)).await;
+            let leader = self.leader.clone();
+            let _ = tokio::task::spawn_blocking(move || leader.wait()).await;
         }
-        self.reap().unwrap_or_else(|| Ending::Lost(std::io::Error::other("it ended, but its status cannot be had")))
     }
 
-    /// Waits on this very thread, but not for long.
+    /// Waits on this very thread, but not for long. The leader stays unreaped.
     #[cfg(target_os = "linux")]
-    fn ends_in_a_moment(&self) -> Option<Ending> {
+    fn ends_in_a_moment(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let pidfd = rustix::process::pidfd_open(self.pid, rustix::process::PidfdFlags::empty()).ok()?;
+        use rustix::process::{PidfdFlags, pidfd_open};
+        let Ok(pidfd) = pidfd_open(self.leader.pid(), PidfdFlags::empty()) else { return false };
         let moment = Timespec { tv_sec: 0, tv_nsec: i64::from(MOMENT.subsec_nanos()) };
         // A signal cuts it short, which does no harm: then somebody else waits on.
-        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&moment)).ok()?;
-        self.reap()
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| ready > 0)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn ends_in_a_moment(&self) -> Option<Ending> {
-        None
+    fn ends_in_a_moment(&self) -> bool {
+        false
     }
 
     #[cfg(target_os = "linux")]
@@ -189,7 +176,7 @@ impl Group {
     )]
     async fn readable(&self) -> std::io::Result<()> {
         use tokio::io::Interest;
-        let pidfd = rustix::process::pidfd_open(self.pid, rustix::process::PidfdFlags::NONBLOCK)?;
+        let pidfd = rustix::process::pidfd_open(self.leader.pid(), rustix::process::PidfdFlags::NONBLOCK)?;
         let pidfd = tokio::io::unix::AsyncFd::with_interest(pidfd, Interest::READABLE)?;
         pidfd.readable().await.map(drop)
     }
@@ -199,44 +186,24 @@ impl Group {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    fn reap(&self) -> Option<Ending> {
-        use std::os::unix::process::ExitStatusExt as _;
-        match self.handle.try_wait() {
-            Ok(None) => None,
-            Ok(Some(output)) => Some(match (output.status.code(), output.status.signal()) {
-                (Some(code), _) => Ending::Code(code),
-                (None, Some(signal)) => Ending::Signal(signal),
-                (None, None) => Ending::Lost(std::io::Error::other("it neither exited nor was killed")),
-            }),
-            Err(error) => Some(Ending::Lost(error)),
-        }
-    }
-
-    /// Whether there was anybody to get it.
-    fn send(&self, signal: Signal) -> bool {
-        kill_process_group(self.pid, signal).is_ok()
-    }
-
-    fn is_gone(&self) -> bool {
-        self.reap();
-        test_kill_process_group(self.pid).is_err() || self.only_zombies()
-    }
-
-    /// An orphan stays as a zombie until process 1 reaps it, which some containers' process 1 never does.
-    fn only_zombies(&self) -> bool {
-        cfg!(target_os = "linux") && members(self.child().pid).next().is_none()
-    }
-
-    /// Kills what is left of it, and says whether nothing was.
-    fn is_killed(&self) -> bool {
-        self.reap();
-        !self.send(Signal::KILL) || self.only_zombies()
-    }
-
     async fn kill(&mut self, clock: Clock) {
-        wait_until(clock, UNKILLABLE, || self.is_killed()).await;
+        wait_until(clock, UNKILLABLE, || self.leader.is_killed()).await;
         self.gone = true;
     }
+}
+
+impl From<End> for Ending {
+    fn from(end: End) -> Self {
+        match end {
+            End::Code(code) => Ending::Code(code),
+            End::Signal(signal) => Ending::Signal(signal),
+            End::Lost(error) => Ending::Lost(error),
+        }
+    }
+}
+
+fn lost() -> Ending {
+    Ending::Lost(std::io::Error::other("it ended, but its status cannot be had"))
 }
 
 /// Says what had left the group, and what became of it.
@@ -249,24 +216,26 @@ fn tell(deserters: &[Orphan], cx: &Context) {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if self.gone || !self.send(Signal::KILL) {
+        if self.gone {
             return;
         }
-        let (handle, pid) = (self.handle.clone(), self.pid);
+        self.leader.send(Signal::KILL);
+        let leader = self.leader.clone();
         // There is no reactor to wait on here. Failing to start the thread leaves a zombie, which the next spawn reaps.
-        let _ = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || finish_off(&handle, pid));
+        let _ = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || finish_off(&leader));
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a detached thread that ends with the group, not a step that waits")]
-fn finish_off(handle: &duct::Handle, pid: Pid) {
-    let _ = handle.wait();
+fn finish_off(leader: &Leader) {
+    leader.wait();
     for _ in 0..250 {
-        if kill_process_group(pid, Signal::KILL).is_err() {
+        if leader.is_killed() {
             return;
         }
         std::thread::sleep(POLL);
     }
+    leader.reap();
 }
 
 /// Asks again and again, for at most a span of real time. True when it came to hold.

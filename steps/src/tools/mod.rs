@@ -7,6 +7,7 @@
 mod classify;
 mod group;
 mod install;
+mod leader;
 mod linger;
 mod orphans;
 mod output;
@@ -27,7 +28,7 @@ use crate::failure::{Class, Facts, Failure};
 use crate::secret::{Secret, mentions_secret};
 use crate::world::{World, is_program};
 
-pub use classify::{classify, telling_line};
+pub(crate) use classify::{classify, telling_line};
 pub use group::{GRACE, UNKILLABLE};
 pub use install::install_hint;
 pub use linger::lingering;
@@ -126,7 +127,7 @@ impl Program {
     /// Keeps the standard output as a whole and as it is, for the step alone: it may hold secrets that this run does not know, so that
     /// nothing of it is logged, shown or kept as a tail.
     #[must_use]
-    pub fn confidential(mut self) -> Self {
+    pub(crate) fn confidential(mut self) -> Self {
         self.confidential = true;
         self
     }
@@ -153,7 +154,7 @@ impl Program {
     }
 
     /// The command as a person would type it.
-    pub fn command_line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
         std::iter::once(&self.name).chain(&self.args).map(|word| quote(word)).collect::<Vec<_>>().join(" ")
     }
 

@@ -61,6 +61,25 @@ async fn what_has_left_the_group_is_killed_with_it_when_there_is_no_time() {
     assert!(shop.ears.logged(Stream::Note).contains("had left the process group; it was ended"));
 }
 
+#[tokio::test]
+async fn a_leader_is_reaped_when_its_group_is_gone_and_not_before() {
+    let shop = Workshop::new();
+    // The pause is for whoever would reap it too soon.
+    let seen = "sleep 0.3; cat /proc/$PPID/stat > seen";
+    let deaf = format!("trap '' TERM; echo ready; until test -e go; do sleep 0.01; done; {seen}");
+    let (running, leader) = ready(&shop, &format!("sh -c {} & wait", quote(&deaf))).await;
+    shop.cancel.soft.cancel();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while start_of(leader.pid).is_some() {
+        assert!(Instant::now() < patience, "it does not end");
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(shop.path("plan/go"), "").unwrap();
+    running.await.unwrap().unwrap_err();
+    assert!(shop.read("plan/seen").contains(") Z "), "its number may have been a stranger's");
+    assert!(!std::path::Path::new(&format!("/proc/{}", leader.pid)).exists(), "it was reaped at last");
+}
+
 /// A step's program as a killed engine leaves it, and the process that it has started in its group with nothing in its environment. That
 /// one lives on for a moment when its leader is gone.
 #[expect(clippy::disallowed_methods, reason = "nobody watches it, which a step's program never is")]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Channel, Cluster, GatewayApi};
-use crate::gcloud::{Location, OWNER, label_list};
+use crate::gcloud::{OWNER, Placed, label_list};
 use crate::kind::ReadError;
 use crate::nearest::nearest;
 use crate::tools::Program;
@@ -60,9 +60,6 @@ impl GatewayApi {
 impl Cluster {
     pub(super) fn verify(&self) -> Result<(), ReadError> {
         let wrong = |path: &str, message: String| Err(ReadError { path: path.to_owned(), message });
-        if let Err(message) = Location::read(self.zone.as_deref(), self.region.as_deref()) {
-            return wrong("zone", message);
-        }
         if let Some(index) = self.addons.iter().position(|addon| !ADDONS.contains(&addon.as_str())) {
             return wrong(&format!("addons[{index}]"), unknown_addon(&self.addons[index]));
         }
@@ -94,30 +91,6 @@ impl Cluster {
         listed.chain(needed.then_some("NetworkPolicy"))
     }
 
-    /// `container clusters create …`.
-    pub(super) fn create(&self, owner: &str) -> Vec<String> {
-        let mut args =
-            ["container", "clusters", "create", &self.name, &self.location().flag()].map(str::to_owned).to_vec();
-        let mut flag = |name: &str, value: Option<String>| args.extend(value.map(|value| format!("--{name}={value}")));
-        flag("cluster-version", self.version.clone());
-        flag("release-channel", self.release_channel.map(|channel| channel.name().to_owned()));
-        flag("machine-type", self.machine_type.clone());
-        flag("disk-size", self.disk_size.map(|size| size.to_string()));
-        flag("num-nodes", self.nodes.map(|nodes| nodes.to_string()));
-        flag("min-nodes", self.min_nodes.map(|nodes| nodes.to_string()));
-        flag("max-nodes", self.max_nodes.map(|nodes| nodes.to_string()));
-        flag("network", self.network.clone());
-        flag("subnetwork", self.subnetwork.clone());
-        flag("gateway-api", self.gateway_api.map(|api| api.name().to_owned()));
-        flag("addons", Some(self.all_addons().collect::<Vec<_>>().join(",")).filter(|addons| !addons.is_empty()));
-        flag("workload-pool", self.workload_pool.clone());
-        let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.0.as_str()));
-        flag("labels", Some(label_list(labels.chain([(OWNER, owner)]))));
-        args.extend(self.switches().map(|switch| format!("--{switch}")));
-        args.extend(self.extra_args.iter().cloned());
-        args
-    }
-
     fn switches(&self) -> impl Iterator<Item = &'static str> {
         let shielded = ["enable-shielded-nodes", "shielded-secure-boot", "shielded-integrity-monitoring"];
         let autoscaled = self.max_nodes.map(|_| "enable-autoscaling");
@@ -128,11 +101,6 @@ impl Cluster {
             .chain(autoscaled)
             .chain(policed)
             .chain(shielded.into_iter().filter(|_| self.shielded))
-    }
-
-    /// `container clusters delete …`.
-    pub(super) fn delete(&self) -> Vec<String> {
-        ["container", "clusters", "delete", &self.name, &self.location().flag(), "--async"].map(str::to_owned).into()
     }
 
     /// In what a cluster that is there is not as this one should be, one a line. Numbers of nodes do not count: they move.
@@ -162,6 +130,37 @@ impl Cluster {
         let missing = SWITCHES.iter().filter(|(addon, pointer)| self.has_addon(addon) && off(pointer));
         differences.extend(missing.map(|(addon, _)| format!("addons: `{addon}` is wanted, but disabled")));
         differences
+    }
+}
+
+impl Placed<Cluster> {
+    /// `container clusters create …`.
+    pub(super) fn create(&self, owner: &str) -> Vec<String> {
+        let mut args =
+            ["container", "clusters", "create", &self.name, &self.location().flag()].map(str::to_owned).to_vec();
+        let mut flag = |name: &str, value: Option<String>| args.extend(value.map(|value| format!("--{name}={value}")));
+        flag("cluster-version", self.version.clone());
+        flag("release-channel", self.release_channel.map(|channel| channel.name().to_owned()));
+        flag("machine-type", self.machine_type.clone());
+        flag("disk-size", self.disk_size.map(|size| size.to_string()));
+        flag("num-nodes", self.nodes.map(|nodes| nodes.to_string()));
+        flag("min-nodes", self.min_nodes.map(|nodes| nodes.to_string()));
+        flag("max-nodes", self.max_nodes.map(|nodes| nodes.to_string()));
+        flag("network", self.network.clone());
+        flag("subnetwork", self.subnetwork.clone());
+        flag("gateway-api", self.gateway_api.map(|api| api.name().to_owned()));
+        flag("addons", Some(self.all_addons().collect::<Vec<_>>().join(",")).filter(|addons| !addons.is_empty()));
+        flag("workload-pool", self.workload_pool.clone());
+        let labels = self.labels.iter().map(|(name, value)| (name.as_str(), value.0.as_str()));
+        flag("labels", Some(label_list(labels.chain([(OWNER, owner)]))));
+        args.extend(self.switches().map(|switch| format!("--{switch}")));
+        args.extend(self.extra_args.iter().cloned());
+        args
+    }
+
+    /// `container clusters delete …`.
+    pub(super) fn delete(&self) -> Vec<String> {
+        ["container", "clusters", "delete", &self.name, &self.location().flag(), "--async"].map(str::to_owned).into()
     }
 }
 
@@ -218,7 +217,7 @@ pub(crate) fn line(args: &[String]) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::super::read;
+    use super::super::{placed, read};
     use super::*;
 
     fn with(more: Value) -> Value {
@@ -229,8 +228,8 @@ mod tests {
         with
     }
 
-    fn cluster(more: Value) -> Cluster {
-        serde_json::from_value(with(more)).unwrap()
+    fn cluster(more: Value) -> Placed<Cluster> {
+        placed(with(more)).unwrap()
     }
 
     fn problem(more: Value) -> String {

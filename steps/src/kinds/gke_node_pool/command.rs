@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::gke_cluster::bounds;
 use super::{Accelerator, Driver, NodePool};
-use crate::gcloud::{Location, OWNER, label_list};
+use crate::gcloud::{OWNER, Placed, label_list};
 use crate::kind::ReadError;
 
 impl Accelerator {
@@ -18,12 +18,9 @@ impl Accelerator {
     }
 }
 
-impl NodePool {
+impl Placed<NodePool> {
     pub(super) fn verify(&self) -> Result<(), ReadError> {
         let wrong = |path: &str, message: &str| Err(ReadError { path: path.to_owned(), message: message.to_owned() });
-        if let Err(message) = Location::read(self.zone.as_deref(), self.region.as_deref()) {
-            return wrong("zone", &message);
-        }
         if let Err((path, message)) = bounds(self.nodes, self.min_nodes, self.max_nodes) {
             return wrong(path, &message);
         }
@@ -156,7 +153,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::super::gke_cluster::line;
-    use super::super::read;
+    use super::super::{placed, read};
     use super::*;
 
     fn with(more: Value) -> Value {
@@ -169,8 +166,8 @@ mod tests {
         with
     }
 
-    fn pool(more: Value) -> NodePool {
-        serde_json::from_value(with(more)).unwrap()
+    fn pool(more: Value) -> Placed<NodePool> {
+        placed(with(more)).unwrap()
     }
 
     fn created(more: Value) -> String {

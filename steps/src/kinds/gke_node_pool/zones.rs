@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::NodePool;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::gcloud::{already_exists, operation_in, region_of, trouble};
+use crate::gcloud::{Placed, already_exists, operation_in, region_of, trouble};
 use crate::kind::ReadError;
 use crate::step::Outputs;
 use crate::tools::{classify, shorten};
@@ -21,10 +21,10 @@ pub(super) struct Empty {
     why: String,
 }
 
-impl NodePool {
+impl Placed<NodePool> {
     /// Nodes are in the region of their cluster, and alternates are to a single zone.
     pub(super) fn verify_zones(&self) -> Result<(), ReadError> {
-        let region = self.location().region().to_owned();
+        let region = self.location().region();
         for (key, zones) in [("node_locations", &self.node_locations), ("alternates", &self.alternates)] {
             if let Some(index) = zones.iter().position(|zone| region_of(zone) != region) {
                 let message = format!(
@@ -193,7 +193,7 @@ impl NodePool {
                 // It tries for half an hour, and until then it wants nothing else to happen.
                 Err(busy) if busy.class == Class::Conflict && !already_exists(&busy) => {
                     let Some(operation) = operation_in(&busy) else { return Err(busy) };
-                    gcloud.wait_for_operation(&self.location(), &operation).await?;
+                    gcloud.wait_for_operation(self.location(), &operation).await?;
                 }
                 Err(other) if other.class != Class::NotFound => return Err(other),
                 _ => return self.delete_and_wait(cx).await.map(|()| None),
