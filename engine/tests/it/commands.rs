@@ -95,6 +95,22 @@ fn data_that_cannot_be_written_is_an_error_unless_nobody_reads_it_any_more() {
 }
 
 #[test]
+fn a_pipe_that_a_step_names_as_its_file_is_refused_and_holds_nothing_up() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: piped\nsteps:\n  a: { command: [sh, pipe] }\n");
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("pipe"), fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    let what = "`pipe` is a named pipe, and a step reads only files and folders";
+    for (command, code) in [("check", 0), ("plan", 0), ("apply", 4)] {
+        let ran = sandbox.limited("exec timeout -s KILL 60 \"$@\"", &[command, "plan.yaml"]).exits(code);
+        assert!(ran.err.contains(what) && ran.err.contains("name a file or a folder"), "{}", ran.err);
+    }
+    std::fs::remove_file(sandbox.path("pipe")).expect("removed");
+    sandbox.write("pipe", "echo done\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+}
+
+#[test]
 fn an_invalid_plan_touches_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("bad.yaml", "runbook: 1\nname: bad\nsteps:\n  a: { comand: ['true'], neds: [b] }\n");
