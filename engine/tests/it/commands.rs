@@ -111,6 +111,52 @@ fn a_pipe_that_a_step_names_as_its_file_is_refused_and_holds_nothing_up() {
 }
 
 #[test]
+fn an_expression_that_is_too_long_is_refused_wherever_it_stands() {
+    let sandbox = Sandbox::new();
+    let long = |term: &str, count: usize| vec![term; count].join(" + ");
+    let sum = long("steps.b.outputs.exit_code", 8_000);
+    let plan = |step: &str| {
+        format!(
+            "runbook: 1\nname: long\nvars: {{ v: [1] }}\nsteps:\n  b: {{ command: ['true'] }}\n  c:\n    command: [echo, '${{{{ vars.v | join }}}}']\n{step}"
+        )
+    };
+    for step in [
+        format!("    env: {{ SUM: '${{{{ {sum} }}}}' }}\n"),
+        format!("    when: {sum} == 0\n"),
+        format!("    when: {}true\n", "not ".repeat(8_000)),
+        format!("    foreach: {{ each: '${{{{ {} }}}}' }}\n", long("vars.v", 8_000)),
+        format!("    foreach: {{ each: '${{{{ vars.v{} }}}}' }}\n", "|list".repeat(60_000)),
+        format!("    outputs: {{ o: '${{{{ exit_code{} }}}}' }}\n", ".a".repeat(60_000)),
+        format!("    require: {{ assert: '{sum} == 0', message: no }}\n"),
+        format!("    hints: [{{ cause: c, fix: f, when: '{} == 0' }}]\n", long("exit_code", 8_000)),
+        format!("  d: {{ needs: [b], command: ['true'] }}\noutputs: {{ o: '${{{{ {sum} }}}}' }}\n"),
+    ] {
+        sandbox.write("plan.yaml", &plan(&step));
+        let ran = sandbox.run(&["check", "plan.yaml", "-o", "json"]).exits(3);
+        let reports: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+        let problems = reports[0]["problems"].as_array().expect("problems");
+        let about =
+            |problem: &&serde_json::Value| problem["message"].as_str().is_some_and(|text| text.contains("too long"));
+        let found = problems.iter().find(about).unwrap_or_else(|| panic!("{step:.60}: {problems:?}"));
+        assert!(found["line"].is_number() && found.to_string().contains("compute it in parts"), "{found}");
+    }
+    let vars = plan("").replace("v: [1]", &format!("v: '${{{{ {} }}}}'", long("1", 8_000)));
+    sandbox.write("plan.yaml", &vars);
+    sandbox.run(&["check", "plan.yaml"]).exits(3).says("too long").says("compute it in parts");
+    sandbox.write(
+        "plan.yaml",
+        &plan(&format!("    env: {{ SUM: '${{{{ {} }}}}' }}\n", long("steps.b.outputs.exit_code", 100))),
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let hints = format!(
+        "runbook_hints: 1\nhints:\n  - {{ id: h, cause: c, fix: f, when: '{} == 0' }}\n",
+        long("exit_code", 8_000)
+    );
+    sandbox.write("hints/own.yaml", &hints);
+    sandbox.run(&["check", "plan.yaml"]).exits(3).says("too long").says("compute it in parts");
+}
+
+#[test]
 fn an_invalid_plan_touches_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("bad.yaml", "runbook: 1\nname: bad\nsteps:\n  a: { comand: ['true'], neds: [b] }\n");
