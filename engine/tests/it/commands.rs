@@ -157,6 +157,17 @@ fn an_expression_that_is_too_long_is_refused_wherever_it_stands() {
 }
 
 #[test]
+fn a_copy_of_a_deployment_with_an_odd_name_is_in_nobodys_way() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    sandbox.write(".runbook/hello (copy)/journal.jsonl", &sandbox.read(".runbook/hello/journal.jsonl"));
+    for args in [&["status", "hello"][..], &["status"], &["log", "greet"], &["resume"]] {
+        sandbox.run(args).exits(0);
+    }
+}
+
+#[test]
 fn an_invalid_plan_touches_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("bad.yaml", "runbook: 1\nname: bad\nsteps:\n  a: { comand: ['true'], neds: [b] }\n");
