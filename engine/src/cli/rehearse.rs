@@ -243,7 +243,7 @@ impl Rehearse {
                 if self.lift {
                     stage::lift(&info);
                 }
-                Ok(Stage::attached(&rehearsal.root, info))
+                Ok(Stage::attached(info))
             }
             live => {
                 if let Some(info) = &live {

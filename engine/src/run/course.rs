@@ -260,6 +260,15 @@ impl Course {
         self.go_on_if(written)
     }
 
+    /// Writes how something ended, without secrets. If that cannot be stored, all of it is at least said.
+    pub(super) fn store(&mut self, record: Record, said: &str) {
+        let unstored = record.clone();
+        if !self.record(record) {
+            let whole = serde_json::to_string(&unstored).unwrap_or_default();
+            self.scribe.notice(&format!("{said}, but that could not be stored: {whole}"));
+        }
+    }
+
     /// Takes the result of a sync.
     pub(super) fn held(&mut self, result: Result<(), StateError>) -> bool {
         let held = self.scribe.held(result);

@@ -79,6 +79,26 @@ pub enum Status {
     Undone,
 }
 
+impl Status {
+    /// Whether it is to be looked into: it did not end well, or has not ended. What only waits for others is not.
+    pub fn wants_a_look(&self) -> bool {
+        match self {
+            Status::Running { .. }
+            | Status::Retrying { .. }
+            | Status::Failed
+            | Status::Cancelled
+            | Status::Unknown { .. }
+            | Status::Undoing { .. }
+            | Status::UndoFailed { .. } => true,
+            Status::Pending
+            | Status::Succeeded { .. }
+            | Status::Skipped { .. }
+            | Status::Blocked { .. }
+            | Status::Undone => false,
+        }
+    }
+}
+
 /// Whether a deployment made something by a step that is still to be taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Made {

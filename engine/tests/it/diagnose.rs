@@ -152,3 +152,29 @@ fn it_looks_into_the_world_of_a_rehearsal_and_packs_no_secret_of_it() {
     )
     .expect("ended");
 }
+
+const STUCK: &str = "runbook: 1
+name: site
+steps:
+  folder: { command: [mkdir, web], undo: { command: [rmdir, web] } }
+  page: { needs: [folder], command: [touch, web/page], undo: { run: \"echo 'Error: plugin \\\"diff\\\" not found' >&2; exit 1\" } }
+";
+
+#[test]
+fn a_step_that_could_not_be_undone_is_a_trouble_also_when_it_has_left_the_plan() {
+    let sandbox = Sandbox::new();
+    sandbox.write("site.yaml", STUCK);
+    sandbox.run(&["apply", "site.yaml"]).exits(0);
+    sandbox.run(&["destroy", "site", "--yes"]).exits(4);
+    let found = json(&sandbox.run(&["diagnose", "-o", "json"]).exits(0).out);
+    assert_eq!(found["about"], serde_json::json!(["page"]), "{found}");
+    assert_eq!(findings(&sandbox, &[]), [("helm-diff-missing".to_owned(), "page".to_owned())]);
+    let told = sandbox.run(&["diagnose"]).exits(0).out;
+    assert!(!told.contains("nothing is wrong"), "{told}");
+    let without: String =
+        STUCK.lines().filter(|line| !line.contains("page:")).map(|line| format!("{line}\n")).collect();
+    sandbox.write("site.yaml", &without);
+    sandbox.run(&["destroy", "site", "--yes"]).exits(4);
+    let found = json(&sandbox.run(&["diagnose", "-o", "json"]).exits(0).out);
+    assert_eq!(found["about"], serde_json::json!(["page"]), "{found}");
+}
