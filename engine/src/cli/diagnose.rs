@@ -59,11 +59,7 @@ impl Diagnose {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `diagnose` is for real", home.deployment());
-            let hint = format!(
-                "{} rehearse {} --diagnose, with what else you gave it then",
-                session.program(),
-                last.opened.file
-            );
+            let hint = status::rehearsing(session, &home, &last.opened, Some("--diagnose"));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;

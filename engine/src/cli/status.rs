@@ -12,6 +12,7 @@ use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::{Session, follow, resume};
+use super::rehearse::begun::Begun;
 use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
@@ -446,13 +447,12 @@ fn is_in_doubt(step: &StepState) -> bool {
     blind || matches!(step.status(), Step::Unknown { .. })
 }
 
-/// The command that continues a deployment; one whose plan is gone wants to know where it is now. A rehearsal is begun with more
-/// than its journal knows.
+/// The command that continues a deployment; one whose plan is gone wants to know where it is now.
 pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> String {
     let (program, name) = (session.program(), home.deployment());
     let (with_name, with_plan) = if last.command == "destroy" { ("destroy", "destroy") } else { ("resume", "apply") };
     if last.simulated.is_some() {
-        return format!("{}, with what else you gave it then", rehearsing(session, last));
+        return rehearsing(session, home, last, None);
     }
     match resume::plan_file(home, last) {
         Some(_) => format!("{program} {with_name} {name}"),
@@ -460,11 +460,17 @@ pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> Strin
     }
 }
 
-/// The command that rehearses the plan of a run again: rehearsals have folders of their own below that of the state.
-pub(super) fn rehearsing(session: &Session, last: &Opened) -> String {
+/// The command that goes on with a rehearsal, as its own run says it, with a flag besides. Rehearsals have folders of their own below
+/// that of the state; what is not known of how one was begun, its user knows.
+pub(super) fn rehearsing(session: &Session, home: &Home, last: &Opened, flag: Option<&str>) -> String {
     let root = session.state.parent().filter(|above| above.ends_with("rehearsals")).and_then(Path::parent);
     let state = root.unwrap_or(&session.state).to_owned();
-    format!("{} rehearse {}", Session { state, ..session.clone() }.program(), quote(&last.file))
+    let program = Session { state, ..session.clone() }.program();
+    if let Some(begun) = Begun::of(home) {
+        return begun.command(&program, flag);
+    }
+    let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
+    format!("{program} rehearse {}{flag}, with what else you gave it then", quote(&last.file))
 }
 
 /// The time now. A rehearsal's times are model times, which only its own processes can tell: there the last record stands in.

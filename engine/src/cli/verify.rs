@@ -62,8 +62,7 @@ impl Verify {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `verify` is for real", home.deployment());
-            let hint =
-                format!("{} --verify, with what else you gave it then", status::rehearsing(session, &last.opened));
+            let hint = status::rehearsing(session, &home, &last.opened, Some("--verify"));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;

@@ -58,6 +58,47 @@ fn an_error_leaves_the_world_that_was_kept() {
 
 /// A plan whose step lasts until it is killed once, and a scenario that kills it.
 fn killed_once(sandbox: &Sandbox) {
+#[test]
+fn a_part_that_cannot_be_had_leaves_the_rehearsal_that_has_ended() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: echo hi }\n  b: { needs: [a], run: 'true' }\n");
+    sandbox.run(&["rehearse", "plan.yaml"]).exits(0);
+    let left = || (sandbox.read(".runbook/rehearsals/plan/p/journal.jsonl"), sandbox.run(&["log", "a"]).exits(0).out);
+    let before = left();
+    sandbox
+        .run(&["rehearse", "plan.yaml", "--only", "b"])
+        .exits(2)
+        .says("`b` needs `a`, which does not hold")
+        .says("which has ended; --keep would have kept it: runbook rehearse plan.yaml --keep");
+    let nobody = sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
+    assert!(!nobody.err.contains("--keep"), "no world has such a step: {}", nobody.err);
+    sandbox.run(&["rehearse", "plan.yaml", "--answer", "a.b=c"]).exits(2);
+    sandbox.run(&["rehearse", "plan.yaml", "--events", "no/such/folder"]).exits(2);
+    assert_eq!(left(), before);
+    sandbox.run(&["rehearse", "plan.yaml", "--keep"]).exits(0);
+    sandbox.run(&["rehearse", "plan.yaml", "--fresh", "--only", "b"]).exits(2).says("without --fresh it would go on");
+    sandbox.run(&["rehearse", "plan.yaml", "--only", "b"]).exits(0).says("continuing on the simulated world");
+    end_world(&sandbox, "plan");
+}
+
+#[test]
+fn a_rehearsal_says_so_to_programs_and_counts_milliseconds() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n");
+    let rehearsed = sandbox.run(&["rehearse", "plan.yaml", "-o", "json"]).exits(0);
+    let status = sandbox.run(&["status", "-o", "json"]).exits(0);
+    let [ran, status] =
+        [rehearsed.out, status.out].map(|out| serde_json::from_str::<serde_json::Value>(&out).expect("JSON"));
+    assert!(ran["simulated"].is_string());
+    assert_eq!(ran["simulated"], status["runs"][0]["simulated"]);
+    for seconds in [&ran["elapsed_seconds"], &ran["steps"][0]["took_seconds"], &status["runs"][0]["took_seconds"]] {
+        let digits = seconds.to_string();
+        let behind = digits.split_once('.').map_or("", |(_, behind)| behind);
+        assert!(seconds.is_number() && behind.len() <= 3, "{digits}");
+    }
+}
+
     let once = "if [ ! -e begun ]; then touch begun; exec sleep 20; fi";
     sandbox.write(
         "plan.yaml",
@@ -97,4 +138,10 @@ fn what_to_type_next_can_be_typed() {
         .exits(4)
         .says(r"continue with: runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'");
     end_world(&sandbox, "my plan");
+    let again = r"runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'";
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.ends_with(&format!("next {again}\n")), "{status}");
+    for command in ["verify", "diagnose", "destroy"] {
+        sandbox.run(&[command]).exits(2).says(&format!("{again} --{command}\n"));
+    }
 }

@@ -90,7 +90,7 @@ fn times_of_a_rehearsal_are_said_to_be_model_times() {
         "{runs}"
     );
     sandbox.run(&["log", "a"]).exits(0).says("── a · rehearsal · run 1 · attempt 1");
-    sandbox.run(&["destroy"]).exits(2).says("plan.yaml --destroy, with what else you gave it then");
+    sandbox.run(&["destroy"]).exits(2).says("undo it in its world: runbook rehearse plan.yaml --destroy\n");
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     for args in [&["status"][..], &["status", "--runs"], &["destroy", "--dry-run"]] {
         let out = sandbox.run(args).exits(0).out;
