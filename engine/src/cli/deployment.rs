@@ -68,6 +68,13 @@ impl HowToRun {
         Self { selection, ..self.clone() }
     }
 
+    /// Refuses what cannot be asked of a plan in this state, before anything is touched.
+    pub(super) fn judge(&self, plan: &mut Plan, state: &RunState) -> Result<(), Fatal> {
+        self.selection.options(plan, state)?;
+        give_answers(plan, &self.answer)?;
+        self.events.as_deref().map_or(Ok(()), |file| open_events(file).map(drop))
+    }
+
     /// The words that ask for the same again, but for what is written: that is for whoever began.
     pub(super) fn words(&self) -> Vec<String> {
         let Self { parallel, selection, stale, fail_fast, answer, events: _, output: _ } = self;

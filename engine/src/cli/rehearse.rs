@@ -128,7 +128,7 @@ impl Rehearse {
         if let Some(note) = really_run(&plan) {
             session.ui.say(&format!("{} {note}", session.ui.paint.warn("note:")));
         }
-        let stage = self.stage(&rehearsal, &name, session)?;
+        let stage = self.stage(&rehearsal, plan, &name, session)?;
         if !self.attach {
             self.begun().keep(&rehearsal.root, &name);
         }
@@ -237,20 +237,24 @@ impl Rehearse {
     }
 
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
-    fn stage(&self, rehearsal: &Rehearsal, name: &str, session: &Session) -> Result<Stage, Fatal> {
+    fn stage(&self, rehearsal: &Rehearsal, plan: Plan, name: &str, session: &Session) -> Result<Stage, Fatal> {
         let claim = Claim::all(&rehearsal.root, name, session)?;
         let live = stage::live(&rehearsal.root);
         let partial = self.how.selection.is_partial();
         let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
         match live {
             Some(info) if wanted => {
-                session.ui.say("continuing on the simulated world that the last rehearsal left\n");
+                // The engine that is to be killed is a part of this rehearsal, and no later one.
+                if !self.attach {
+                    session.ui.say("continuing on the simulated world that the last rehearsal left\n");
+                }
                 if self.lift {
                     stage::lift(&info);
                 }
                 Ok(Stage::attached(&rehearsal.root, info))
             }
             live => {
+                self.refuse_what_cannot_begin(rehearsal, plan, name, session)?;
                 if let Some(info) = &live {
                     session.ui.say(&format!("ending the simulated world of an earlier rehearsal (pid {})\n", info.pid));
                 }
@@ -261,6 +265,29 @@ impl Rehearse {
                 Stage::open(rehearsal, self.real_tools)
             }
         }
+    }
+
+    /// Refuses what cannot be done in a new world while all of the last rehearsal is still there.
+    fn refuse_what_cannot_begin(
+        &self,
+        rehearsal: &Rehearsal,
+        mut plan: Plan,
+        name: &str,
+        session: &Session,
+    ) -> Result<(), Fatal> {
+        let Err(fatal) = self.how.judge(&mut plan, &RunState::default()) else { return Ok(()) };
+        let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
+        let last = journal::read(&home).map(|reading| reading.state).unwrap_or_default();
+        if self.how.judge(&mut plan, &last).is_err() {
+            return Err(fatal);
+        }
+        Err(fatal.hint(match (self.fresh, stage::live(&rehearsal.root)) {
+            (true, Some(_)) => "without --fresh it would go on in the simulated world that is up".to_owned(),
+            _ => format!(
+                "what held did so in the simulated world of the last rehearsal, which has ended; --keep would have kept it: {} --keep",
+                self.again(session)
+            ),
+        }))
     }
 
     fn deployment(

@@ -56,6 +56,30 @@ fn an_error_leaves_the_world_that_was_kept() {
     end_world(&sandbox, "plan");
 }
 
+#[test]
+fn a_part_that_cannot_be_had_leaves_the_rehearsal_that_has_ended() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: echo hi }\n  b: { needs: [a], run: 'true' }\n");
+    sandbox.run(&["rehearse", "plan.yaml"]).exits(0);
+    let left = || (sandbox.read(".runbook/rehearsals/plan/p/journal.jsonl"), sandbox.run(&["log", "a"]).exits(0).out);
+    let before = left();
+    sandbox
+        .run(&["rehearse", "plan.yaml", "--only", "b"])
+        .exits(2)
+        .says("`b` needs `a`, which does not hold")
+        .says("which has ended; --keep would have kept it: runbook rehearse plan.yaml --keep");
+    let nobody = sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
+    assert!(!nobody.err.contains("--keep"), "no world has such a step: {}", nobody.err);
+    sandbox.run(&["rehearse", "plan.yaml", "--answer", "a.b=c"]).exits(2);
+    sandbox.run(&["rehearse", "plan.yaml", "--events", "no/such/folder"]).exits(2);
+    assert_eq!(left(), before);
+    sandbox.run(&["rehearse", "plan.yaml", "--keep"]).exits(0);
+    sandbox.run(&["rehearse", "plan.yaml", "--fresh", "--only", "b"]).exits(2).says("without --fresh it would go on");
+    sandbox.run(&["rehearse", "plan.yaml", "--only", "b"]).exits(0).says("continuing on the simulated world");
+    end_world(&sandbox, "plan");
+}
+
 /// A plan whose step lasts until it is killed once, and a scenario that kills it.
 fn killed_once(sandbox: &Sandbox) {
 #[test]
@@ -116,10 +140,9 @@ fn an_engine_that_is_to_be_killed_gets_the_whole_command_line() {
     killed_once(&sandbox);
     let how =
         ["--name", "other", "--only", "long", "-j", "3", "--stale", "rerun", "--fail-fast", "-i", "who=two words"];
-    sandbox
-        .run(&[&["rehearse", "killed.yaml"], how.as_slice()].concat())
-        .exits(0)
-        .says("killed (SIGKILL) while `long` was running");
+    let ran = sandbox.run(&[&["rehearse", "killed.yaml"], how.as_slice()].concat()).exits(0);
+    let ran = ran.says("killed (SIGKILL) while `long` was running");
+    assert!(!ran.err.contains("that the last rehearsal left"), "there was none: {}", ran.err);
     let journal = sandbox.read(".runbook/rehearsals/killed/other/journal.jsonl");
     let runs: Vec<&str> = journal.lines().filter(|line| line.contains("\"opened\"")).collect();
     assert_eq!(runs.len(), 2, "{journal}");
