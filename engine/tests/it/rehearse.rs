@@ -38,6 +38,8 @@ fn a_rehearsal_under_way_keeps_its_world() {
     let mut engine = under_way(&sandbox);
     let fresh = sandbox.run(&["rehearse", "plan.yaml", "--fresh"]).exits(5).says("is held by tester@");
     assert!(!fresh.err.contains("ending the simulated world"), "{}", fresh.err);
+    let held = fresh.err.lines().find(|line| line.contains("is held by")).unwrap_or_default();
+    assert!(held.contains("Z real time, now at `long` since ") && held.ends_with("Z model time"), "{held}");
     sandbox.run(&["rehearse", "plan.yaml", "--lift"]).exits(5).says("status patient --follow");
     sandbox.run(&["rehearse", "plan.yaml", "--name", "other", "--fresh"]).exits(5).says("`patient` is held by");
     sandbox.write("go", "");
