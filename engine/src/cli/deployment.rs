@@ -23,7 +23,7 @@ use crate::report::events::Events;
 use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{count, label, list, some};
+use crate::report::words::{count, label, list, seconds, some};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
 use crate::state::dir::this_host;
 use crate::state::fold::RunSummary;
@@ -499,13 +499,13 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
             let state = summary.journal.state().step(&row.id);
             let failure = state.and_then(|step| step.failure()).filter(|_| row.standing == Standing::Failed);
             json!({ "step": row.id, "outcome": row.standing.word(), "reused": row.reused, "attempts": row.attempts,
-                    "took_seconds": row.took.as_secs_f64(), "failure": failure })
+                    "took_seconds": seconds(row.took), "failure": failure })
         })
         .collect();
     let partial = ended.part.map(|(asked, left)| json!({ "selection": asked, "left_out": left }));
     let value = json!({ "deployment": ended.deployment, "run": summary.run, "verdict": summary.verdict,
-                        "partial": partial, "steps": steps,
-                        "elapsed_seconds": ended.snapshot.elapsed.as_secs_f64(), "outputs": ended.outputs });
+                        "simulated": ended.simulated, "partial": partial, "steps": steps,
+                        "elapsed_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }
 

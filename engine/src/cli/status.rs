@@ -17,7 +17,7 @@ use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, failed, stands, why};
-use crate::report::words::{MODEL_TIME, count, label, list, pad, span};
+use crate::report::words::{MODEL_TIME, count, label, list, pad, seconds, span};
 use crate::run::only_reads;
 use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
@@ -495,7 +495,7 @@ fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> Stri
 fn runs_json(state: &RunState, held: bool) -> Vec<Value> {
     let run = |run: &RunSummary| {
         json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
-                "took_seconds": between(run.began, run.last).as_secs_f64(), "verdict": run.verdict,
+                "took_seconds": seconds(between(run.began, run.last)), "verdict": run.verdict,
                 "signal": run.signal, "ended": ended(state, run, held), "who": run.opened.who,
                 "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.file,
                 "simulated": run.opened.simulated })

@@ -82,32 +82,6 @@ fn a_part_that_cannot_be_had_leaves_the_rehearsal_that_has_ended() {
     end_world(&sandbox, "plan");
 }
 
-/// A plan whose step lasts until it is killed once, and a scenario that kills it.
-fn killed_once(sandbox: &Sandbox) {
-#[test]
-fn a_part_that_cannot_be_had_leaves_the_rehearsal_that_has_ended() {
-    let sandbox = Sandbox::new();
-    sandbox
-        .write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: echo hi }\n  b: { needs: [a], run: 'true' }\n");
-    sandbox.run(&["rehearse", "plan.yaml"]).exits(0);
-    let left = || (sandbox.read(".runbook/rehearsals/plan/p/journal.jsonl"), sandbox.run(&["log", "a"]).exits(0).out);
-    let before = left();
-    sandbox
-        .run(&["rehearse", "plan.yaml", "--only", "b"])
-        .exits(2)
-        .says("`b` needs `a`, which does not hold")
-        .says("which has ended; --keep would have kept it: runbook rehearse plan.yaml --keep");
-    let nobody = sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
-    assert!(!nobody.err.contains("--keep"), "no world has such a step: {}", nobody.err);
-    sandbox.run(&["rehearse", "plan.yaml", "--answer", "a.b=c"]).exits(2);
-    sandbox.run(&["rehearse", "plan.yaml", "--events", "no/such/folder"]).exits(2);
-    assert_eq!(left(), before);
-    sandbox.run(&["rehearse", "plan.yaml", "--keep"]).exits(0);
-    sandbox.run(&["rehearse", "plan.yaml", "--fresh", "--only", "b"]).exits(2).says("without --fresh it would go on");
-    sandbox.run(&["rehearse", "plan.yaml", "--only", "b"]).exits(0).says("continuing on the simulated world");
-    end_world(&sandbox, "plan");
-}
-
 #[test]
 fn a_rehearsal_says_so_to_programs_and_counts_milliseconds() {
     let sandbox = Sandbox::new();
@@ -125,6 +99,8 @@ fn a_rehearsal_says_so_to_programs_and_counts_milliseconds() {
     }
 }
 
+/// A plan whose step lasts until it is killed once, and a scenario that kills it.
+fn killed_once(sandbox: &Sandbox) {
     let once = "if [ ! -e begun ]; then touch begun; exec sleep 20; fi";
     sandbox.write(
         "plan.yaml",
@@ -162,11 +138,11 @@ fn what_to_type_next_can_be_typed() {
         .run(&["rehearse", "my plan.yaml", "--fresh", "-i", "who=it's me"])
         .exits(4)
         .says(r"continue with: runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'");
-    end_world(&sandbox, "my plan");
     let again = r"runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'";
     let status = sandbox.run(&["status"]).exits(0).out;
     assert!(status.ends_with(&format!("next {again}\n")), "{status}");
     for command in ["verify", "diagnose", "destroy"] {
         sandbox.run(&[command]).exits(2).says(&format!("{again} --{command}\n"));
     }
+    end_world(&sandbox, "my plan");
 }
