@@ -151,13 +151,15 @@ struct Part {
     asked: Option<String>,
     /// The steps that the run is not for.
     left: BTreeSet<StepId>,
+    /// The steps that are stale and stay as they are.
+    kept: Vec<StepId>,
 }
 
 impl Part {
-    fn of(plan: &Plan, options: &Options) -> Self {
+    fn of(plan: &Plan, options: &Options, kept: Vec<StepId>) -> Self {
         let partial = !options.only.is_empty() || !options.skip.is_empty();
         let left = plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone());
-        Self { asked: partial.then(|| options.selection.clone()), left: left.collect() }
+        Self { asked: partial.then(|| options.selection.clone()), left: left.collect(), kept }
     }
 }
 
@@ -187,9 +189,9 @@ impl Deployment {
     ) -> Result<Outcome, Fatal> {
         let journal = self.open(session, opening)?;
         let world = Arc::new(self.world(journal.home()));
-        let (options, secrets) = self.settle(how, session, &journal, &world)?;
+        let (options, secrets, kept) = self.settle(how, session, &journal, &world)?;
         give_answers(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), &how.answer)?;
-        let part = Part::of(&self.plan, &options);
+        let part = Part::of(&self.plan, &options, kept);
         let events = how.events.as_deref().map(open_events).transpose()?;
         let screen = Screen::new(self.plan.clone(), self.title(), self.clock, session.ui, events);
         let screen = screen.without(part.left.clone());
@@ -207,13 +209,27 @@ impl Deployment {
         session: &Session,
         journal: &Journal,
         world: &World,
-    ) -> Result<(Options, Secrets), Fatal> {
+    ) -> Result<(Options, Secrets, Vec<StepId>), Fatal> {
         let mut options = self.options(how, session, journal)?;
         let (secrets, fates) = self.get_ready(&options, world, session, journal)?;
         self.announce(session, journal, &options, &fates);
         Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
+        let kept = self.kept(&options, &fates, journal.state(), &secrets);
         options.trust(&fates);
-        Ok((options, secrets))
+        Ok((options, secrets, kept))
+    }
+
+    /// The steps that would run again if the user had not said that what is stale stays.
+    fn kept(&self, options: &Options, fates: &Fates, state: &RunState, secrets: &Secrets) -> Vec<StepId> {
+        if !options.keep_stale {
+            return Vec::new();
+        }
+        let rerun = Options { keep_stale: false, ..options.clone() };
+        let otherwise = run::verdicts(&self.plan, state, &rerun, &secrets.redactor());
+        let stale = otherwise.into_iter().filter(|(_, fate)| matches!(fate, Fate::Stale(_))).map(|(id, _)| id);
+        let reused: BTreeSet<&StepId> =
+            fates.iter().filter(|(_, fate)| *fate == Fate::Reuse).map(|(id, _)| id).collect();
+        stale.filter(|id| reused.contains(id)).collect()
     }
 
     /// Runs the steps to the end.
@@ -257,6 +273,7 @@ impl Deployment {
             state,
             snapshot: &snapshot,
             part: part.asked.as_deref().map(|asked| (asked, &part.left)),
+            kept: &part.kept,
             outputs: &outputs,
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
@@ -504,7 +521,7 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
         .collect();
     let partial = ended.part.map(|(asked, left)| json!({ "selection": asked, "left_out": left }));
     let value = json!({ "deployment": ended.deployment, "run": summary.run, "verdict": summary.verdict,
-                        "simulated": ended.simulated, "partial": partial, "steps": steps,
+                        "simulated": ended.simulated, "partial": partial, "kept_stale": ended.kept, "steps": steps,
                         "elapsed_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }

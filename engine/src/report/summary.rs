@@ -22,6 +22,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// What was asked for where that is not all of the plan, and the steps that this left out.
     pub(crate) part: Option<(&'a str, &'a BTreeSet<StepId>)>,
+    /// The steps that would now do something else, and were left as they are because the user said so.
+    pub(crate) kept: &'a [StepId],
     /// What the plan shows at its end.
     pub(crate) outputs: &'a Map<String, Value>,
     /// The deployment's name.
@@ -67,6 +69,7 @@ fn headline(ended: &Ended) -> String {
     let (name, verdict, steps) = (paint.bold(ended.deployment), verdict(ended), steps_of(ended));
     let mut text = format!("{name}{label} · {verdict} · {steps} in {time}\n");
     text.extend(partly(ended));
+    text.extend(kept(ended));
     if let Some(what) = ended.simulated {
         text.push_str(&format!("{}\n", paint.warn(what)));
     }
@@ -164,6 +167,15 @@ fn partly(ended: &Ended) -> Option<String> {
     let left: Vec<&StepId> = left.iter().collect();
     let out = if left.is_empty() { String::new() } else { format!("; left out {}", some(&left, 8)) };
     Some(format!("{}\n", ended.paint.warn(&format!("partial run: {asked}{out}"))))
+}
+
+/// What holds, but not as the plan would now have it.
+fn kept(ended: &Ended) -> Option<String> {
+    let (number, names) = (ended.kept.len(), some(ended.kept, 8));
+    let are = if number == 1 { "is stale and was" } else { "are stale and were" };
+    let them = if number == 1 { "it" } else { "them" };
+    let what = format!("{} {are} kept (--stale keep): {names}; --stale rerun runs {them} again", count(number, "step"));
+    (number > 0).then(|| format!("{}\n", ended.paint.warn(&what)))
 }
 
 /// Whether a step was no part of the run.

@@ -133,3 +133,21 @@ fn a_lock_is_told_with_what_to_do_about_it() {
     engine.kill().expect("killed");
     engine.wait().expect("gone");
 }
+
+#[test]
+fn what_is_stale_and_kept_is_said() {
+    let sandbox = Sandbox::new();
+    let plan =
+        |word: &str| format!("runbook: 1\nname: p\nsteps:\n  a: {{ run: echo {word} }}\n  b: {{ run: 'true' }}\n");
+    sandbox.write("plan.yaml", &plan("one"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("two"));
+    let kept = sandbox.run(&["apply", "plan.yaml", "--stale", "keep", "-o", "json"]).exits(0);
+    let kept = kept.says("1 step is stale and was kept (--stale keep): a; --stale rerun runs it again");
+    let kept: serde_json::Value = serde_json::from_str(&kept.out).expect("JSON");
+    assert_eq!(kept["kept_stale"], serde_json::json!(["a"]));
+    let rerun = sandbox.run(&["apply", "plan.yaml", "--stale", "rerun"]).exits(0);
+    assert!(!rerun.err.contains("was kept"), "{}", rerun.err);
+    let nothing = sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
+    assert!(!nothing.err.contains("kept"), "{}", nothing.err);
+}
