@@ -151,3 +151,20 @@ fn what_is_stale_and_kept_is_said() {
     let nothing = sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
     assert!(!nothing.err.contains("kept"), "{}", nothing.err);
 }
+
+#[test]
+fn what_comes_at_the_end_is_planned_last() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n  b: { needs: [a], run: 'true' }\nfinally:\n  bye: { run: 'true' }\n";
+    sandbox.write("plan.yaml", plan);
+    let out = sandbox.run(&["plan", "plan.yaml"]).exits(0).out;
+    let waves: Vec<(&str, &str)> = out
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().filter(|word| *word != "◆").collect();
+            (words.get(1) == Some(&"run")).then(|| (words[0], words[2]))
+        })
+        .collect();
+    assert_eq!(waves, [("1", "a"), ("2", "b"), ("3", "bye")], "{out}");
+    assert!(out.contains("3 steps, 3 waves"), "{out}");
+}
