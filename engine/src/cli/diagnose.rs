@@ -164,7 +164,7 @@ fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
 
 /// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.
 fn looks(plan: &Plan, state: &RunState, home: &Home, survey: &Survey, secrets: &Secrets) -> Vec<Look> {
-    let mut looks: Vec<Look> = plan.steps.iter().filter_map(|step| failure(plan, state, &step.id)).collect();
+    let mut looks: Vec<Look> = plan.steps.iter().filter_map(|step| failure(plan, state, home, &step.id)).collect();
     looks.extend(plan.steps.iter().filter_map(|step| log(plan, state, home, &step.id, secrets)));
     looks.extend(survey.sightings.iter().map(|sighting| of_world(plan, state, sighting)));
     looks
@@ -175,10 +175,10 @@ fn kind_of(plan: &Plan, id: &StepId) -> &'static str {
 }
 
 /// Why a step failed, by the journal.
-fn failure(plan: &Plan, state: &RunState, id: &StepId) -> Option<Look> {
+fn failure(plan: &Plan, state: &RunState, home: &Home, id: &StepId) -> Option<Look> {
     let failure = state.step(id)?.failure()?;
     let sighting = Sighting {
-        command: format!("runbook status, step {id}"),
+        command: format!("runbook status {}", home.deployment()),
         subject: format!("step {id}"),
         text: format!("{}\n{}", failure.what, failure.detail).trim_end().to_owned(),
         facts: (*failure.facts).clone(),
