@@ -181,10 +181,18 @@ fn runs(session: &Session, home: &Home, state: &RunState, held: bool) -> String 
     let heading = state.simulated().map(|_| format!("{} · {MODEL_TIME}\n\n", whose(session, home, state)));
     format!("{}{}", heading.unwrap_or_default(), table_of_runs(session, state, held))
 }
+        (Some(Verdict::NeedsPerson), None) if is_last && !asks_a_person(state) => {
+            "needed a person, who has settled it since".to_owned()
+        }
 
 /// The deployment's name, and what is simulated, if anything.
 fn whose(session: &Session, home: &Home, state: &RunState) -> String {
     let what = state.simulated().map(|what| format!(" ({what})")).unwrap_or_default();
+/// Whether a step still waits for a person's word.
+fn asks_a_person(state: &RunState) -> bool {
+    state.steps().any(|(_, step)| stands(Some(step)) == Standing::NeedsPerson || is_in_doubt(step))
+}
+
     let name = session.ui.paint.bold(home.deployment());
     format!("{name}{}{what}", label(state.simulated()))
 }
@@ -376,6 +384,7 @@ fn rows<'s>(plan: Option<&Plan>, state: &'s RunState, held: bool) -> Vec<Row<'s>
     let gone = state.steps().filter(|(id, _)| plan.is_none_or(|plan| plan.step(id.as_str()).is_none()));
     rows.extend(gone.map(|(id, _)| Row::new(id, None, state, held)));
     rows
+            Standing::Blocked if !held && step.is_some_and(|step| is_free(step, state)) => Standing::Waiting,
 }
 
 fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
@@ -387,10 +396,17 @@ fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize))
         _ => String::new(),
     };
     let about = match row.step.map(StepState::status) {
-        Some(Step::Blocked { by }) => format!("by {}", list(by)),
+        Some(Step::Blocked { by }) if row.stands == Standing::Blocked => format!("by {}", list(by)),
         Some(Step::Skipped { why }) => why.clone(),
         Some(Step::Pending) if to_redo => "you settled that it is done again".to_owned(),
         Some(Step::Pending) if row.stands.ended() || row.stands == Standing::Running => {
+/// Whether nothing blocks a step any more that was blocked: a person has settled what became of those that did.
+fn is_free(step: &StepState, state: &RunState) -> bool {
+    let Step::Blocked { by } = step.status() else { return false };
+    let settled = |step: &StepState| step.is_to_be_redone() || stands(Some(step)).holds();
+    by.iter().all(|id| state.step(id).is_some_and(settled))
+}
+
             let what = row.step.and_then(StepState::failure).and_then(|failure| failure.what.lines().next());
             what.map_or_else(|| "since an earlier run".to_owned(), |what| format!("{what} (in an earlier run)"))
         }
