@@ -322,6 +322,7 @@ impl Deployment {
         let needed = preflight::needed_secrets(&self.plan, state, &fates);
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
         let secrets = secrets::resolve(&self.plan, &needed, &places)?;
+        secrets::refuse_in_inputs(&self.plan, &secrets)?;
         // What is masked counts in fingerprints, and only now is known what that is.
         let redactor = secrets.redactor();
         let fates = if redactor.is_idle() { fates } else { run::verdicts(&self.plan, state, options, &redactor) };
@@ -351,12 +352,8 @@ impl Deployment {
         let kubeconfig = home.path().join("kubeconfig");
         let mut env: BTreeMap<OsString, OsString> = self.env.0.clone();
         // Where the plan takes a secret from a variable, only the steps that name the secret get it.
-        for spec in self.plan.secrets.values() {
-            for source in &spec.from {
-                if let crate::plan::model::SecretSource::Env(name) = source {
-                    env.remove(std::ffi::OsStr::new(name));
-                }
-            }
+        for name in self.plan.secret_variables() {
+            env.remove(std::ffi::OsStr::new(name));
         }
         env.insert("KUBECONFIG".into(), kubeconfig.clone().into_os_string());
         World {

@@ -131,13 +131,13 @@ impl Destroy {
         let known = || last.map(|last| resume::plan_file(&home, last).unwrap_or_else(|| PathBuf::from(&last.file)));
         let file = file.map(Path::to_owned).or_else(known);
         let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
-        let mut inputs = last.map(resume::inputs_of).unwrap_or_default();
-        inputs.extend(self.inputs.values());
-        let plan = match self.without_plan {
-            true => empty_plan(&file, &state),
-            false => load(&file, inputs, &home, session)?,
+        let over = self.inputs.values();
+        let plan = match (self.without_plan, last) {
+            (true, _) => empty_plan(&file, &state),
+            (false, None) => load(&file, over, &home, session)?,
+            (false, Some(last)) => load(&file, resume::known_inputs(last, over)?, &home, session)?,
         };
-        Ok((home, plan))
+        Ok((home, secrets::knowing_former(plan, &state, &session.env)))
     }
 
     fn home_of_plan(&self, file: &Path, session: &Session) -> Result<Home, Fatal> {
@@ -231,6 +231,7 @@ impl Deployment {
         confirm(&self.name, &self.next, how, session)?;
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
         let secrets = secrets::resolve(&self.plan, &needed_secrets(&undo), &places)?;
+        secrets::refuse_in_inputs(&self.plan, &secrets)?;
         let about = About::of(&undo);
         let events = how.events.as_deref().map(deployment::open_events).transpose()?;
         let talk = Talk { plan: self.plan.clone(), ui: session.ui, events };

@@ -14,6 +14,7 @@ use super::{Inputs, Session, apply, check, remedy, status};
 use crate::plan::Plan;
 use crate::plan::inputs::plain;
 use crate::plan::load::Given;
+use crate::run::masked::is_masked;
 use crate::state::fold::RunSummary;
 use crate::state::record::{Opened, Verdict};
 use crate::state::{Early, Home, journal};
@@ -90,10 +91,22 @@ pub(super) fn plan_of_last_run(
     if file != Path::new(&opened.file) {
         session.ui.say(&format!("the folder has moved: the plan is now `{}`", file.display()));
     }
-    let mut inputs = inputs_of(opened);
-    inputs.extend(over);
+    let inputs = known_inputs(opened, over)?;
     let given = Given { inputs, require_inputs: true, home: session.env.home() };
     check::load_plan(session, &file, &given)
+}
+
+/// The inputs of a run and others over them. One that held a secret was not kept, and what is left of it is no input.
+pub(super) fn known_inputs(opened: &Opened, over: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fatal> {
+    let mut inputs = inputs_of(opened);
+    inputs.extend(over);
+    match inputs.iter().find(|(_, value)| is_masked(value)) {
+        None => Ok(inputs),
+        Some((name, _)) => {
+            let what = format!("the input `{name}` of run {} is not known any more: it held a secret", opened.run);
+            Err(Fatal::new(Exit::Usage, what).hint(format!("give it again: --input {name}=VALUE")))
+        }
+    }
 }
 
 /// The inputs of a run, as a user would give them.

@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use runbook_steps::{Secret, Secrets};
+use serde_json::Value;
 
 use super::Environment;
 use super::exit::{Exit, Fatal};
 use super::ui::Ui;
 use crate::plan::Plan;
-use crate::plan::model::{SecretSource, SecretSpec};
+use crate::plan::model::{Place, SecretSource, SecretSpec, Source};
 use crate::report::words::{count, list};
+use crate::state::RunState;
 
 /// Where to look for secrets.
 pub(super) struct Places<'a> {
@@ -56,6 +59,44 @@ fn refuse_short(names: &[&str]) -> Fatal {
     let what =
         format!("too short for a secret: {}; a value of fewer than four characters cannot be masked", list(names));
     Fatal::new(Exit::NeedsPerson, what).hint("look whether it was cut off, or is no secret")
+}
+
+/// A plan that also has the secrets of earlier runs which it declares no more, or which are all unknown because it is gone: what they
+/// were taken from must not reach a program that takes things back, nor be shown. What is too short for a secret was none.
+pub(super) fn knowing_former(mut plan: Plan, state: &RunState, env: &Environment) -> Plan {
+    let declared: BTreeSet<String> = plan.secret_variables().map(str::to_owned).collect();
+    let former = state.runs().iter().flat_map(|run| &run.opened.secret_env).filter(|name| !declared.contains(*name));
+    for name in former.filter(|name| is_long(name, env)) {
+        let place = Place { source: Arc::new(Source::new(plan.file.display().to_string(), "")), span: 0..0 };
+        let (description, from) = (String::new(), vec![SecretSource::Env(name.clone())]);
+        // No declared secret can have such a name.
+        plan.secrets.insert(format!("${name}"), SecretSpec { description, from, required: false, place });
+    }
+    plan
+}
+
+fn is_long(variable: &str, env: &Environment) -> bool {
+    let value = env.get(variable).and_then(|value| value.to_str()).map(Secret::new);
+    value.is_some_and(|value| Secrets::new(BTreeMap::from([(String::new(), value)])).too_short().next().is_none())
+}
+
+/// Inputs are written down, so that a run can be continued: one that holds a secret could only be kept masked, and that is another input.
+pub(super) fn refuse_in_inputs(plan: &Plan, secrets: &Secrets) -> Result<(), Fatal> {
+    let redactor = secrets.redactor();
+    let holds = |value: &Value| {
+        let mut masked = value.clone();
+        redactor.mask_value(&mut masked);
+        masked != *value
+    };
+    let held: Vec<String> =
+        plan.inputs.iter().filter(|(_, value)| holds(value)).map(|(name, _)| format!("`{name}`")).collect();
+    if held.is_empty() {
+        return Ok(());
+    }
+    let noun = if held.len() == 1 { "input" } else { "inputs" };
+    let what = format!("the value of a secret is in the {noun} {}, and inputs are stored", list(&held));
+    Err(Fatal::new(Exit::Invalid, what)
+        .hint("give another value; or, if what it shares with the secret is none, do not declare that as a secret"))
 }
 
 fn asks(source: &SecretSource) -> bool {

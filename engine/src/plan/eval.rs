@@ -7,7 +7,7 @@ use std::fmt;
 use runbook_steps::Outputs;
 use serde_json::{Map, Value};
 
-use super::model::{Known, OutputRule, Place, Plan, Step, Template, Work};
+use super::model::{Known, OutputRule, Place, Plan, SecretSource, Step, Template, Work};
 use super::sight::{Sight, shown};
 
 /// An expression that has no value.
@@ -152,6 +152,14 @@ impl Step {
 }
 
 impl Plan {
+    /// The environment variables that secrets are taken from.
+    pub fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        self.secrets.values().flat_map(|spec| &spec.from).filter_map(|source| match source {
+            SecretSource::Env(name) => Some(name.as_str()),
+            SecretSource::File(_) | SecretSource::Prompt(_) => None,
+        })
+    }
+
     /// The index of a step by its name.
     pub fn step(&self, id: &str) -> Option<usize> {
         self.index.get(id).copied()

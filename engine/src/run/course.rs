@@ -105,6 +105,7 @@ impl Course {
             simulated: self.common.world.simulated.clone(),
             selection: selection.to_owned(),
             home: absolute(&self.common.state_dir),
+            secret_env: plan.secret_variables().map(str::to_owned).collect(),
         })
     }
 

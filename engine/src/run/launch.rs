@@ -14,6 +14,7 @@ use super::common::This;
 use super::conductor::Announced;
 use super::drive::Making;
 use super::insight::Insight;
+use super::masked;
 use super::orphans;
 use super::prepare::{self, Prepared, Ready};
 use super::resume::{changes_since, has_changed, lookable};
@@ -160,9 +161,12 @@ impl Making {
         let again = done.is_some_and(|done| is_owed(step, done, self.last_acted));
         if changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again {
             return match self.ripple.reaches(index).filter(|_| lookable(step)) {
-                Some(by) => Turn::Look { ready, by },
+                Some(by) => masked::refused(&ready.rendered).map_or(Turn::Look { ready, by }, Turn::Refuse),
                 None => Turn::Reuse,
             };
+        }
+        if let Some(failure) = masked::refused(&ready.rendered) {
+            return Turn::Refuse(failure);
         }
         if let Some(orphan) = self.course.haunted.get(&step.id) {
             return Turn::Refuse(orphans::still_at_it(orphan));

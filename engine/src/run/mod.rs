@@ -20,6 +20,7 @@ mod insight;
 mod lanes;
 mod launch;
 mod listen;
+pub(crate) mod masked;
 pub(crate) mod orphans;
 mod outcome;
 pub(crate) mod panics;

@@ -164,11 +164,13 @@ fn had_again(step: &Step, known: &Known, done: &Done, now: &[NamedOutput]) -> Ve
 
 type NamedOutput = (String, RenderedOutput);
 
-/// What is new about an output of a step that holds. What is looked up, and what holds a secret, is not compared.
+/// What is new about an output of a step that holds. What is looked up, what holds a secret, and what a person gave is not compared.
 fn new_output((name, output): &NamedOutput, done: &Done) -> Option<String> {
     match (done.outputs.get(name), output) {
         (None, _) => Some(format!("the output `{name}` is new")),
-        (Some(old), RenderedOutput::Value(new)) if old != new && !mentions_secret(&new.to_string()) => {
+        (Some(old), RenderedOutput::Value(new))
+            if old != new && !done.settled && !mentions_secret(&new.to_string()) =>
+        {
             Some(format!("the output `{name}` is had in another way"))
         }
         _ => None,
@@ -244,12 +246,10 @@ impl<'a> Outlook<'a> {
         let (plan, runs) = (self.plan, &self.runs);
         self.ripple.feel(&plan.graph, index, |need| runs[need] && !only_reads(&plan.steps[need]));
         let fate = self.fate(index);
-        if fate.runs() {
-            self.runs[index] = true;
-            let id = &plan.steps[index].id;
-            if self.sure.contains_key(id) {
-                self.sure.to_mut().remove(id);
-            }
+        self.runs[index] = fate.runs();
+        let id = &plan.steps[index].id;
+        if (fate.runs() || fate == Fate::Skip) && self.sure.contains_key(id) {
+            self.sure.to_mut().remove(id);
         }
         fate
     }
@@ -286,7 +286,8 @@ impl<'a> Outlook<'a> {
             (_, Some(done), _) if is_owed(&self.plan.steps[index], done, self.last_acted) => Fate::Redo,
             (_, Some(_), _) if self.options.keep_stale => self.unless_at_the_end(index).unwrap_or(Fate::Reuse),
             (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
-            (_, Some(_), Prospect::Ready(changes)) => Fate::Stale(changes),
+            // As long as all that it uses is known as it was, this is what differs.
+            (_, Some(_), Prospect::Ready(changes)) if matches!(self.sure, Cow::Borrowed(_)) => Fate::Stale(changes),
             (_, Some(done), _) => Fate::Stale(self.cascade(index, done)),
             (Status::Failed | Status::Retrying { .. }, ..) => Fate::Again("failed"),
             (Status::Cancelled, ..) => Fate::Again("cancelled"),
@@ -320,7 +321,8 @@ impl<'a> Outlook<'a> {
         by.map_or(Fate::Reuse, |by| Fate::Look(self.plan.steps[by].id.clone()))
     }
 
-    /// Why a step is stale that cannot be evaluated without outputs which may come out otherwise.
+    /// Why a step is stale whose needs run again, or are left out now: it cannot be evaluated without their outputs, or only to something
+    /// that it will not come to.
     fn cascade(&self, index: usize, done: &Done) -> Vec<String> {
         let step = &self.plan.steps[index];
         if let Prepared::Ready(ready) = prepare(self.plan, step, self.state.known(), self.redactor) {
@@ -329,13 +331,28 @@ impl<'a> Outlook<'a> {
                 return changes;
             }
         }
-        let needs = self.plan.graph.needs[index].iter().filter(|edge| self.runs[edge.step]);
-        let names: Vec<String> = needs.map(|edge| format!("`{}`", self.plan.steps[edge.step].id)).collect();
-        let (verb, whose) = if names.len() == 1 { ("runs", "its") } else { ("run", "their") };
-        match names.as_slice() {
-            [] => vec!["what it uses is not known any more".to_owned()],
-            names => vec![format!("it uses {}, which {verb} again, and {whose} outputs may change", names.join(", "))],
+        let again = self.needs_that(index, |need| self.runs[need]);
+        let out = self.needs_that(index, |need| self.is_left_out(need));
+        let (verb, whose) = if again.len() == 1 { ("runs", "its") } else { ("run", "their") };
+        let be = if out.len() == 1 { "is" } else { "are" };
+        match (again.as_slice(), out.as_slice()) {
+            ([], []) => vec!["what it uses is not known any more".to_owned()],
+            ([], out) => vec![format!("it uses {}, which {be} left out now", out.join(", "))],
+            (again, _) => {
+                vec![format!("it uses {}, which {verb} again, and {whose} outputs may change", again.join(", "))]
+            }
         }
+    }
+
+    fn needs_that(&self, index: usize, is_so: impl Fn(usize) -> bool) -> Vec<String> {
+        let needs = self.plan.graph.needs[index].iter().filter(|edge| is_so(edge.step));
+        needs.map(|edge| format!("`{}`", self.plan.steps[edge.step].id)).collect()
+    }
+
+    /// Whether a step had outputs, and has none in this run.
+    fn is_left_out(&self, index: usize) -> bool {
+        let id = &self.plan.steps[index].id;
+        !self.runs[index] && self.state.known().contains_key(id) && !self.sure.contains_key(id)
     }
 }
 

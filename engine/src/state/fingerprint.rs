@@ -271,6 +271,11 @@ impl Serialize for Shortened<'_> {
     }
 }
 
+/// A digest of a value, short: to tell a few from each other.
+pub(crate) fn short_digest(value: &Value) -> String {
+    hex(&Sha256::digest(value.to_string())[..8])
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

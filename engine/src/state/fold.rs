@@ -102,6 +102,9 @@ pub struct Done {
     pub outputs: Outputs,
     /// What exactly was done.
     pub fingerprint: Fingerprint,
+    /// Whether a person said so, and what it gave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
 }
 
 /// An attempt that began and whose end nobody saw, or that was stopped in the middle.
@@ -471,7 +474,7 @@ impl RunState {
         step.perhaps |= flight.as_ref().is_some_and(|flight| flight.touches == Touches::AtOnce);
         let fingerprint = flight.map(|flight| flight.fingerprint).unwrap_or_default();
         let (run, outcome, outputs) = (step.run, record.outcome, record.outputs);
-        step.done = Some(Done { run, outcome, outputs, fingerprint });
+        step.done = Some(Done { run, outcome, outputs, fingerprint, settled: false });
         step.before = None;
         step.status = Status::Succeeded { outcome };
         step.changed |= outcome == Outcome::Changed;
@@ -531,8 +534,8 @@ impl RunState {
             return;
         }
         let fingerprint = fingerprint.unwrap_or_default();
-        let fresh = || Done { run, outcome: Outcome::Changed, outputs: Outputs::new(), fingerprint };
-        let mut settled = earlier.unwrap_or_else(fresh);
+        let fresh = || Done { run, outcome: Outcome::Changed, outputs: Outputs::new(), fingerprint, settled: true };
+        let mut settled = Done { settled: true, ..earlier.unwrap_or_else(fresh) };
         settled.outputs.extend(given);
         let outputs = settled.outputs.clone();
         step.status = Status::Succeeded { outcome: Outcome::Changed };

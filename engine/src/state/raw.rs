@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::heartbeat::Trust;
@@ -58,6 +58,13 @@ impl DiskFile {
         Ok(Self { path: path.to_owned(), file, shared })
     }
 
+    /// Whether it still has its name. What is safe in a file that nobody finds any more is lost all the same.
+    fn is_in_place(&self) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let here = self.file.metadata().map(identity).ok();
+        here.is_some() && here == fs::metadata(&self.path).map(identity).ok()
+    }
+
     /// Opens a file that is there, for reading only.
     pub(super) fn to_read(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
@@ -100,7 +107,8 @@ impl RawFile for DiskFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.is_in_place().then_some(()).ok_or_else(|| io::Error::other("it was moved, removed or replaced meanwhile"))
     }
 
     fn is_shared(&self) -> bool {

@@ -185,6 +185,9 @@ pub struct Opened {
     /// The deployment's folder, absolute; empty where a program wrote it that did not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub home: String,
+    /// The environment variables that the plan takes secrets from: their names, for whoever takes back without the plan what was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_env: Vec<String>,
 }
 
 #[cfg(test)]
@@ -206,6 +209,7 @@ impl Opened {
             simulated: None,
             selection: String::new(),
             home: String::new(),
+            secret_env: Vec::new(),
         }
     }
 }
@@ -264,6 +268,18 @@ pub struct Recipe {
     /// Whether the step was protected.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
+    /// What it was made of, where the plan gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Origin>,
+}
+
+/// What a plan's own `undo` was made of, as short digests: equal ones mean the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Of the work that it takes back, evaluated.
+    pub work: String,
+    /// Of the plan's words for taking it back, not evaluated.
+    pub undo: String,
 }
 
 /// A step holds.

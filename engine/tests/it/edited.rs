@@ -224,3 +224,64 @@ fn an_output_that_builds_on_itself_is_not_had_again_and_again() {
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     sandbox.run(&["apply", "plan.yaml"]).exits(0).says("reuse   1 step");
 }
+
+/// What was made is taken back as it was made: by then, plan, inputs and outputs may speak of something else.
+#[test]
+fn what_is_taken_back_is_what_was_made() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: back\ninputs: { root: { type: string, default: one } }\nsteps:\n  id: { run: 'cat id' }\n  \
+                a:\n    run: mkdir \"$R\"\n    env: { R: '${{ inputs.root }}' }\n    \
+                undo: { run: 'rm -r \"$R\"', env: { R: '${{ inputs.root }}' } }\n  \
+                b:\n    needs: [id]\n    run: touch \"b-$(cat id)\"\n    \
+                undo: { run: 'rm \"b-$ID\"', env: { ID: '${{ steps.id.outputs.stdout }}' } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.write("id", "7\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml", "--input", "root=two"]).exits(0);
+    sandbox.write("three/precious", "");
+    sandbox.write("plan.yaml", &plan.replace("default: one", "default: three"));
+    sandbox.write("id", "8\n");
+    sandbox.run(&["apply", "plan.yaml", "--input", "root=two", "--redo", "id"]).exits(0);
+    sandbox.run(&["destroy", "plan.yaml", "--input", "root=three", "--yes"]).exits(0);
+    let there = |name: &str| sandbox.path(name).exists();
+    assert_eq!(["one", "two", "three/precious", "b-7"].map(there), [false, false, true, false]);
+}
+
+#[test]
+fn an_undo_that_was_put_right_takes_back_what_was_made() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: right\nsteps:\n  a: { run: touch made, undo: { run: rm maid } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(4);
+    sandbox.write("plan.yaml", &plan.replace("maid", "made"));
+    sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0);
+    assert!(!sandbox.path("made").exists());
+}
+
+#[test]
+fn what_uses_a_step_that_is_left_out_now_does_not_hold_any_more() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: out\ninputs: { gpu: { type: bool, default: true } }\nsteps:\n  \
+         a: { when: inputs.gpu, run: echo address-of-a }\n  \
+         w: { command: [bash, -c, \"echo ${{ steps.a.outputs.stdout | default('none') }} > said\"] }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let ran = sandbox.run(&["apply", "plan.yaml", "--input", "gpu=false", "--stale", "rerun"]).exits(0);
+    assert!(ran.err.contains("w: it uses `a`, which is left out now"), "{}", ran.err);
+    assert_eq!(sandbox.read("said"), "none\n");
+}
+
+#[test]
+fn a_step_is_not_said_to_become_what_it_never_comes_to() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: never\nsteps:\n  a: { run: echo hi }\n  \
+                w: { command: [echo, \"${{ steps.a.outputs.stdout | default('q') }}\"] }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("echo hi", "echo ho"));
+    let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(planned.out.contains("it uses `a`, which runs again, and its outputs may change"), "{}", planned.out);
+}

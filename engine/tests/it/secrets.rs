@@ -77,6 +77,65 @@ fn a_secret_in_an_argument_is_refused_before_anything_runs() {
     assert!(!ran.err.contains(TOKEN) && ran.err.contains("secret"), "{}", ran.err);
 }
 
+/// What is masked is another value: a step that was made with it would not be found again by what undoes it.
+#[test]
+fn what_holds_a_secret_is_refused_as_an_input() {
+    let sandbox = Sandbox::new().env("PLANTED", "prod");
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: masked\ninputs: { where: { type: string } }\nsecrets:\n  user: { from: [{ env: PLANTED }] }\n\
+         steps:\n  a: { run: 'touch \"$WHERE\"', env: { WHERE: '${{ inputs.where }}' } }\n",
+    );
+    let ran = sandbox.run(&["apply", "plan.yaml", "--input", "where=prod-east"]).exits(3);
+    assert!(ran.err.contains("the value of a secret is in the input `where`"), "{}", ran.err);
+    assert!(!ran.err.contains("prod-east"), "{}", ran.err);
+    sandbox.run(&["apply", "plan.yaml", "--input", "where=east"]).exits(0);
+    assert!(sandbox.path("east").is_file());
+}
+
+#[test]
+fn what_was_masked_is_not_used_as_if_it_were_the_value() {
+    let sandbox = Sandbox::new().env("PLANTED", "east1");
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: masked\nsecrets:\n  zone: { from: [{ env: PLANTED }] }\nsteps:\n  asks: { run: echo us-east1 }\n  \
+         makes: { run: 'touch \"made-$WHERE\"', env: { WHERE: '${{ steps.asks.outputs.stdout }}' } }\n",
+    );
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    assert!(ran.err.contains("`with.env.WHERE` holds `[redacted]`"), "{}", ran.err);
+    assert!(!sandbox.path("made-us-[redacted]").exists());
+}
+
+#[test]
+fn what_would_be_masked_is_no_way_to_take_a_step_back() {
+    let sandbox = Sandbox::new().env("PLANTED", "east1");
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: masked\nsecrets:\n  zone: { from: [{ env: PLANTED }] }\nsteps:\n  \
+         makes: { run: touch made-east1, undo: { run: rm made-east1 } }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let journal = sandbox.read(".runbook/masked/journal.jsonl");
+    assert!(!journal.contains("rm made-[redacted]"), "{journal}");
+    sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0);
+    assert!(!sandbox.path("made-east1").exists());
+}
+
+#[test]
+fn what_takes_back_without_the_plan_does_not_get_its_secrets() {
+    let sandbox = Sandbox::new().env("PLANTED", TOKEN);
+    let plan = "runbook: 1\nname: former\nsecrets:\n  token: { from: [{ env: PLANTED }] }\nsteps:\n  \
+                a: { run: 'true', undo: { run: 'env > seen; true' } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "former", "--without-plan", "--yes"]).exits(0);
+    assert!(!sandbox.read("seen").contains("PLANTED"), "{}", sandbox.read("seen"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("secrets:\n  token: { from: [{ env: PLANTED }] }\n", ""));
+    sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0);
+    assert!(!sandbox.read("seen").contains("PLANTED"), "{}", sandbox.read("seen"));
+}
+
 #[test]
 fn a_secret_that_cannot_be_read_says_why() {
     let sandbox = Sandbox::new();

@@ -28,6 +28,7 @@ pub(crate) fn opened(run: u32) -> Opened {
         simulated: None,
         selection: String::new(),
         home: String::new(),
+        secret_env: Vec::new(),
     }
 }
 

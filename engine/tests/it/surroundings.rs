@@ -164,3 +164,24 @@ fn a_host_that_has_another_name_now_is_the_same_host() {
     assert!(!sandbox.run(&["status"]).exits(0).out.contains("is being run"));
     sandbox.run(&["resume"]).exits(0).says("everything holds");
 }
+
+/// What is written to a journal that nobody finds any more is lost: a run that goes on with it would claim what it cannot keep.
+#[test]
+fn a_journal_that_goes_during_a_run_ends_it() {
+    let journal = ".runbook/goes/journal.jsonl";
+    let ways = [
+        format!("rm {journal}"),
+        format!("cp {journal} other && mv other {journal}"),
+        "mv .runbook elsewhere".to_owned(),
+    ];
+    for way in ways {
+        let sandbox = Sandbox::new();
+        let steps = format!(
+            "  a: {{ run: '{way}; echo id=5 >> $RUNBOOK_OUTPUT; true' }}\n  b: {{ needs: [a], run: touch b }}\n"
+        );
+        sandbox.write("plan.yaml", &format!("runbook: 1\nname: goes\nsteps:\n{steps}"));
+        let ran = sandbox.run(&["apply", "plan.yaml"]);
+        assert_eq!(ran.code, 6, "{way}: {}", ran.err);
+        assert!(!ran.err.contains("everything holds"), "{way}: {}", ran.err);
+    }
+}

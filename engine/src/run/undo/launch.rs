@@ -9,6 +9,7 @@ use runbook_steps::{Context, Failure, Outputs};
 use super::super::bounded::Limit;
 use super::super::common::This;
 use super::super::conductor::Announced;
+use super::super::masked::refused_with;
 use super::super::orphans;
 use super::super::schedule::{Ended, Next};
 use super::attempt::Attempt;
@@ -42,15 +43,16 @@ impl Unmaking {
             self.course.schedule.finished(node, Ended::Skipped);
             return None;
         };
-        if let Some(orphan) = self.course.haunted.get(&work.id) {
-            let (step, failure) = (work.id.clone(), orphans::still_at_it(orphan));
+        let haunted = || self.course.haunted.get(&work.id).map(orphans::still_at_it);
+        if let Some(failure) = work.deeds.iter().find_map(|deed| refused_with(&deed.with)).or_else(haunted) {
+            let step = work.id.clone();
             self.refuse(node, step, &failure);
             return None;
         }
         self.course.schedule.admit(node, &work.locks).then_some(node)
     }
 
-    /// A step that is still at work is not taken back. What the journal says of its programs stays, so that the next run looks for them.
+    /// A step that is still at work is not taken back, nor one of which only a masked text is known. What the journal says of its programs stays, so that the next run looks for them.
     fn refuse(&mut self, node: usize, step: StepId, failure: &Failure) {
         let fix = failure.fix.as_deref().unwrap_or_default();
         self.course.scribe.notice(&format!("`{step}` is not undone: {}; {fix}", failure.what));

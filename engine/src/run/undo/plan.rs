@@ -10,7 +10,7 @@ use runbook_steps::Kind;
 use serde_json::Value;
 
 use super::super::prepare::only_reads;
-use super::within;
+use super::{recipe, within};
 use crate::plan::model::{Accept, Edge, Graph, Known, Step, Work};
 use crate::plan::{Plan, StepId};
 use crate::state::fold::Made;
@@ -311,18 +311,31 @@ impl<'a> Look<'a> {
         step.and_then(|step| step.render(known).ok()).map_or_else(stored, |rendered| rendered.locks)
     }
 
+    /// What the journal holds is exact: it was written when the thing was made. The plan's own `undo` counts where the journal holds none,
+    /// and where only its words were put right since.
     fn deeds(&self, step: Option<&Step>, state: &StepState) -> Result<Vec<Deed>, Left> {
-        if let Some(deed) = step.and_then(|step| self.given(step)) {
-            return Ok(vec![deed?]);
+        let given = step.and_then(|step| Some((self.given(step)?, self.put_right(step, state))));
+        match (given, state.recipes(), step) {
+            (Some((deed, _)), [], _) => Ok(vec![deed?]),
+            (None, [], Some(step)) => self.own(step).map(|deed| vec![deed]),
+            (None, [], None) => Err(self.gone_without_a_way(state)),
+            (given, recipes, _) => {
+                let mut deeds = recipes.iter().map(|recipe| self.stored(recipe)).collect::<Result<Vec<_>, _>>()?;
+                if let Some((deed, Some(at))) = given {
+                    deeds[at] = deed?;
+                }
+                // The newest first.
+                deeds.reverse();
+                Ok(deeds)
+            }
         }
-        let recipes: Vec<_> = state.recipes().iter().rev().map(|recipe| self.stored(recipe)).collect();
-        if !recipes.is_empty() {
-            return recipes.into_iter().collect();
-        }
-        match step {
-            Some(step) => self.own(step).map(|deed| vec![deed]),
-            None => Err(self.gone_without_a_way(state)),
-        }
+    }
+
+    /// The recipe of the very work that the plan still has, if the plan takes that back with other words now.
+    fn put_right(&self, step: &Step, state: &StepState) -> Option<usize> {
+        let now = recipe::origin(step, &step.render_work(step.work.as_ref()?, self.state.known()).ok()?)?;
+        let is_it = |recipe: &Recipe| recipe.of.as_ref().is_some_and(|of| of.work == now.work && of.undo != now.undo);
+        state.recipes().iter().rposition(is_it)
     }
 
     /// The plan's own `undo`, as it stands now. One that has no value any more gives way to what the journal holds of it.

@@ -1,13 +1,15 @@
 //! How what a step is about to make can be taken back, for the journal.
 
 use runbook_steps::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::plan::eval::Rendered;
-use crate::plan::model::Step;
-use crate::state::record::Recipe;
+use crate::plan::model::{Step, Template};
+use crate::run::masked::refused_with;
+use crate::state::fingerprint::short_digest;
+use crate::state::record::{Origin, Recipe};
 
-/// Longer ones are not stored: then only the plan knows.
+/// Longer ones are not stored, nor any that would hold a secret: then only the plan knows.
 const LONGEST: usize = 64 << 10;
 
 /// The recipe of a step that is about to be performed, if there is one.
@@ -28,9 +30,28 @@ pub(crate) async fn of(
         None => (step.work.as_ref()?.kind.name, own(rendered, work, cx).await),
     };
     cx.redactor.mask_value(&mut with);
-    let short = with.to_string().len() <= LONGEST;
+    // What is masked would take back something else.
+    let whole = with.to_string().len() <= LONGEST && refused_with(&with).is_none();
     let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
-    short.then_some(Recipe { kind, with, performed, locks, protect: step.protect })
+    let of = origin(step, &rendered.with);
+    whole.then_some(Recipe { kind, with, performed, locks, protect: step.protect, of })
+}
+
+/// What the plan's own `undo` of a step is made of, if it has one; for what its `with` comes to.
+pub(super) fn origin(step: &Step, with: &Value) -> Option<Origin> {
+    let undo = step.undo.as_ref()?.work.as_ref()?;
+    let work = json!([step.work.as_ref().map(|work| work.kind.name), with]);
+    Some(Origin { work: short_digest(&work), undo: short_digest(&json!([undo.kind.name, words(&undo.with)])) })
+}
+
+/// A template as it was written.
+fn words(template: &Template) -> Value {
+    match template {
+        Template::Plain(value) => value.clone(),
+        Template::Text { text, .. } => Value::from(text.as_str()),
+        Template::List(items) => items.iter().map(words).collect(),
+        Template::Map(fields) => fields.iter().map(|(key, value)| (key.clone(), words(value))).collect(),
+    }
 }
 
 /// What cannot be found out now, the step itself is about to fail by.

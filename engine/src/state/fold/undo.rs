@@ -76,6 +76,8 @@ impl RunState {
             (flight.touches, flight.undoing) = (Touches::AtOnce, false);
         }
         if let Some(recipe) = undo.filter(|recipe| !step.recipes.contains(recipe)) {
+            // The same work done once more is taken back once.
+            step.recipes.retain(|old| !is_of_the_same_work(old, &recipe));
             step.recipes.push(recipe);
         }
     }
@@ -126,4 +128,9 @@ impl RunState {
         step.took_ms = record.took_ms;
         step.ended = Some(at);
     }
+}
+
+fn is_of_the_same_work(one: &Recipe, other: &Recipe) -> bool {
+    let work = |recipe: &Recipe| recipe.of.as_ref().map(|of| of.work.clone());
+    work(one).is_some() && work(one) == work(other)
 }
