@@ -27,7 +27,8 @@ pub(super) struct Apply {
 
 impl Apply {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let given = Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home() };
+        let given =
+            Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home(), ..Given::default() };
         remedy::run(&self.how, session, || {
             let reading = self.begin_to_read_journal(session);
             let plan = check::load_plan(session, &self.plan, &given)?;

@@ -42,7 +42,12 @@ impl Check {
         let mut exit = Exit::Holds;
         let mut reports = Vec::new();
         for file in &self.files {
-            let given = Given { inputs: self.inputs.values(), require_inputs: false, home: session.env.home() };
+            let given = Given {
+                inputs: self.inputs.values(),
+                require_inputs: false,
+                home: session.env.home(),
+                ..Given::default()
+            };
             match load::load(file, &given) {
                 Ok(loaded) => {
                     reports.push(json!({ "file": file, "ok": true, "steps": loaded.plan.steps.len(),

@@ -132,16 +132,15 @@ impl Destroy {
         let file = file.map(Path::to_owned).or_else(known);
         let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
         let over = self.inputs.values();
-        let plan = match (self.without_plan, last) {
-            (true, _) => empty_plan(&file, &state),
-            (false, None) => load(&file, over, &home, session)?,
-            (false, Some(last)) => load(&file, resume::known_inputs(last, over)?, &home, session)?,
+        let plan = match self.without_plan {
+            true => empty_plan(&file, &state),
+            false => load(&file, &resume::given(last, over, session)?, &home, session)?,
         };
         Ok((home, secrets::knowing_former(plan, &state, &session.env)))
     }
 
     fn home_of_plan(&self, file: &Path, session: &Session) -> Result<Home, Fatal> {
-        let given = Given { inputs: self.inputs.values(), require_inputs: false, home: session.env.home() };
+        let given = Given { inputs: self.inputs.values(), home: session.env.home(), ..Given::default() };
         let name = match &self.inputs.name {
             Some(name) => name.clone(),
             None => check::load_plan(session, file, &given)?.name,
@@ -150,7 +149,7 @@ impl Destroy {
     }
 }
 
-fn load(file: &Path, inputs: BTreeMap<String, String>, home: &Home, session: &Session) -> Result<Plan, Fatal> {
+fn load(file: &Path, given: &Given, home: &Home, session: &Session) -> Result<Plan, Fatal> {
     if !file.exists() {
         let (program, name) = (session.program(), home.deployment());
         let what = format!("the plan `{}`, which `{name}` was run with, is gone; nothing was touched", file.display());
@@ -158,8 +157,7 @@ fn load(file: &Path, inputs: BTreeMap<String, String>, home: &Home, session: &Se
             .hint(format!("put it back, or name it where it is now: {program} destroy PLAN --name {name}"))
             .hint(format!("by what the journal holds alone: {program} destroy {name} --without-plan")));
     }
-    let given = Given { inputs, require_inputs: true, home: session.env.home() };
-    check::load_plan(session, file, &given)
+    check::load_plan(session, file, given)
 }
 
 /// A plan without steps, in place of one whose file is gone: everything in the journal is then gone from it.

@@ -140,7 +140,8 @@ pub(super) fn plan_of(session: &Session, home: &Home, state: &RunState) -> Optio
 pub(super) fn plan_now(session: &Session, home: &Home, state: &RunState) -> Option<Plan> {
     let opened = &state.current()?.opened;
     let inputs = resume::inputs_of(opened);
-    let given = Given { inputs, require_inputs: true, home: session.env.home() };
+    let remembered = inputs.keys().cloned().collect();
+    let given = Given { inputs, remembered, require_inputs: true, home: session.env.home() };
     let file = resume::plan_file(home, opened)?;
     Some(load::load(&file, &given).ok()?.plan)
 }

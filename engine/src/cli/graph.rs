@@ -33,7 +33,8 @@ pub(super) struct Graph {
 
 impl Graph {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let given = Given { inputs: self.inputs.values(), require_inputs: false, home: session.env.home() };
+        let given =
+            Given { inputs: self.inputs.values(), require_inputs: false, home: session.env.home(), ..Given::default() };
         let plan = check::load_plan(session, &self.plan, &given)?;
         session.ui.data(&match self.format {
             Format::Dot => graph::dot(&plan),

@@ -37,7 +37,8 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
-        let given = Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home() };
+        let given =
+            Given { inputs: self.inputs.values(), require_inputs: true, home: session.env.home(), ..Given::default() };
         let plan = check::load_plan(session, &self.plan, &given)?;
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
         let home = Home::new(&session.state, &name).map_err(state_fatal)?;

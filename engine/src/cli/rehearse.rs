@@ -232,7 +232,8 @@ impl Rehearse {
         let mut inputs: BTreeMap<String, String> =
             rehearsal.scenario.inputs.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
         inputs.extend(self.inputs.values());
-        let given = Given { inputs, require_inputs: true, home: home.or_else(|| session.env.home()) };
+        let given =
+            Given { inputs, require_inputs: true, home: home.or_else(|| session.env.home()), ..Given::default() };
         check::load_plan(session, &rehearsal.plan_file, &given)
     }
 

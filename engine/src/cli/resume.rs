@@ -91,22 +91,24 @@ pub(super) fn plan_of_last_run(
     if file != Path::new(&opened.file) {
         session.ui.say(&format!("the folder has moved: the plan is now `{}`", file.display()));
     }
-    let inputs = known_inputs(opened, over)?;
-    let given = Given { inputs, require_inputs: true, home: session.env.home() };
+    let given = given(Some(opened), over, session)?;
     check::load_plan(session, &file, &given)
 }
 
-/// The inputs of a run and others over them. One that held a secret was not kept, and what is left of it is no input.
-pub(super) fn known_inputs(opened: &Opened, over: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fatal> {
-    let mut inputs = inputs_of(opened);
+/// The inputs of a run, if there was one, and others over them. One that held a secret was not kept, and what is left of it is no input.
+pub(super) fn given(
+    opened: Option<&Opened>,
+    over: BTreeMap<String, String>,
+    session: &Session,
+) -> Result<Given, Fatal> {
+    let mut inputs = opened.map(inputs_of).unwrap_or_default();
+    let remembered = inputs.keys().filter(|name| !over.contains_key(*name)).cloned().collect();
     inputs.extend(over);
-    match inputs.iter().find(|(_, value)| is_masked(value)) {
-        None => Ok(inputs),
-        Some((name, _)) => {
-            let what = format!("the input `{name}` of run {} is not known any more: it held a secret", opened.run);
-            Err(Fatal::new(Exit::Usage, what).hint(format!("give it again: --input {name}=VALUE")))
-        }
+    if let Some((name, _)) = inputs.iter().find(|(_, value)| is_masked(value)) {
+        let what = format!("the input `{name}` of the last run is not known any more: it held a secret");
+        return Err(Fatal::new(Exit::Usage, what).hint(format!("give it again: --input {name}=VALUE")));
     }
+    Ok(Given { inputs, remembered, require_inputs: true, home: session.env.home() })
 }
 
 /// The inputs of a run, as a user would give them.

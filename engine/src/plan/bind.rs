@@ -152,7 +152,8 @@ impl<'t, 'p> Binder<'t, 'p> {
 
     fn unknown_inputs(&mut self, inputs: &[Input<'t>]) {
         let names = || inputs.iter().map(|input| input.entry.key.as_str());
-        for name in self.given.inputs.keys().filter(|name| !names().any(|known| known == *name)) {
+        let given = self.given.inputs.keys().filter(|name| !self.given.remembered.contains(*name));
+        for name in given.filter(|name| !names().any(|known| known == *name)) {
             let problem = Problem::bare("input::unknown", format!("the plan has no input `{name}`"));
             let all = names().collect::<Vec<_>>().join(", ");
             let help = did_you_mean(name, names())

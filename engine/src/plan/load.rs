@@ -1,6 +1,6 @@
 //! Loading a plan: files in, a checked plan or everything that is wrong with it out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(crate) const MANY: usize = 4096;
 pub struct Given {
     /// Values by name, as typed: lists and maps in YAML.
     pub inputs: BTreeMap<String, String>,
+    /// Those of them that nobody gave now: the plan need not have them any more.
+    pub remembered: BTreeSet<String>,
     /// Whether inputs without a value are a problem. If not, what depends on them is not evaluated.
     pub require_inputs: bool,
     /// What `~/` means at the start of an input of type `path`.

@@ -108,7 +108,8 @@ impl Default for Options {
 impl Options {
     /// Whether a step is no part of the run: others were asked for, or it runs only when it is asked for.
     pub(crate) fn leaves_alone(&self, step: &Step) -> bool {
-        if self.only.is_empty() { step.on_demand } else { !self.only.contains(&step.id) }
+        let unasked = step.on_demand && !self.redo.contains(&step.id);
+        if self.only.is_empty() { unasked } else { !self.only.contains(&step.id) }
     }
 
     /// Leaves alone what was found to hold by these very options: nobody needs to find it out again.

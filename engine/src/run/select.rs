@@ -27,19 +27,22 @@ pub fn choose(plan: &Plan, state: &RunState, asked: &Asked) -> Result<Options, R
     let listed = named(plan, &asked.only)?;
     let skip = named(plan, &asked.skip)?;
     let again = named(plan, &asked.redo)?;
+    refuse_both(plan, &again, &skip, "--redo", "--skip")?;
     let again = if asked.downstream { downstream(plan, &again) } else { again };
     let from = downstream(plan, &start);
     let whole = from.is_empty() && listed.is_empty();
     let part: BTreeSet<usize> = from.union(&listed).copied().collect();
-    refuse_both(plan, &again, &skip, "--redo", "--skip")?;
     refuse_both(plan, &listed, &skip, "--only", "--skip")?;
     refuse_both(plan, &start, &skip, "--from", "--skip")?;
     if let Some(left) = again.iter().find(|index| !whole && !part.contains(index)) {
         return Err(outside(plan, *left, asked));
     }
     let mut options = Options { asked: asked.clone(), ..Options::default() };
-    // What the journal does not speak of runs anyway.
-    let spoken_of = |index: &&usize| state.step(&plan.steps[**index].id).is_some();
+    // What the journal does not speak of runs anyway, if it is not only run when it is asked for.
+    let spoken_of = |index: &&usize| {
+        let step = &plan.steps[**index];
+        step.on_demand || state.step(&step.id).is_some()
+    };
     options.redo = ids(plan, from.union(&again).filter(|index| !skip.contains(index)).filter(spoken_of));
     options.skip = ids(plan, &skip);
     if !whole {

@@ -285,3 +285,15 @@ fn a_step_is_not_said_to_become_what_it_never_comes_to() {
     let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
     assert!(planned.out.contains("it uses `a`, which runs again, and its outputs may change"), "{}", planned.out);
 }
+
+#[test]
+fn an_input_that_a_plan_has_no_more_is_forgotten() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: fewer\ninputs:\n  m: { type: string, default: y }\n  n: { type: string }\nsteps:\n  \
+                a: { command: [touch, '${{ inputs.n }}'] }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml", "--input", "n=made"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("  m: { type: string, default: y }\n", ""));
+    sandbox.run(&["resume"]).exits(0).says("reuse   1 step");
+    sandbox.run(&["resume", "--input", "m=z"]).exits(3).says("the plan has no input `m`");
+}

@@ -92,7 +92,7 @@ async fn the_real_crds_accept_what_the_plans_apply() {
 
     let file = repository().join("plans/native-gateway.yaml");
     let inputs = BTreeMap::from([("project".to_owned(), "my-project".to_owned())]);
-    let given = Given { inputs, require_inputs: true, home: None };
+    let given = Given { inputs, require_inputs: true, ..Given::default() };
     let plan = load::load(&file, &given).expect("a plan that checks").plan;
     let cx = context(dir.path(), &plan.dir, Clock::scaled(clock.epoch_unix_ms(), 100.0));
     let mut applied = Vec::new();

@@ -16,7 +16,7 @@ fn file(name: &str) -> PathBuf {
 
 fn given(inputs: &[(&str, &str)]) -> Given {
     let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Given { inputs, require_inputs: true, home: None }
+    Given { inputs, require_inputs: true, ..Given::default() }
 }
 
 fn good(name: &str) -> Plan {

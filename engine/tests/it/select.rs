@@ -268,6 +268,26 @@ fn a_name_with_blanks_is_gone_on_with_as_it_is() {
     assert_eq!(sandbox.read("ledger"), "x y\nx y\n");
 }
 
+#[test]
+fn a_step_that_only_runs_when_asked_for_can_be_asked_for_by_redo() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asked\nsteps:\n  a: { run: 'true' }\n  od: { on_demand: true, run: 'echo od >> ledger' }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml", "--redo", "od"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml", "--redo", "od"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "od\nod\n");
+}
+
+#[test]
+fn what_depends_on_a_step_that_is_done_again_can_be_left_out() {
+    let sandbox = chain();
+    sandbox.run(&["apply", "chain.yaml"]).exits(0);
+    let ran = sandbox.run(&["plan", "chain.yaml", "--redo", "b", "--downstream", "--skip", "c"]).exits(0);
+    assert!(ran.out.contains("--redo b --downstream --skip c"), "{}", ran.out);
+}
+
 /// What is to be done again does not hold from the moment that the run is in the journal.
 #[test]
 fn what_is_to_be_done_again_is_so_wherever_the_run_is_killed() {

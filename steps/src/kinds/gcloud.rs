@@ -13,7 +13,7 @@ use crate::gcloud::Gcloud;
 use crate::kind::{Effect, Kind, OutputDoc, Reach, ReadError, read_with, schema_of};
 use crate::scalar::Scalar;
 use crate::step::{Outputs, Standing, Step};
-use crate::tools::{Finished, Program};
+use crate::tools::{Finished, Program, classify};
 
 /// The kind `gcloud`.
 pub(super) static KIND: Kind = Kind {
@@ -128,10 +128,11 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
     Ok(Box::new(command))
 }
 
-/// Many commands only say in words of their own that something is not there. A code of 2 tells of a wrong command line.
+/// Many commands only say in words of their own that something is not there. A code of 2 tells of a wrong command line; and who was not
+/// allowed to look, or got no answer, has not seen that nothing is there.
 fn is_absence(failure: &Failure) -> bool {
     let unclear = failure.class == Class::Permanent && failure.facts.exit_code == Some(1);
-    failure.class == Class::NotFound || unclear
+    failure.class == Class::NotFound || (unclear && classify(&failure.facts.stderr).is_none())
 }
 
 /// What uses it is most often on its way out: a load balancer outlives the object that it was made for.
@@ -247,6 +248,7 @@ impl Step for Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Facts;
 
     fn problem(with: Value) -> String {
         let error = read(with).expect_err("wrong");
@@ -263,6 +265,24 @@ mod tests {
             problem(json!({ "args": ["a"], "undo": { "args": [] } })),
             "undo.args: expected arguments, found an empty list"
         );
+    }
+
+    #[test]
+    fn who_could_not_look_has_not_seen_that_nothing_is_there() {
+        let failed = |stderr: &str, code: i32| {
+            let facts = Facts { stderr: stderr.to_owned(), exit_code: Some(code), ..Facts::default() };
+            Failure::new(classify(stderr).unwrap_or(Class::Permanent), "no").facts(facts)
+        };
+        for (said, absent) in [
+            ("ERROR: code=404, message=Not found", true),
+            ("ERROR: (gcloud.x.describe) There is no such thing here.", true),
+            ("ERROR: PERMISSION_DENIED: Permission denied on resource project p", false),
+            ("ERROR: Could not fetch resource:\n - Required 'compute.networks.get' permission for 'x'", false),
+            ("ERROR: HTTPError 503: The service is currently unavailable.", false),
+        ] {
+            assert_eq!(is_absence(&failed(said, 1)), absent, "{said}");
+        }
+        assert!(!is_absence(&failed("ERROR: odd", 2)));
     }
 
     #[test]

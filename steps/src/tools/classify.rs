@@ -179,6 +179,8 @@ const CATALOGUE: &[(Class, &[&str])] = &[
             "server is currently unable to handle the request",
             "backenderror",
             "backend error",
+            "is currently unavailable",
+            "httperror 5",
             "code=500",
             "code=502",
             "code=503",
@@ -194,7 +196,17 @@ const CATALOGUE: &[(Class, &[&str])] = &[
     ),
     (Class::NotFound, &["code=404", "(notfound)", "was not found", "not_found", "repository not found"]),
     (Class::Invalid, &["code=400"]),
-    (Class::Permanent, &["permission_denied", "permission denied", "code=403", "forbidden"]),
+    (
+        Class::Permanent,
+        &[
+            "permission_denied",
+            "permission denied",
+            "required '*' permission",
+            "code=403",
+            "httperror 403",
+            "forbidden",
+        ],
+    ),
 ];
 
 /// The line that says best what went wrong: the last one with an error in it, or else the last one that is not a closing remark.
