@@ -4,7 +4,9 @@ mod bundle;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -21,7 +23,8 @@ use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
 use crate::run::Interrupts;
 use crate::run::survey::{Surroundings, step_that_waits};
-use crate::state::{Home, RunState, Status, journal};
+use crate::state::fold::Made;
+use crate::state::{Home, RunState, journal};
 use told::Told;
 
 /// Look around, change nothing, and say why something does not work
@@ -59,11 +62,7 @@ impl Diagnose {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `diagnose` is for real", home.deployment());
-            let hint = format!(
-                "{} rehearse {} --diagnose, with what else you gave it then",
-                session.program(),
-                last.opened.file
-            );
+            let hint = status::rehearsing(session, &home, &last.opened, Some("--diagnose"));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
@@ -74,6 +73,9 @@ impl Diagnose {
 
 /// Of a step's log, so many lines are looked at.
 const LOG_LINES: usize = 80;
+
+/// And so many bytes at most: there is no end to how long a log can be.
+const LOG_END: u64 = 1 << 20;
 
 impl Deployment {
     /// Looks around and says what is known of what is seen.
@@ -143,17 +145,13 @@ fn concern(plan: &Plan, state: &RunState, named: Option<&str>) -> Result<Vec<Ste
         };
         return Ok(vec![plan.steps[index].id.clone()]);
     }
-    let bad = |status: &Status| {
-        matches!(
-            status,
-            Status::Failed
-                | Status::Retrying { .. }
-                | Status::Running { .. }
-                | Status::Unknown { .. }
-                | Status::Cancelled
-        )
-    };
-    Ok(plan.steps.iter().map(|step| step.id.clone()).filter(|id| bad(state.status(id))).collect())
+    Ok(steps(plan, state).filter(|id| state.status(id).wants_a_look()).cloned().collect())
+}
+
+/// The steps of the plan, and those that are gone from it and have left something.
+fn steps<'a>(plan: &'a Plan, state: &'a RunState) -> impl Iterator<Item = &'a StepId> {
+    let gone = state.steps().filter(|(id, step)| plan.step(id.as_str()).is_none() && step.made() != Made::Nothing);
+    plan.steps.iter().map(|step| &step.id).chain(gone.map(|(id, _)| id))
 }
 
 fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
@@ -168,8 +166,8 @@ fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
 
 /// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.
 fn looks(plan: &Plan, state: &RunState, home: &Home, survey: &Survey, secrets: &Secrets) -> Vec<Look> {
-    let mut looks: Vec<Look> = plan.steps.iter().filter_map(|step| failure(plan, state, &step.id)).collect();
-    looks.extend(plan.steps.iter().filter_map(|step| log(plan, state, home, &step.id, secrets)));
+    let mut looks: Vec<Look> = steps(plan, state).filter_map(|id| failure(plan, state, home, id)).collect();
+    looks.extend(steps(plan, state).filter_map(|id| log(plan, state, home, id, secrets)));
     looks.extend(survey.sightings.iter().map(|sighting| of_world(plan, state, sighting)));
     looks
 }
@@ -179,10 +177,10 @@ fn kind_of(plan: &Plan, id: &StepId) -> &'static str {
 }
 
 /// Why a step failed, by the journal.
-fn failure(plan: &Plan, state: &RunState, id: &StepId) -> Option<Look> {
+fn failure(plan: &Plan, state: &RunState, home: &Home, id: &StepId) -> Option<Look> {
     let failure = state.step(id)?.failure()?;
     let sighting = Sighting {
-        command: format!("runbook status, step {id}"),
+        command: format!("runbook status {}", home.deployment()),
         subject: format!("step {id}"),
         text: format!("{}\n{}", failure.what, failure.detail).trim_end().to_owned(),
         facts: (*failure.facts).clone(),
@@ -193,14 +191,11 @@ fn failure(plan: &Plan, state: &RunState, id: &StepId) -> Option<Look> {
 
 /// What a step that has not ended well printed last.
 fn log(plan: &Plan, state: &RunState, home: &Home, id: &StepId, secrets: &Secrets) -> Option<Look> {
-    if !matches!(
-        state.status(id),
-        Status::Failed | Status::Running { .. } | Status::Retrying { .. } | Status::Cancelled
-    ) {
+    if !state.status(id).wants_a_look() {
         return None;
     }
     let file = home.latest_log(id).ok()??;
-    let text = String::from_utf8_lossy(&std::fs::read(file.path).ok()?).into_owned();
+    let text = end_of(&file.path, LOG_END).ok()?;
     // How it ended is told by the journal.
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("failed: ")).collect();
     let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
@@ -212,6 +207,18 @@ fn log(plan: &Plan, state: &RunState, home: &Home, id: &StepId, secrets: &Secret
         ..Sighting::default()
     };
     Some(Look { sighting, class: None, step: Some(id.clone()), kind: kind_of(plan, id), failed: false })
+}
+
+/// The end of a text, of so many bytes at most; whole lines of it, if there are any.
+fn end_of(path: &Path, most: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let before = file.seek(SeekFrom::End(0))?.saturating_sub(most);
+    file.seek(SeekFrom::Start(before))?;
+    let mut end = Vec::new();
+    file.take(most).read_to_end(&mut end)?;
+    let begun = end.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = if before > 0 && begun < end.len() { &end[begun..] } else { &end };
+    Ok(String::from_utf8_lossy(whole).into_owned())
 }
 
 fn of_world(plan: &Plan, state: &RunState, sighting: &Sighting) -> Look {
@@ -226,4 +233,35 @@ fn of_world(plan: &Plan, state: &RunState, sighting: &Sighting) -> Look {
 fn versions(survey: &Survey) -> BTreeMap<&'static str, String> {
     let own = env!("CARGO_PKG_VERSION").to_owned();
     BTreeMap::from([("runbook", own), ("seen", survey.versions.join("; "))])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_only_the_end_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("long.log");
+        let mut file = File::create(&path).expect("made");
+        // Holes: nobody could hold all of it.
+        file.set_len(1 << 40).expect("grown");
+        file.seek(SeekFrom::End(0)).expect("at the end");
+        file.write_all(b"cut off\none\ntwo\n").expect("written");
+        assert_eq!(end_of(&path, 12).expect("read"), "one\ntwo\n");
+        assert_eq!(end_of(&path, 3).expect("read"), "wo\n");
+        assert_eq!(end_of(&path, LOG_END).expect("read"), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_short_log_is_read_whole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("short.log");
+        std::fs::write(&path, "one\ntwo").expect("written");
+        assert_eq!(end_of(&path, LOG_END).expect("read"), "one\ntwo");
+        assert_eq!(end_of(&path, 7).expect("read"), "one\ntwo");
+        assert_eq!(end_of(&path, 4).expect("read"), "two");
+    }
 }

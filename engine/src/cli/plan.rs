@@ -49,7 +49,7 @@ impl Plan {
         let options = self.selection.options(&plan, &state)?;
         let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
         match self.output {
-            Output::Json => session.ui.data(&as_json(&plan, &verdicts, &options.selection)),
+            Output::Json => session.ui.data(&as_json(&plan, &verdicts, &options.asked.to_string())),
             Output::Text => {
                 let meaning = meaning(&options, &verdicts);
                 let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());

@@ -16,8 +16,9 @@ pub(super) fn run(
     deployment: impl Fn() -> Result<Deployment, Fatal>,
 ) -> Result<Outcome, Fatal> {
     let mut tried = BTreeSet::new();
+    let mut how = how.clone();
     loop {
-        let outcome = deployment()?.run(how, session)?;
+        let outcome = deployment()?.run(&how, session)?;
         let open = offers(outcome.journal.state()).find(|step| !tried.contains(step));
         let wanted = open.filter(|step| outcome.exit == Exit::StepFailed && is_wanted(step, session));
         let Some(step) = wanted else { return Ok(outcome) };
@@ -28,6 +29,7 @@ pub(super) fn run(
             return Ok(put);
         }
         tried.insert(step);
+        how = how.once_more();
     }
 }
 

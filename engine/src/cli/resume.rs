@@ -57,7 +57,7 @@ impl Resume {
 impl Resume {
     /// As it was asked for, or for the same part of the plan as a last run that was for a part and did not come to its end.
     fn going_on(&self, last: &RunSummary, session: &Session) -> HowToRun {
-        let part = Selection::going_on(&last.opened.selection).filter(|_| last.verdict != Some(Verdict::Holds));
+        let part = Selection::going_on(&last.opened).filter(|_| last.verdict != Some(Verdict::Holds));
         let Some(selection) = part.filter(|_| self.how.selection.is_all()) else { return self.how.clone() };
         let (part, program, plan) = (&last.opened.selection, session.program(), quote(&last.opened.file));
         session.ui.say(&format!("goes on with what the last run was for, `{part}`; all of it: {program} apply {plan}"));

@@ -10,6 +10,7 @@ use crate::report::words::{count, some};
 use crate::run::select::{self, Asked, Meaning, Refusal};
 use crate::run::{Fate, Options, verdicts};
 use crate::state::RunState;
+use crate::state::record::Opened;
 
 /// The part of the plan.
 #[derive(Args, Clone, Debug, Default)]
@@ -41,17 +42,23 @@ impl Selection {
         Self { only: vec![step.to_owned()], redo: vec![step.to_owned()], ..Self::default() }
     }
 
-    /// The part that a run was for which did not come to its end, by the words that the journal has of it. Nothing if it was for all of
-    /// the plan: what it was to do again is in the journal.
-    pub(super) fn going_on(words: &str) -> Option<Self> {
-        let Asked { from, only, redo, downstream, skip } = Asked::read(words)?;
+    /// The part that a run was for which did not come to its end. Nothing if it was for all of the plan: what it was to do again is in the
+    /// journal.
+    pub(super) fn going_on(opened: &Opened) -> Option<Self> {
+        let asked = opened.asked.as_deref().cloned().or_else(|| Asked::read(&opened.selection))?;
+        let Asked { from, only, redo, downstream, skip } = asked;
         let part = from.is_some() || !only.is_empty() || !skip.is_empty();
         part.then_some(Self { from, only, redo, downstream, skip, goes_on: true })
     }
 
+    /// The same for a run that goes on with what this one has begun.
+    pub(super) fn once_more(&self) -> Self {
+        Self { goes_on: true, ..self.clone() }
+    }
+
     /// Whether all of the plan is meant.
     pub(super) fn is_all(&self) -> bool {
-        self.asked() == Asked::default()
+        self.asked().is_all()
     }
 
     fn asked(&self) -> Asked {
@@ -61,14 +68,7 @@ impl Selection {
 
     /// The words that ask for it again.
     pub(super) fn words(&self) -> Vec<String> {
-        let Self { from, only, redo, downstream, skip, goes_on: _ } = self;
-        let mut words = Vec::new();
-        for (flag, steps) in [("--only", only), ("--redo", redo), ("--skip", skip)] {
-            words.extend(steps.iter().flat_map(|step| [flag.to_owned(), step.clone()]));
-        }
-        words.extend(from.iter().flat_map(|step| ["--from".to_owned(), step.clone()]));
-        words.extend(downstream.then(|| "--downstream".to_owned()));
-        words
+        self.asked().words()
     }
 
     /// Whether it is about steps that ran before.
@@ -100,11 +100,11 @@ const NAMES: usize = 8;
 
 /// What a selection means, in a few lines; nothing where all of the plan is meant.
 pub(super) fn meaning(options: &Options, fates: &[(StepId, Fate)]) -> Vec<String> {
-    if options.selection.is_empty() {
+    if options.asked.is_all() {
         return Vec::new();
     }
     let meaning = Meaning::of(fates);
-    let mut lines = vec![options.selection.clone()];
+    let mut lines = vec![options.asked.to_string()];
     for (word, steps) in [("runs", &meaning.runs), ("left alone", &meaning.left), ("skipped", &meaning.skipped)] {
         if !steps.is_empty() {
             lines.push(format!("  {word:<10}  {}: {}", count(steps.len(), "step"), some(steps, NAMES)));

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ impl Default for Retry {
 pub(crate) struct Builder<'b> {
     pub(crate) source: &'b Arc<Source>,
     pub(crate) units: &'b Arc<Vec<Unit>>,
+    /// The plan's folder.
+    pub(crate) dir: &'b Path,
     pub(crate) kinds: &'static [&'static Kind],
     pub(crate) schemas: &'b mut HashMap<&'static str, Arc<Value>>,
     pub(crate) problems: &'b mut Vec<Problem>,
@@ -143,6 +146,7 @@ impl Builder<'_> {
         Worker {
             source: self.source,
             before: Before { units: self.units, unit: self.unit, each },
+            dir: self.dir,
             kinds: self.kinds,
             schemas: self.schemas,
             problems: self.problems,

@@ -200,6 +200,9 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if Dotted::read(text).is_some() {
         return Ok(scan::mentions(text));
     }
+    if let Some(why) = scan::too_long(text) {
+        return Err(vec![too_long(why)]);
+    }
     if let Err(error) = ENVIRONMENT.compile_expression_owned(text) {
         return Err(vec![syntax(&error)]);
     }
@@ -225,6 +228,10 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if faults.is_empty() { Ok(found) } else { Err(faults) }
 }
 
+fn too_long(why: String) -> Fault {
+    Fault::new(why).help("compute it in parts: give each a name in `vars`, or have a step compute it")
+}
+
 fn syntax(error: &Error) -> Fault {
     let detail = error.detail().unwrap_or("it cannot be read");
     let fault = Fault::new(format!("not an expression: {detail}"));
@@ -244,6 +251,9 @@ fn unknown<'c>(what: &str, used: &Used, known: impl IntoIterator<Item = &'c str>
 
 /// Evaluates an expression over a map of names.
 pub(crate) fn eval(text: &str, found: &Mentions, names: &Item) -> Result<Item, Fault> {
+    if let Some(why) = scan::too_long(text) {
+        return Err(too_long(why));
+    }
     let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error))?;
     match compiled.eval(names.clone()) {
         Ok(value) if value.is_undefined() => {
@@ -346,6 +356,52 @@ mod tests {
     fn unknown_filters_are_suggested() {
         assert_eq!(value("inputs.zone | base64").unwrap_err().message, "unknown filter `base64`");
         assert_eq!(value("inputs.zone | uper").unwrap_err().help.as_deref(), Some("did you mean `upper`?"));
+    }
+
+    /// Expressions of one operator after the other, of every kind that goes down a level for each.
+    fn chains(operators: usize) -> Vec<String> {
+        let after = [
+            "+1", "-n", " and n", " or z", "~n", "**1", "//1", "|d", "|list", "|reverse", " is odd", ".a", "[0]", "[:]",
+        ];
+        let before = ["not ", "-", "n if z else "];
+        // These are two operators each.
+        let twice =
+            ["|zip(l)", "|chain(l)", "|batch(1)", "()()"].map(|word| format!("l{}", word.repeat(operators / 2 - 1)));
+        let nested = ["-", "not "].map(|word| {
+            let inner = word.repeat(operators / 70 - 1);
+            format!("{}n{}", format!("{inner}(").repeat(70), ")".repeat(70))
+        });
+        let after = after.map(|word| format!("n{}", word.repeat(operators)));
+        let before = before.map(|word| format!("{}n", word.repeat(operators)));
+        let glued = format!("{}n", "1or ".repeat(operators / 2));
+        after.into_iter().chain([glued]).chain(before).chain(twice).chain(nested).collect()
+    }
+
+    #[test]
+    fn the_longest_chains_have_a_value_or_an_error_on_a_threads_stack() {
+        let all = || {
+            let names = from_json(&json!({"n": 3, "z": 0, "l": [1, 2]}));
+            for text in chains(scan::MOST_OPERATORS) {
+                assert_eq!(scan::too_long(&text), None, "{text}");
+                let _ = check(&text);
+                let _ = eval(&text, &scan::mentions(&text), &names);
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(all).expect("a thread");
+        thread.join().expect("no panic");
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_with_a_way_out() {
+        for operators in [scan::MOST_OPERATORS * 2, 100_000] {
+            for text in chains(operators) {
+                let fault = value(&text).unwrap_err();
+                assert!(fault.message.contains("too long") && fault.help.is_some(), "{fault:?}");
+                assert!(eval(&text, &Mentions::default(), &from_json(&json!({}))).is_err());
+            }
+        }
+        let wide = format!("{{{}}}", "'key': 'a value', ".repeat(400));
+        assert!(value(&wide).is_ok(), "wide is not deep");
     }
 
     #[test]

@@ -237,7 +237,10 @@ impl HintReader<'_> {
         let found = match expr::check(&text) {
             Ok(found) => found,
             Err(faults) => {
-                let problem = |fault: expr::Fault| Problem::at("expr::syntax", &place, fault.message, "");
+                let problem = |fault: expr::Fault| {
+                    let problem = Problem::at("expr::syntax", &place, fault.message, "");
+                    fault.help.into_iter().fold(problem, Problem::help)
+                };
                 self.problems.extend(faults.into_iter().map(problem));
                 return None;
             }

@@ -92,9 +92,9 @@ fn assemble(
     // Those of `finally` come last; within each, the order of the file.
     pending.sort_by_key(|pending| pending.step.finally);
     let units = Arc::new(units);
-    let built = build(texts, &files, &frames, &pending, &units, kinds, problems);
-    let secrets = secrets(texts, &files, problems);
     let dir = folder_of(file);
+    let built = build(texts, (&files, &frames), (&pending, &units), &dir, kinds, problems);
+    let secrets = secrets(texts, &files, problems);
     let hints = hints::folder::beside(&dir, problems);
     let index = built.iter().enumerate().map(|(index, built)| (built.step.id.clone(), index)).collect();
     let graph = Checker::new(texts, &files, &frames, &units, (&built, &index), &secrets, problems).check();
@@ -128,10 +128,9 @@ fn stem(file: &Path) -> String {
 
 fn build(
     texts: &Texts,
-    files: &[Option<File<'_>>],
-    frames: &[Frame<'_>],
-    pending: &[Pending<'_>],
-    units: &Arc<Vec<Unit>>,
+    (files, frames): (&[Option<File<'_>>], &[Frame<'_>]),
+    (pending, units): (&[Pending<'_>], &Arc<Vec<Unit>>),
+    dir: &Path,
     kinds: &'static [&'static Kind],
     problems: &mut Vec<Problem>,
 ) -> Vec<Built> {
@@ -143,7 +142,7 @@ fn build(
         for (step, built) in pending.iter().zip(built) {
             let text = frames[step.unit].text;
             let source = &texts.list[text].source;
-            let mut builder = Builder { source, units, kinds, schemas: &mut schemas, problems, unit: step.unit };
+            let mut builder = Builder { source, units, dir, kinds, schemas: &mut schemas, problems, unit: step.unit };
             let defaults = defaults.entry(step.unit).or_insert_with(|| {
                 let fields = files[text].as_ref().and_then(|file| file.defaults.as_ref());
                 builder.defaults(fields)

@@ -1,4 +1,4 @@
-//! A plan: from text to a checked graph. Pure, but for `load` reading files.
+//! A plan: from text to a checked graph. Pure, but for `load` reading files, and `files` looking at what steps name.
 
 mod bind;
 mod build;
@@ -7,6 +7,7 @@ pub mod error;
 pub mod eval;
 mod expr;
 mod file;
+pub(crate) mod files;
 pub mod graph;
 pub(crate) mod hints;
 pub(crate) mod inputs;

@@ -149,17 +149,48 @@ pub(crate) struct Mentions {
     pub(crate) tests: Vec<Used>,
 }
 
-/// Reads what an expression mentions; offsets count from the start of `text`.
+/// The most bytes that an expression may have.
+const LONGEST: usize = 8 << 10;
+
+/// The most operators that an expression may have. The interpreter goes one level down for each, on the stack; a thread's, of 2 MiB,
+/// holds about 1,000 levels where nothing is optimised.
+pub(crate) const MOST_OPERATORS: usize = 400;
+
+/// Words that are operators.
+const WORDY: [&str; 6] = ["and", "or", "not", "in", "is", "if"];
+
+/// Why an expression is too long to be read, if it is.
+pub(crate) fn too_long(text: &str) -> Option<String> {
+    if text.len() > LONGEST {
+        let kib = text.len().div_ceil(1 << 10);
+        return Some(format!("the expression is too long: {kib} KiB, where {} KiB is the most", LONGEST >> 10));
+    }
+    if text.len() <= MOST_OPERATORS {
+        return None;
+    }
+    let count: usize = tokens(text).iter().map(Token::operators).sum();
+    (count > MOST_OPERATORS)
+        .then(|| format!("the expression is too long: {count} operators, where {MOST_OPERATORS} is the most"))
+}
+
+/// Reads what an expression mentions; offsets count from the start of `text`. Nothing, if it is too long: nobody evaluates it.
 pub(crate) fn mentions(text: &str) -> Mentions {
     if let Some(dotted) = Dotted::read(text) {
         return dotted.mentions();
     }
+    if too_long(text).is_some() {
+        return Mentions::default();
+    }
     walk(text)
 }
 
-fn walk(text: &str) -> Mentions {
+fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut lexer = Lexer { text, at: 0 };
-    let tokens: Vec<Token<'_>> = std::iter::from_fn(|| lexer.next()).collect();
+    std::iter::from_fn(|| lexer.next()).collect()
+}
+
+fn walk(text: &str) -> Mentions {
+    let tokens = tokens(text);
     let mut walk = Walk { tokens: &tokens, at: 0, found: Mentions::default() };
     while walk.at < tokens.len() {
         walk.step();
@@ -179,6 +210,19 @@ enum What<'t> {
 struct Token<'t> {
     what: What<'t>,
     span: Range<usize>,
+}
+
+impl Token<'_> {
+    /// How many operators it may be for the interpreter.
+    fn operators(&self) -> usize {
+        match &self.what {
+            What::Text(_) => 0,
+            What::Name(name) => WORDY.contains(name).into(),
+            // To the interpreter, a number ends where a word begins: `1or 2`.
+            What::Number(digits) => digits.bytes().filter(u8::is_ascii_alphabetic).count(),
+            What::Mark(mark) => (!matches!(*mark, "," | ":" | ")" | "]" | "}" | "=")).into(),
+        }
+    }
 }
 
 struct Lexer<'t> {

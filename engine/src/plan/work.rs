@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use runbook_steps::kind::ReadError;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::error::{Problem, did_you_mean};
 use super::file::{Fields, Reader};
+use super::files::Odd;
 use super::model::{Source, Template, Work};
 use super::scan;
 use super::schema_check::SchemaCheck;
@@ -24,6 +26,8 @@ const WAYS: [&str; 4] = ["uses", "run", "command", "manual"];
 pub(crate) struct Worker<'w> {
     pub(crate) source: &'w Arc<Source>,
     pub(crate) before: Before<'w>,
+    /// The plan's folder.
+    pub(crate) dir: &'w Path,
     pub(crate) kinds: &'static [&'static Kind],
     pub(crate) schemas: &'w mut HashMap<&'static str, Arc<Value>>,
     pub(crate) problems: &'w mut Vec<Problem>,
@@ -196,46 +200,69 @@ impl Worker<'_> {
     /// Checks a `with` by the kind's schema, and where all of it is known by the kind itself.
     fn check(&mut self, kind: &'static Kind, with: (&Node, &Template), uses: &Range<usize>) {
         let schema = self.schema(kind);
-        self.check_value(with, &schema, uses, &format!("`{}`", kind.name), |value| (kind.read)(value).map(drop));
+        let read = |value| (kind.read)(value).map(|step| step.files());
+        let files = self.check_value(with, &schema, uses, &format!("`{}`", kind.name), read);
+        if let Some(odd) = files.and_then(|files| Odd::among(&files, self.dir)) {
+            self.warn(&odd, with.0, uses);
+        }
+    }
+
+    /// What a step cannot read now may be a file when it runs, and nothing else needs it.
+    fn warn(&mut self, odd: &Odd, with: &Node, uses: &Range<usize>) {
+        let span = span_of(with, &odd.file).filter(|span| !span.is_empty()).unwrap_or(uses);
+        let place = self.reader().place(span);
+        self.problems.push(Problem::at("plan::file", &place, odd.message(), "").help(odd.fix()).warning());
     }
 
     /// Checks one condition of `check` or `wait`.
     pub(crate) fn condition(&mut self, node: &Node, template: &Template) {
         let schema = self.schemas.entry("(condition)").or_insert_with(|| Arc::new(Condition::schema())).clone();
-        self.check_value((node, template), &schema, &node.span, "a condition", |value| {
-            Condition::read(&value).map(drop)
-        });
+        self.check_value((node, template), &schema, &node.span, "a condition", |value| Condition::read(&value));
     }
 
     /// Checks a look-up of `outputs`.
     pub(crate) fn lookup(&mut self, node: &Node, template: &Template) {
         let schema = self.schemas.entry("(lookup)").or_insert_with(|| Arc::new(Lookup::schema())).clone();
-        self.check_value((node, template), &schema, &node.span, "a look-up", |value| Lookup::read(&value).map(drop));
+        self.check_value((node, template), &schema, &node.span, "a look-up", |value| Lookup::read(&value));
     }
 
-    fn check_value(
+    /// What was read, if all of it is known and right.
+    fn check_value<T>(
         &mut self,
         (node, template): (&Node, &Template),
         schema: &Value,
         fallback: &Range<usize>,
         what: &str,
-        read: impl FnOnce(Value) -> Result<(), ReadError>,
-    ) {
+        read: impl FnOnce(Value) -> Result<T, ReadError>,
+    ) -> Option<T> {
         let mut check =
             SchemaCheck { source: self.source, root: schema, before: self.before, what, fallback, found: Vec::new() };
         check.node(node, schema, "");
         let found = check.found;
         if !found.is_empty() {
             self.problems.extend(found);
-            return;
+            return None;
         }
-        let Some(Ok(value)) = self.before.value(template) else { return };
-        if let Err(error) = read(value) {
-            let at = at_path(node, &error.path);
-            let span = if at.span.is_empty() { fallback.clone() } else { at.span.clone() };
-            let whole = if error.path.is_empty() { what.to_owned() } else { format!("`{}` of {what}", error.path) };
-            self.reader().problem("kind::with", &span, format!("{whole}: {}", error.message), "");
-        }
+        let value = self.before.value(template)?.ok()?;
+        let error = match read(value) {
+            Ok(read) => return Some(read),
+            Err(error) => error,
+        };
+        let at = at_path(node, &error.path);
+        let span = if at.span.is_empty() { fallback.clone() } else { at.span.clone() };
+        let whole = if error.path.is_empty() { what.to_owned() } else { format!("`{}` of {what}", error.path) };
+        self.reader().problem("kind::with", &span, format!("{whole}: {}", error.message), "");
+        None
+    }
+}
+
+/// Where a file is named, if it is named as it is.
+fn span_of<'n>(node: &'n Node, file: &Path) -> Option<&'n Range<usize>> {
+    match &node.data {
+        Data::Text(text) => (Path::new(&**text) == file).then_some(&node.span),
+        Data::List(items) => items.iter().find_map(|item| span_of(item, file)),
+        Data::Map(entries) => entries.iter().find_map(|entry| span_of(&entry.value, file)),
+        _ => None,
     }
 }
 

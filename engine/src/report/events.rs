@@ -15,10 +15,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Opens the file, afresh and for its owner only.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    /// Opens the file, for its owner only: afresh, or behind what is in it.
+    pub(crate) fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let file =
+            File::options().write(true).append(goes_on).create(true).truncate(!goes_on).mode(0o600).open(path)?;
         Ok(Self { out: BufWriter::new(file) })
     }
 

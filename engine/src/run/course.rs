@@ -23,6 +23,7 @@ use super::schedule::Schedule;
 use super::scribe::Scribe;
 use crate::plan::model::Retry;
 use crate::plan::{Plan, StepId};
+use crate::state::asked::Asked;
 use crate::state::record::{self, FORMAT, Record, Verdict};
 use crate::state::{Journal, StateError};
 
@@ -87,7 +88,7 @@ impl Course {
     }
 
     /// The header of this run.
-    pub(super) fn opened(&self, plan: &Plan, selection: &str) -> Record {
+    pub(super) fn opened(&self, plan: &Plan, asked: &Asked, redo: Vec<StepId>) -> Record {
         let mut inputs = plan.inputs.clone();
         mask_values(&self.common.redactor, &mut inputs);
         Record::Opened(record::Opened {
@@ -103,7 +104,9 @@ impl Course {
             pid: std::process::id(),
             mark: self.common.mark.clone(),
             simulated: self.common.world.simulated.clone(),
-            selection: selection.to_owned(),
+            selection: asked.to_string(),
+            asked: (!asked.is_all()).then(|| Box::new(asked.clone())),
+            redo,
             home: absolute(&self.common.state_dir),
             secret_env: plan.secret_variables().map(str::to_owned).collect(),
         })
@@ -255,6 +258,15 @@ impl Course {
     pub(super) fn record(&mut self, record: Record) -> bool {
         let written = self.scribe.record(record);
         self.go_on_if(written)
+    }
+
+    /// Writes how something ended, without secrets. If that cannot be stored, all of it is at least said.
+    pub(super) fn store(&mut self, record: Record, said: &str) {
+        let unstored = record.clone();
+        if !self.record(record) {
+            let whole = serde_json::to_string(&unstored).unwrap_or_default();
+            self.scribe.notice(&format!("{said}, but that could not be stored: {whole}"));
+        }
     }
 
     /// Takes the result of a sync.

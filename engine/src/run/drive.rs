@@ -23,6 +23,7 @@ use super::schedule::{self, Schedule};
 use crate::event::Event;
 use crate::plan::Step;
 use crate::plan::{Plan, StepId};
+use crate::state::asked::Asked;
 use crate::state::record::{self, Record, Verdict};
 use crate::state::{Journal, RunState, StateError, Status, Sync};
 
@@ -76,8 +77,8 @@ pub struct Options {
     pub keep_stale: bool,
     /// Steps that were just found to hold and to do the same: left alone without another look, for as long as nothing has run.
     pub reuse: HashSet<StepId>,
-    /// What the user asked for of the above, in the user's words, for the journal.
-    pub selection: String,
+    /// What the user asked for of the above, for the journal.
+    pub asked: Asked,
     /// Whether grouped syncs hold up the run instead of going on beside it. With this, and without lanes, the same events lead to the
     /// same journal.
     pub sync_inline: bool,
@@ -97,7 +98,7 @@ impl Default for Options {
             only: BTreeSet::new(),
             keep_stale: false,
             reuse: HashSet::new(),
-            selection: String::new(),
+            asked: Asked::default(),
             sync_inline: false,
             lanes: 0,
         }
@@ -225,16 +226,22 @@ impl Making {
 
     /// Writes the header, synced: from here on the world may be touched.
     fn begin(&mut self) -> Result<(), StateError> {
-        let opened = self.course.opened(&self.plan, &self.options.selection);
+        let opened = self.course.opened(&self.plan, &self.options.asked, self.options.redo.iter().cloned().collect());
         self.course.scribe.append(opened, Sync::Soon)?;
         self.course.scribe.sync()
     }
 
-    /// Writes that the user wants steps done again: after their orphans have ended, because a settled step has none. One whose orphans
-    /// live on is not settled, or the next run would start a second copy beside them.
+    /// Writes that the user wants steps done again which are in flight or in doubt: after their orphans have ended, because a settled step
+    /// has none. One whose orphans live on is not settled, or the next run would start a second copy beside them.
     fn redo(&mut self) -> Result<(), StateError> {
+        let is_in_doubt = |state: &RunState, id: &StepId| {
+            matches!(state.status(id), Status::Unknown { .. })
+                || state.step(id).is_some_and(|step| step.in_flight().is_some())
+        };
         let free = |step: &&StepId| !self.course.haunted.contains_key(*step);
-        let steps: Vec<StepId> = self.options.redo.iter().filter(free).cloned().collect();
+        let steps: Vec<StepId> = self.course.scribe.with_state(|state| {
+            self.options.redo.iter().filter(free).filter(|step| is_in_doubt(state, step)).cloned().collect()
+        });
         for step in steps {
             self.course.scribe.append(Record::Settled { step, done: false, outputs: Outputs::new() }, Sync::Soon)?;
         }

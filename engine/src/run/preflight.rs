@@ -1,14 +1,14 @@
 //! Before anything runs: what is missing on this machine, all at once.
 //!
 //! Steps whose `with` depends on outputs that are not known yet are read with their expressions left as text; what cannot be read like
-//! that is found when the step runs.
+//! that is found when the step runs. The files that steps use are not looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runbook_steps::{Redactor, World};
+use runbook_steps::World;
 use serde_json::Value;
 
-use super::prepare::{Prepared, only_reads, prepare};
+use super::prepare::{Prepared, only_reads, word};
 use super::resume::Fate;
 use crate::plan::model::{Known, OutputRule, Step, Template};
 use crate::plan::{Plan, StepId};
@@ -27,7 +27,7 @@ pub struct Missing {
 pub fn missing_programs(plan: &Plan, world: &World, state: &RunState, fates: &[(StepId, Fate)]) -> Vec<Missing> {
     let mut users: BTreeMap<String, Vec<StepId>> = BTreeMap::new();
     for step in to_run(plan, fates) {
-        for program in programs(plan, step, state.known()) {
+        for program in programs(step, state.known()) {
             users.entry(program).or_default().push(step.id.clone());
         }
     }
@@ -56,10 +56,10 @@ pub(crate) fn secrets_of<'p>(
         return names;
     }
     for step in steps {
-        match prepare(plan, step, state.known(), &Redactor::default()) {
+        match word(step, state.known()) {
             Prepared::Unwanted(_) => {}
-            Prepared::Ready(ready) => {
-                let rendered = &ready.rendered;
+            Prepared::Ready(worded) => {
+                let rendered = &worded.rendered;
                 let values = std::iter::once(&rendered.with).chain(&rendered.check).chain(&rendered.wait);
                 values.for_each(|value| marked(value, &mut names));
             }
@@ -75,10 +75,10 @@ fn to_run<'p>(plan: &'p Plan, fates: &[(StepId, Fate)]) -> impl Iterator<Item = 
     awake.filter_map(|(id, _)| plan.step(id.as_str())).map(|index| &plan.steps[index])
 }
 
-fn programs(plan: &Plan, step: &Step, known: &Known) -> Vec<String> {
+fn programs(step: &Step, known: &Known) -> Vec<String> {
     let Some(work) = &step.work else { return Vec::new() };
-    let read = match prepare(plan, step, known, &Redactor::default()) {
-        Prepared::Ready(ready) => ready.work,
+    let read = match word(step, known) {
+        Prepared::Ready(worded) => worded.work,
         Prepared::Unwanted(_) => None,
         Prepared::Refused(_) => (work.kind.read)(as_text(&work.with)).ok(),
     };
@@ -134,7 +134,35 @@ fn mentioned(text: &str, names: &mut BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
+    use runbook_steps::{Clock, Redactor};
+
     use super::*;
+    use crate::plan::{Given, load};
+    use crate::run::{Options, verdicts};
+
+    /// A step that names a pipe cannot be made ready, so whoever finds its words has not looked at the pipe.
+    #[test]
+    fn programs_are_found_without_a_look_at_the_files_of_steps() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("plan.yaml");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe"), fifo, mode, 0).expect("made");
+        let step = "{ command: ['${{ vars.shell }}', pipe] }";
+        let text = format!("runbook: 1\nname: p\nvars: {{ shell: sh }}\nsteps:\n  a: {step}\n");
+        std::fs::write(&file, text).expect("written");
+        let plan = load::load(&file, &Given::default()).expect("a good plan").plan;
+        let world = World {
+            env: BTreeMap::from([("PATH".into(), dir.path().into())]),
+            kubeconfig: dir.path().join("kubeconfig"),
+            http_proxy: None,
+            clock: Clock::real(),
+            simulated: None,
+        };
+        let state = RunState::default();
+        let fates = verdicts(&plan, &state, &Options::default(), &Redactor::default());
+        let missing = missing_programs(&plan, &world, &state, &fates);
+        assert_eq!(missing, [Missing { program: "sh".to_owned(), steps: vec![StepId::from("a")] }]);
+    }
 
     #[test]
     fn secrets_are_found_by_marker_and_by_name() {

@@ -1,23 +1,32 @@
-//! A step made ready: whether it is wanted, what exactly it does, and the value that does it. Runs nothing.
+//! A step made ready: whether it is wanted, what exactly it does, and the value that does it. Runs nothing; of the world, it reads
+//! the files that a step uses.
 
 use runbook_steps::{Class, Effect, Failure, Redactor};
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
 use crate::plan::eval::{EvalError, Rendered};
+use crate::plan::files::Odd;
 use crate::plan::model::{Known, Step};
 use crate::state::fingerprint::fingerprint;
 use crate::state::record::{Fingerprint, Touches};
 
 /// What a step is when its needs have ended.
 #[derive(Debug)]
-pub(crate) enum Prepared {
+pub(crate) enum Prepared<R = Box<Ready>> {
     /// Its `when` is false.
     Unwanted(String),
     /// It cannot be evaluated, or its kind cannot read it.
     Refused(Failure),
     /// It can run.
-    Ready(Box<Ready>),
+    Ready(R),
+}
+
+/// A step in its words, with nothing of the files that it uses.
+#[derive(Debug)]
+pub(crate) struct Worded {
+    pub(crate) rendered: Rendered,
+    pub(crate) work: Option<Box<dyn runbook_steps::Step>>,
 }
 
 /// All that an attempt needs of its step.
@@ -28,15 +37,27 @@ pub(crate) struct Ready {
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// Evaluates a step over the outputs that are known.
+/// Evaluates a step over the outputs that are known, and reads the files that it uses.
 pub(crate) fn prepare(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Prepared {
+    match word(step, known) {
+        Prepared::Unwanted(why) => Prepared::Unwanted(why),
+        Prepared::Refused(failure) => Prepared::Refused(failure),
+        Prepared::Ready(worded) => match ready(plan, step, worded, redactor) {
+            Ok(ready) => Prepared::Ready(Box::new(ready)),
+            Err(failure) => Prepared::Refused(failure),
+        },
+    }
+}
+
+/// Evaluates a step over the outputs that are known. Pure.
+pub(crate) fn word(step: &Step, known: &Known) -> Prepared<Worded> {
     match step.is_wanted(known) {
         Ok(true) => {}
         Ok(false) => return Prepared::Unwanted(unwanted(step)),
         Err(error) => return Prepared::Refused(refusal(&error)),
     }
-    match ready(plan, step, known, redactor) {
-        Ok(ready) => Prepared::Ready(Box::new(ready)),
+    match worded(step, known) {
+        Ok(worded) => Prepared::Ready(worded),
         Err(failure) => Prepared::Refused(failure),
     }
 }
@@ -45,7 +66,7 @@ fn unwanted(step: &Step) -> String {
     step.when.as_ref().map_or_else(String::new, |when| format!("`when` is false: {}", when.text))
 }
 
-fn ready(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Result<Ready, Failure> {
+fn worded(step: &Step, known: &Known) -> Result<Worded, Failure> {
     let rendered = step.render(known).map_err(|error| refusal(&error))?;
     let work = match &step.work {
         None => None,
@@ -54,7 +75,15 @@ fn ready(plan: &Plan, step: &Step, known: &Known, redactor: &Redactor) -> Result
             Failure::invalid(format!("`{place}` of `{}`: {}", step.id, error.message))
         })?),
     };
+    Ok(Worded { rendered, work })
+}
+
+fn ready(plan: &Plan, step: &Step, worded: Worded, redactor: &Redactor) -> Result<Ready, Failure> {
+    let Worded { rendered, work } = worded;
     let files = work.as_ref().map(|work| work.files()).unwrap_or_default();
+    if let Some(odd) = Odd::among(&files, &plan.dir) {
+        return Err(Failure::invalid(odd.message()).fix(odd.fix()));
+    }
     let fingerprint = fingerprint(step, &rendered, &files, &plan.dir).masked(redactor);
     Ok(Ready { rendered, work, fingerprint })
 }

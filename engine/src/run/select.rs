@@ -3,7 +3,6 @@
 //! Decides which steps are meant and whether that can be; what becomes of each of them is `resume`'s business.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::drive::Options;
 use super::resume::Fate;
@@ -11,53 +10,7 @@ use crate::plan::error::did_you_mean;
 use crate::plan::model::Accept;
 use crate::plan::{Plan, StepId};
 use crate::state::RunState;
-
-/// What the user asked for, by names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// This step and all that depends on it run again, and nothing else.
-    pub from: Option<String>,
-    /// Nothing but these.
-    pub only: Vec<String>,
-    /// These again, even if they hold.
-    pub redo: Vec<String>,
-    /// And all that depends on those.
-    pub downstream: bool,
-    /// Not these.
-    pub skip: Vec<String>,
-}
-
-/// As it would be typed.
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words = Vec::new();
-        words.extend(self.from.iter().map(|step| format!("--from {step}")));
-        words.extend((!self.only.is_empty()).then(|| format!("--only {}", self.only.join(" "))));
-        words.extend(self.redo.iter().map(|step| format!("--redo {step}")));
-        words.extend(self.downstream.then(|| "--downstream".to_owned()));
-        words.extend(self.skip.iter().map(|step| format!("--skip {step}")));
-        f.write_str(&words.join(" "))
-    }
-}
-
-impl Asked {
-    /// What was written down of a run, as a request again; nothing where all of the plan was meant, or it cannot be read.
-    pub fn read(text: &str) -> Option<Self> {
-        let (mut asked, mut flag) = (Self::default(), "");
-        for word in text.split_whitespace() {
-            match (flag, word) {
-                (_, "--downstream") => asked.downstream = true,
-                (_, "--from" | "--only" | "--redo" | "--skip") => flag = word,
-                ("--from", step) => asked.from = Some(step.to_owned()),
-                ("--only", step) => asked.only.push(step.to_owned()),
-                ("--redo", step) => asked.redo.push(step.to_owned()),
-                ("--skip", step) => asked.skip.push(step.to_owned()),
-                _ => return None,
-            }
-        }
-        Some(asked).filter(|asked| *asked != Self::default())
-    }
-}
+pub use crate::state::asked::Asked;
 
 /// Why it cannot be: what to say, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +21,7 @@ pub struct Refusal {
     pub hint: String,
 }
 
-/// The steps that are meant, as options of a run: `redo`, `only`, `skip` and `selection`.
+/// The steps that are meant, as options of a run: `redo`, `only`, `skip` and `asked`.
 pub fn choose(plan: &Plan, state: &RunState, asked: &Asked) -> Result<Options, Refusal> {
     let start = named(plan, asked.from.iter())?;
     let listed = named(plan, &asked.only)?;
@@ -84,7 +37,7 @@ pub fn choose(plan: &Plan, state: &RunState, asked: &Asked) -> Result<Options, R
     if let Some(left) = again.iter().find(|index| !whole && !part.contains(index)) {
         return Err(outside(plan, *left, asked));
     }
-    let mut options = Options { selection: asked.to_string(), ..Options::default() };
+    let mut options = Options { asked: asked.clone(), ..Options::default() };
     // What the journal does not speak of runs anyway.
     let spoken_of = |index: &&usize| state.step(&plan.steps[**index].id).is_some();
     options.redo = ids(plan, from.union(&again).filter(|index| !skip.contains(index)).filter(spoken_of));
@@ -128,8 +81,7 @@ fn hindered(step: &StepId, missing: &[&StepId], options: &Options) -> Option<Ref
     let names: Vec<String> = missing.iter().map(|need| format!("`{need}`")).collect();
     let verb = if names.len() == 1 { "does" } else { "do" };
     let message = format!("`{step}` needs {}, which {verb} not hold", names.join(" and "));
-    let hint =
-        format!("leave out `{}` to run all that is missing, or begin earlier: --from {first}", options.selection);
+    let hint = format!("leave out `{}` to run all that is missing, or begin earlier: --from {first}", options.asked);
     Some(Refusal { message, hint })
 }
 
@@ -230,25 +182,5 @@ impl Meaning {
             }
         }
         meaning
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_down_of_a_request_reads_back() {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
-        let asked = [
-            Asked { from: Some("a".to_owned()), ..Asked::default() },
-            Asked { only: words(&["a", "b"]), redo: words(&["a"]), downstream: true, ..Asked::default() },
-            Asked { redo: words(&["a", "b"]), skip: words(&["c", "d"]), ..Asked::default() },
-        ];
-        for asked in asked {
-            assert_eq!(Asked::read(&asked.to_string()), Some(asked));
-        }
-        assert_eq!(Asked::read(""), None);
-        assert_eq!(Asked::read("--later a"), None, "a later version's words are not guessed at");
     }
 }

@@ -38,10 +38,11 @@ impl Home {
         Ok(Self { path: root.join(deployment), deployment: deployment.to_owned() })
     }
 
-    /// The deployments below a root, by name. A root that does not exist has none.
+    /// The deployments below a root, by name. A root that does not exist has none, and a folder whose name no deployment can have, such
+    /// as a copy, is none.
     pub fn list(root: &Path) -> Result<Vec<Home>, StateError> {
-        let mut names: Vec<String> =
-            entries(root)?.into_iter().filter(|name| root.join(name).join("journal.jsonl").is_file()).collect();
+        let is_one = |name: &String| names_deployment(name) && root.join(name).join("journal.jsonl").is_file();
+        let mut names: Vec<String> = entries(root)?.into_iter().filter(is_one).collect();
         names.sort();
         names.iter().map(|name| Home::new(root, name)).collect()
     }
@@ -143,13 +144,16 @@ fn make_private(dir: &Path) -> Result<(), StateError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(StateError::io("make the folder", dir))
 }
 
+/// The names in a folder that are text; there are none where it does not exist.
 fn entries(dir: &Path) -> Result<Vec<String>, StateError> {
     let read = match fs::read_dir(dir) {
         Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StateError::io("list", dir)(error)),
     };
-    Ok(read.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+    let names: io::Result<Vec<_>> = read.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    let names = names.map_err(StateError::io("list", dir))?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
 #[cfg(test)]
@@ -162,6 +166,18 @@ mod tests {
             assert!(matches!(Home::new(Path::new("r"), bad), Err(StateError::BadName(_))), "{bad}");
         }
         assert!(Home::new(Path::new("r"), "native-gateway_2.1").is_ok());
+    }
+
+    #[test]
+    fn a_folder_whose_name_no_deployment_has_is_no_deployment() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for name in ["b", "a", "a (copy)", ".hidden"] {
+            fs::create_dir(dir.path().join(name)).expect("made");
+            fs::write(dir.path().join(name).join("journal.jsonl"), "").expect("written");
+        }
+        let homes = Home::list(dir.path()).expect("listed");
+        assert_eq!(homes.iter().map(Home::deployment).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(Home::list(&dir.path().join("a/journal.jsonl")).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use runbook_steps::Redactor;
@@ -318,8 +319,13 @@ fn add_part(hash: &mut Sha256, part: &[u8]) {
     hash.update(part);
 }
 
+/// Opens without waiting, and looks at what was opened: at a pipe, nobody may ever write.
 fn add_file(hash: &mut Sha256, path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let without_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = File::options().read(true).custom_flags(without_waiting).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer)? {
@@ -417,6 +423,16 @@ mod tests {
         fs::rename(dir.path().join("sub/a"), dir.path().join("sub/b")).expect("renamed");
         assert_ne!(changed, digest_of(dir.path()));
         assert_eq!(digest_of(&dir.path().join("none")), "unreadable: entity not found");
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let pipe = dir.path().join("pipe");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, rustix::fs::Mode::RWXU, 0).expect("made");
+        assert_eq!(digest_of(&pipe), "unreadable: invalid input parameter");
+        assert_eq!(digest_of(Path::new("/dev/zero")), "unreadable: invalid input parameter");
     }
 
     #[test]

@@ -79,6 +79,26 @@ pub enum Status {
     Undone,
 }
 
+impl Status {
+    /// Whether it is to be looked into: it did not end well, or has not ended. What only waits for others is not.
+    pub fn wants_a_look(&self) -> bool {
+        match self {
+            Status::Running { .. }
+            | Status::Retrying { .. }
+            | Status::Failed
+            | Status::Cancelled
+            | Status::Unknown { .. }
+            | Status::Undoing { .. }
+            | Status::UndoFailed { .. } => true,
+            Status::Pending
+            | Status::Succeeded { .. }
+            | Status::Skipped { .. }
+            | Status::Blocked { .. }
+            | Status::Undone => false,
+        }
+    }
+}
+
 /// Whether a deployment made something by a step that is still to be taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Made {
@@ -434,7 +454,18 @@ impl RunState {
         }
         self.relocate(&opened.home);
         self.home.clone_from(&opened.home);
+        for id in &opened.redo {
+            self.let_go(id);
+        }
         self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
+    }
+
+    /// A step that held is to be done again. Of one in flight, or in doubt, somebody must find out first how it stands.
+    fn let_go(&mut self, id: &StepId) {
+        let known = |step: &StepState| step.in_flight.is_none() && !matches!(step.status, Status::Unknown { .. });
+        let Some(step) = self.steps.get_mut(id).filter(|step| known(step)) else { return };
+        (step.done, step.before, step.status) = (None, None, Status::Pending);
+        self.known.remove(id);
     }
 
     fn start(&mut self, started: record::Started, at: Timestamp) {

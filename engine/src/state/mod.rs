@@ -35,6 +35,7 @@
 //! A journal that has become much longer than what it tells is put into `runs/`, whole, when a run opens, and a snapshot takes its
 //! place ([`compact`]). Until that is there the old one is.
 
+pub mod asked;
 pub mod compact;
 pub mod dir;
 pub mod early;

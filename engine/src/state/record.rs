@@ -8,12 +8,13 @@ use runbook_steps::{Child, Failure, Outputs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::asked::Asked;
 pub use super::fingerprint::Fingerprint;
 use super::fold::RunState;
 use crate::plan::StepId;
 
 /// The journal's format: readers of the same major read on, those of an older minor may look but not write.
-pub const FORMAT: Format = Format { major: 1, minor: 1 };
+pub const FORMAT: Format = Format { major: 1, minor: 2 };
 
 /// A version of the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +183,12 @@ pub struct Opened {
     /// Which part of the plan was asked for, as it was given; empty for all of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub selection: String,
+    /// The same, for whoever goes on with it; nothing where all of the plan was, or an older program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+    /// Steps that do not hold any more because they are to be done again. What is in flight, or in doubt, stays so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redo: Vec<StepId>,
     /// The deployment's folder, absolute; empty where a program wrote it that did not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub home: String,
@@ -210,6 +217,8 @@ impl Opened {
             selection: String::new(),
             home: String::new(),
             secret_env: Vec::new(),
+            asked: None,
+            redo: Vec::new(),
         }
     }
 }

@@ -95,6 +95,79 @@ fn data_that_cannot_be_written_is_an_error_unless_nobody_reads_it_any_more() {
 }
 
 #[test]
+fn a_pipe_that_a_step_names_as_its_file_is_refused_and_holds_nothing_up() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: piped\nsteps:\n  a: { command: [sh, pipe] }\n");
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, sandbox.path("pipe"), fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    let what = "`pipe` is a named pipe, and a step reads only files and folders";
+    for (command, code) in [("check", 0), ("plan", 0), ("apply", 4)] {
+        let ran = sandbox.limited("exec timeout -s KILL 60 \"$@\"", &[command, "plan.yaml"]).exits(code);
+        assert!(ran.err.contains(what) && ran.err.contains("name a file or a folder"), "{}", ran.err);
+    }
+    std::fs::remove_file(sandbox.path("pipe")).expect("removed");
+    sandbox.write("pipe", "echo done\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+}
+
+#[test]
+fn an_expression_that_is_too_long_is_refused_wherever_it_stands() {
+    let sandbox = Sandbox::new();
+    let long = |term: &str, count: usize| vec![term; count].join(" + ");
+    let sum = long("steps.b.outputs.exit_code", 8_000);
+    let plan = |step: &str| {
+        format!(
+            "runbook: 1\nname: long\nvars: {{ v: [1] }}\nsteps:\n  b: {{ command: ['true'] }}\n  c:\n    command: [echo, '${{{{ vars.v | join }}}}']\n{step}"
+        )
+    };
+    for step in [
+        format!("    env: {{ SUM: '${{{{ {sum} }}}}' }}\n"),
+        format!("    when: {sum} == 0\n"),
+        format!("    when: {}true\n", "not ".repeat(8_000)),
+        format!("    foreach: {{ each: '${{{{ {} }}}}' }}\n", long("vars.v", 8_000)),
+        format!("    foreach: {{ each: '${{{{ vars.v{} }}}}' }}\n", "|list".repeat(60_000)),
+        format!("    outputs: {{ o: '${{{{ exit_code{} }}}}' }}\n", ".a".repeat(60_000)),
+        format!("    require: {{ assert: '{sum} == 0', message: no }}\n"),
+        format!("    hints: [{{ cause: c, fix: f, when: '{} == 0' }}]\n", long("exit_code", 8_000)),
+        format!("  d: {{ needs: [b], command: ['true'] }}\noutputs: {{ o: '${{{{ {sum} }}}}' }}\n"),
+    ] {
+        sandbox.write("plan.yaml", &plan(&step));
+        let ran = sandbox.run(&["check", "plan.yaml", "-o", "json"]).exits(3);
+        let reports: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+        let problems = reports[0]["problems"].as_array().expect("problems");
+        let about =
+            |problem: &&serde_json::Value| problem["message"].as_str().is_some_and(|text| text.contains("too long"));
+        let found = problems.iter().find(about).unwrap_or_else(|| panic!("{step:.60}: {problems:?}"));
+        assert!(found["line"].is_number() && found.to_string().contains("compute it in parts"), "{found}");
+    }
+    let vars = plan("").replace("v: [1]", &format!("v: '${{{{ {} }}}}'", long("1", 8_000)));
+    sandbox.write("plan.yaml", &vars);
+    sandbox.run(&["check", "plan.yaml"]).exits(3).says("too long").says("compute it in parts");
+    sandbox.write(
+        "plan.yaml",
+        &plan(&format!("    env: {{ SUM: '${{{{ {} }}}}' }}\n", long("steps.b.outputs.exit_code", 100))),
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let hints = format!(
+        "runbook_hints: 1\nhints:\n  - {{ id: h, cause: c, fix: f, when: '{} == 0' }}\n",
+        long("exit_code", 8_000)
+    );
+    sandbox.write("hints/own.yaml", &hints);
+    sandbox.run(&["check", "plan.yaml"]).exits(3).says("too long").says("compute it in parts");
+}
+
+#[test]
+fn a_copy_of_a_deployment_with_an_odd_name_is_in_nobodys_way() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.yaml", HELLO);
+    sandbox.run(&["apply", "hello.yaml"]).exits(0);
+    sandbox.write(".runbook/hello (copy)/journal.jsonl", &sandbox.read(".runbook/hello/journal.jsonl"));
+    for args in [&["status", "hello"][..], &["status"], &["log", "greet"], &["resume"]] {
+        sandbox.run(args).exits(0);
+    }
+}
+
+#[test]
 fn an_invalid_plan_touches_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("bad.yaml", "runbook: 1\nname: bad\nsteps:\n  a: { comand: ['true'], neds: [b] }\n");

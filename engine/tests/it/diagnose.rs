@@ -53,6 +53,7 @@ fn it_finds_what_steps_failed_of_and_asks_nobody_else() {
     let told = sandbox.run(&["diagnose"]).exits(0).out;
     assert!(told.contains("2 findings, most likely first; about fetch and other"), "{told}");
     assert!(told.contains("Error: plugin \"diff\" not found"), "{told}");
+    assert!(told.contains("look    runbook status web\n"), "a command that can be typed: {told}");
     sandbox.run(&["diagnose", "fech"]).exits(2).says("did you mean `fetch`?");
 }
 
@@ -140,6 +141,9 @@ fn it_looks_into_the_world_of_a_rehearsal_and_packs_no_secret_of_it() {
     let found = json(&ran.out);
     assert_eq!(found["findings"][0]["hint"], "image-pull-denied", "{}", ran.out);
     assert_eq!(found["findings"][0]["step"], "server");
+    let told = sandbox.run(&["rehearse", scenario, "--diagnose"]).exits(0).out;
+    assert!(told.contains("· 1 finding, 1 more that may have to do with it; about server"), "{told}");
+    assert!(told.contains("\n2. ") && !told.contains("\n3. "), "as many as are announced: {told}");
     let all = unpacked(&sandbox, "b.tar.gz");
     assert!(all.contains("objects/pod.json") && all.contains("objects/event.json"));
     sandbox.run(&["diagnose"]).exits(2).says("--diagnose");
@@ -151,4 +155,30 @@ fn it_looks_into_the_world_of_a_rehearsal_and_packs_no_secret_of_it() {
         rustix::process::Signal::TERM,
     )
     .expect("ended");
+}
+
+const STUCK: &str = "runbook: 1
+name: site
+steps:
+  folder: { command: [mkdir, web], undo: { command: [rmdir, web] } }
+  page: { needs: [folder], command: [touch, web/page], undo: { run: \"echo 'Error: plugin \\\"diff\\\" not found' >&2; exit 1\" } }
+";
+
+#[test]
+fn a_step_that_could_not_be_undone_is_a_trouble_also_when_it_has_left_the_plan() {
+    let sandbox = Sandbox::new();
+    sandbox.write("site.yaml", STUCK);
+    sandbox.run(&["apply", "site.yaml"]).exits(0);
+    sandbox.run(&["destroy", "site", "--yes"]).exits(4);
+    let found = json(&sandbox.run(&["diagnose", "-o", "json"]).exits(0).out);
+    assert_eq!(found["about"], serde_json::json!(["page"]), "{found}");
+    assert_eq!(findings(&sandbox, &[]), [("helm-diff-missing".to_owned(), "page".to_owned())]);
+    let told = sandbox.run(&["diagnose"]).exits(0).out;
+    assert!(!told.contains("nothing is wrong"), "{told}");
+    let without: String =
+        STUCK.lines().filter(|line| !line.contains("page:")).map(|line| format!("{line}\n")).collect();
+    sandbox.write("site.yaml", &without);
+    sandbox.run(&["destroy", "site", "--yes"]).exits(4);
+    let found = json(&sandbox.run(&["diagnose", "-o", "json"]).exits(0).out);
+    assert_eq!(found["about"], serde_json::json!(["page"]), "{found}");
 }

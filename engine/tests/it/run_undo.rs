@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use runbook::plan::model::{Plan, Step, StepId, Template, Undo, Work};
+use runbook::event::Event;
+use runbook::plan::model::{Plan, Retry, Step, StepId, Template, Undo, Work};
 use runbook::run::undo::{self, Choice, Left, UndoPlan};
-use runbook::run::{Options, Signal};
+use runbook::run::{Interrupter, Options, Signal, Watcher};
 use runbook::state::fold::Made;
 use runbook::state::record::{Outcome, Record, Verdict};
 use runbook::state::{RunState, Status};
@@ -256,6 +258,42 @@ async fn a_signal_stops_it_and_it_goes_on_later() {
         assert_eq!(world.destroy(&endless, &choice).await, Verdict::Holds);
         assert_eq!(world.things(), names(&["top"]));
     }
+}
+
+/// Sends a signal when a step pauses before it is tried again.
+struct InThePause(Interrupter);
+
+impl Watcher for InThePause {
+    fn on(&mut self, event: &Event, _: &RunState) {
+        let Event::Recorded(entry) = event else { return };
+        if matches!(&entry.record, Record::UndoFailed(failed) if failed.retry_in_ms.is_some()) {
+            self.0.send(Signal::Interrupt);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_up_in_a_pause_keeps_how_long_its_last_attempt_took() {
+    let world = Place::new();
+    let mut stuck = world.thing("stuck", &json!({ "stuck": 5 }));
+    let hour = Duration::from_secs(3600);
+    stuck.retry = Retry { initial: hour, max: hour, ..(*retry(3)).clone() }.into();
+    let plan = plan(vec![stuck], &[]);
+    world.apply(&plan).await;
+    let watch = |interrupter| Box::new(InThePause(interrupter)) as Box<dyn Watcher>;
+    let ended = world.try_destroy(&plan, &Choice::default(), world.bench.open(), watch).await.expect("written");
+    assert_eq!(ended.verdict, Verdict::Interrupted);
+    drop(ended);
+    let took = |record: Record| {
+        if let Record::UndoFailed(failed) = record {
+            Some((failed.retry_in_ms.is_some(), failed.took_ms))
+        } else {
+            None
+        }
+    };
+    let took: Vec<_> = world.bench.records().into_iter().filter_map(took).collect();
+    assert!(took.len() == 2 && took[0].0 && !took[1].0, "{took:?}");
+    assert!(took[0].1 > 0 && took[0].1 == took[1].1, "{took:?}");
 }
 
 /// The journal of a destroy is cut after every record, and in the middle of the next; it goes on, and ends the same.

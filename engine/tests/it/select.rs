@@ -45,7 +45,7 @@ async fn from_is_the_step_and_all_that_depends_on_it() {
     let options = choose(&plan, &state, &asked).expect("fine");
     assert_eq!(names(&options.only), ["c", "d"]);
     assert_eq!(names(&options.redo), ["c", "d"]);
-    assert_eq!(options.selection, "--from c");
+    assert_eq!(options.asked.to_string(), "--from c");
     bench.run(&plan, options).await;
     assert_eq!(["a", "b", "c", "d", "x"].map(|step| bench.did(step)), [1, 1, 2, 2, 1]);
 }
@@ -61,7 +61,7 @@ async fn redo_runs_one_step_again_and_downstream_all_behind_it() {
     asked.downstream = true;
     let options = choose(&plan, &state, &asked).expect("fine");
     assert_eq!((names(&options.redo), options.only.len()), (vec!["b", "c", "d"], 0));
-    assert_eq!(options.selection, "--redo b --downstream");
+    assert_eq!(options.asked.to_string(), "--redo b --downstream");
 }
 
 #[tokio::test]
@@ -252,6 +252,38 @@ fn resume_goes_on_with_the_part_that_the_last_run_was_for() {
     assert_eq!(sandbox.read("ledger"), "once\n", "what was asked for once is done once, and the rest left alone");
     sandbox.run(&["resume", "part"]).exits(0);
     assert_eq!(sandbox.read("ledger"), "once\ndanger\n", "a part that has come to its end is no part any more");
+}
+
+#[test]
+fn a_name_with_blanks_is_gone_on_with_as_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: blanks\nsteps:\n  a: { foreach: { it: ['x y', z] }, run: 'echo \"$IT\" >> ledger; test -e ready', \
+         env: { IT: '${{ each.it }}' }, idempotent: true }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml", "--only", "a[x y]"]).exits(4);
+    sandbox.write("ready", "");
+    sandbox.run(&["resume"]).exits(0).says("`--only 'a[x y]'`");
+    assert_eq!(sandbox.read("ledger"), "x y\nx y\n");
+}
+
+/// What is to be done again does not hold from the moment that the run is in the journal.
+#[test]
+fn what_is_to_be_done_again_is_so_wherever_the_run_is_killed() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: killed\nsteps:\n  a: { run: 'echo a >> ledger', idempotent: true }\n  \
+                b: { needs: [a], run: 'true', idempotent: true }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(0);
+    let journal = ".runbook/killed/journal.jsonl";
+    let text = sandbox.read(journal);
+    let opened = text.match_indices("\"record\":\"opened\"").nth(1).expect("a second run").0;
+    let end = opened + text[opened..].find('\n').expect("a whole line") + 1;
+    sandbox.write(journal, &text[..end]);
+    sandbox.run(&["resume"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "a\na\na\n");
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) fn opened(run: u32) -> Opened {
         selection: String::new(),
         home: String::new(),
         secret_env: Vec::new(),
+        asked: None,
+        redo: Vec::new(),
     }
 }
 

@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runbook::event::Event;
 use runbook::plan::StepId;
-use runbook::run::Options;
+use runbook::run::undo::Choice;
+use runbook::run::{Options, Watcher};
 use runbook::state::heartbeat::Trust;
 use runbook::state::raw::{DiskFile, RawFile};
 use runbook::state::record::{Outcome, Record, Started, Verdict};
 use runbook::state::storage::FileStorage;
-use runbook::state::{Journal, StateError, Status, Sync, journal};
+use runbook::state::{Journal, RunState, StateError, Status, Sync, journal};
 use rustix::io::Errno;
 use serde_json::json;
 
-use crate::run_bench::{BLIND, Bench, LOOKED, plan};
+use crate::run_bench::{BLIND, Bench, LOOKED, Seen, plan};
 use crate::sandbox::Sandbox;
 use crate::state::{opened, started, succeeded};
+use crate::undo_bench::Place;
 
 /// What goes wrong, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,8 +102,8 @@ fn open(bench: &Bench, fault: Fault) -> Journal {
     let path = bench.home().journal_path();
     let file = DiskFile::open(&path, Trust::Lock).expect("there");
     let (writes, syncs) = Default::default();
-    let storage = FileStorage::over(Faulty { file, path, safe: safe(bench), fault, writes, syncs }).expect("empty");
-    Journal::open_with(lock, bench.clock(), Arc::new(storage)).expect("empty").0
+    let storage = FileStorage::over(Faulty { file, path, safe: safe(bench), fault, writes, syncs }).expect("sound");
+    Journal::open_with(lock, bench.clock(), Arc::new(storage)).expect("sound").0
 }
 
 #[tokio::test]
@@ -177,6 +179,36 @@ fn is_heard(notices: &[String], step: &str) -> bool {
     let said = notices.iter().find_map(|notice| notice.strip_prefix(&lead));
     said.and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok())
         .is_some_and(|said| said["outputs"]["id"] == step)
+}
+
+/// Keeps what it is told.
+struct Hearer(Seen);
+
+impl Watcher for Hearer {
+    fn on(&mut self, event: &Event, _: &RunState) {
+        self.0.0.lock().expect("whole").push(event.clone());
+    }
+}
+
+#[tokio::test]
+async fn what_was_undone_and_cannot_be_stored_is_said_whole() {
+    let mut heard = 0;
+    for after in 0..4 {
+        let place = Place::new();
+        let plan = plan(vec![place.thing("a", &json!({}))], &[]);
+        place.apply(&plan).await;
+        let (seen, journal) = (Seen::default(), open(&place.bench, Fault::Write(after, Errno::IO)));
+        let watch = |_| Box::new(Hearer(seen.clone())) as Box<dyn Watcher>;
+        let ended = place.try_destroy(&plan, &Choice::default(), journal, watch).await;
+        assert!(ended.is_err(), "write {after} was not met");
+        let (notices, gone) = (seen.notices(), place.things().is_empty());
+        let lead = "`a` is undone, but that could not be stored: ";
+        let Some(said) = notices.iter().find_map(|notice| notice.strip_prefix(lead)) else { continue };
+        let said: serde_json::Value = serde_json::from_str(said).expect("the record as JSON");
+        assert!(gone && said["record"] == "undone" && said["step"] == "a", "{said}");
+        heard += 1;
+    }
+    assert_eq!(heard, 1, "one of the writes is that of the end");
 }
 
 #[tokio::test]

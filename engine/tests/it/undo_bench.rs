@@ -10,8 +10,8 @@ use runbook::event::Event;
 use runbook::plan::model::{Plan, Step, Template, Work};
 use runbook::run::undo::{self, Choice, UndoPlan, Undoing};
 use runbook::run::{Header, Interrupter, Interrupts, Options, Signal, Watcher};
-use runbook::state::RunState;
 use runbook::state::record::Verdict;
+use runbook::state::{Journal, RunState, StateError};
 use runbook_steps::kind::read_as;
 use runbook_steps::{Context, Failure, Kind, Outputs, Secrets, Standing, World};
 use serde::Deserialize;
@@ -164,9 +164,19 @@ impl Place {
         choice: &Choice,
         signals: Option<(&str, usize)>,
     ) -> undo::drive::Summary {
-        let journal = self.bench.open();
-        let (interrupter, interrupts) = Interrupts::channel();
         let trigger = signals.map(|(step, count)| (step.to_owned(), count));
+        let watch = |interrupter| Box::new(Signaller { interrupter, trigger }) as Box<dyn Watcher>;
+        self.try_destroy(plan, choice, self.bench.open(), watch).await.expect("the journal can be written")
+    }
+
+    pub(crate) async fn try_destroy(
+        &self,
+        plan: &Arc<Plan>,
+        choice: &Choice,
+        journal: Journal,
+        watch: impl FnOnce(Interrupter) -> Box<dyn Watcher>,
+    ) -> Result<undo::drive::Summary, StateError> {
+        let (interrupter, interrupts) = Interrupts::channel();
         let world = World {
             env: BTreeMap::new(),
             kubeconfig: self.folder().with_file_name("kubeconfig"),
@@ -183,10 +193,10 @@ impl Place {
             parallel: 4,
             seed: 0,
             header: Header { command: "destroy".to_owned(), who: "me@here".to_owned(), version: "0".to_owned() },
-            watcher: Box::new(Signaller { interrupter, trigger }),
+            watcher: watch(interrupter),
             interrupts,
         };
-        undo::drive(undoing).await.expect("the journal can be written")
+        undo::drive(undoing).await
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use runbook_fixtures::scenario::{Kill, KillAfterRecord, KillAtStep};
@@ -40,14 +41,13 @@ impl Stage {
         let dir = world_dir(&rehearsal.root);
         make_private(&dir)?;
         let log = File::create(dir.join("world.log"))?;
-        let child = start(&world_arguments(rehearsal, &dir, real_gcloud), log.try_clone()?.into(), log.into())?;
-        let mut stage = Unready { child: Some(child) };
-        let info = stage.wait(&dir)?;
-        Ok(Self { info, child: stage.child.take(), kept: false })
+        let mut world = start(&world_arguments(rehearsal, &dir, real_gcloud), log.try_clone()?.into(), log.into())?;
+        let info = until_ready(&mut world, &dir)?;
+        Ok(Self { info, child: world.release(), kept: false })
     }
 
     /// A world that another process started.
-    pub(super) fn attached(_root: &Path, info: Info) -> Self {
+    pub(super) fn attached(info: Info) -> Self {
         Self { info, child: None, kept: false }
     }
 
@@ -80,37 +80,49 @@ impl Drop for Stage {
     }
 }
 
-/// A world that has been started and is not ready; killed if it never gets there.
-struct Unready {
+/// A process that is killed when nobody holds on to it any more, however that comes about: a [`Child`] that is dropped lives on.
+struct Leashed {
     child: Option<Child>,
 }
 
-impl Unready {
-    fn wait(&mut self, dir: &Path) -> Result<Info, Fatal> {
-        let began = Instant::now();
-        loop {
-            if let Some(info) = Info::read(dir)? {
-                return Ok(info);
-            }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            if ended.is_some() || began.elapsed() > Duration::from_secs(20) {
-                let log = std::fs::read_to_string(dir.join("world.log")).unwrap_or_default();
-                return Err(Fatal::new(
-                    Exit::Unexpected,
-                    format!("the simulated world did not start\n{}", log.trim_end()),
-                ));
-            }
-            pause(Duration::from_millis(5));
-        }
+impl Leashed {
+    fn has_ended(&mut self) -> io::Result<bool> {
+        self.child.as_mut().map_or(Ok(true), |child| child.try_wait().map(|ended| ended.is_some()))
+    }
+
+    /// Waits until it has ended by itself.
+    fn wait(mut self) -> io::Result<ExitStatus> {
+        self.child.as_mut().expect("it is given away only with all of this").wait()
+    }
+
+    /// Lets it live on.
+    fn release(mut self) -> Option<Child> {
+        self.child.take()
     }
 }
 
-impl Drop for Unready {
+impl Drop for Leashed {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// Waits until a world is ready.
+fn until_ready(world: &mut Leashed, dir: &Path) -> Result<Info, Fatal> {
+    let began = Instant::now();
+    loop {
+        if let Some(info) = Info::read(dir)? {
+            return Ok(info);
+        }
+        if world.has_ended()? || began.elapsed() > Duration::from_secs(20) {
+            let log = std::fs::read_to_string(dir.join("world.log")).unwrap_or_default();
+            let what = format!("the simulated world did not start\n{}", log.trim_end());
+            return Err(Fatal::new(Exit::Unexpected, what));
+        }
+        pause(Duration::from_millis(5));
     }
 }
 
@@ -198,7 +210,7 @@ fn kill_at_step(arguments: &[OsString], kill: &KillAtStep, home: &Home, info: &I
         {
             break;
         }
-        if engine.try_wait()?.is_some() {
+        if engine.has_ended()? {
             let what = format!(
                 "the engine ended before `{step}` had run for {:?}, so it could not be killed there",
                 kill.after.0
@@ -207,8 +219,7 @@ fn kill_at_step(arguments: &[OsString], kill: &KillAtStep, home: &Home, info: &I
         }
         pause(Duration::from_millis(5));
     }
-    engine.kill()?;
-    engine.wait()?;
+    drop(engine);
     Ok(format!("while `{step}` was running"))
 }
 
@@ -251,10 +262,12 @@ fn world_arguments(rehearsal: &Rehearsal, dir: &Path, real_gcloud: bool) -> Vec<
     clippy::disallowed_methods,
     reason = "the world and the engine that is to be killed are this program itself, not a step's"
 )]
-fn start(arguments: &[OsString], out: Stdio, err: Stdio) -> Result<Child, Fatal> {
+fn start(arguments: &[OsString], out: Stdio, err: Stdio) -> Result<Leashed, Fatal> {
     use std::os::unix::process::CommandExt as _;
     let program = std::env::current_exe()?;
-    Ok(Command::new(program).args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?)
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+    Ok(Leashed { child: Some(command.spawn()?) })
 }
 
 #[expect(clippy::disallowed_methods, reason = "waits for processes, on the machine's clock")]
@@ -273,4 +286,24 @@ fn make_private(dir: &Path) -> Result<(), Fatal> {
         .mode(0o700)
         .create(dir)
         .map_err(|error| Fatal::new(Exit::State, format!("cannot make `{}`: {error}", dir.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any process that would live on will do")]
+    fn a_process_that_nobody_holds_on_to_is_killed_and_one_that_is_released_lives() {
+        let sleep = || Leashed { child: Some(Command::new("sleep").arg("60").spawn().expect("started")) };
+        let killed = sleep();
+        let pid = killed.child.as_ref().expect("held").id();
+        assert!(start_of(pid).is_some());
+        drop(killed);
+        assert!(start_of(pid).is_none());
+        let mut released = sleep().release().expect("held");
+        assert!(released.try_wait().expect("looked").is_none());
+        released.kill().expect("killed");
+        released.wait().expect("ended");
+    }
 }

@@ -22,6 +22,7 @@ use super::plan::{Deed, UndoPlan};
 use crate::hints;
 use crate::plan::model::{Retry, Step};
 use crate::plan::{Plan, StepId};
+use crate::state::asked::Asked;
 use crate::state::record::{Failed, Record, Verdict};
 use crate::state::{Journal, StateError, Status, Sync};
 
@@ -137,7 +138,7 @@ impl Unmaking {
 
     /// Writes the header and what is left alone, synced: from here on things may be taken away.
     fn begin(&mut self) -> Result<(), StateError> {
-        self.course.scribe.append(self.course.opened(&self.plan, ""), Sync::Soon)?;
+        self.course.scribe.append(self.course.opened(&self.plan, &Asked::default(), Vec::new()), Sync::Soon)?;
         for (step, why) in std::mem::take(&mut self.left) {
             let why = self.course.common.redactor.mask(&why).into_owned();
             self.course.scribe.append(Record::UndoSkipped { step, why }, Sync::Soon)?;
@@ -150,12 +151,13 @@ impl Unmaking {
         match ended {
             Ended::Undone => {
                 let said = format!("`{step}` is undone");
-                self.store(Record::Undone { step, attempt, took_ms: self.course.took_ms(node) }, &said);
+                let took_ms = self.course.took_ms(node);
+                self.course.store(Record::Undone { step, attempt, took_ms }, &said);
                 self.course.schedule.finished(node, schedule::Ended::Succeeded);
             }
             Ended::Cancelled => {
                 let said = format!("undoing `{step}` was stopped");
-                self.store(Record::Cancelled { step, attempt, untouched: false }, &said);
+                self.course.store(Record::Cancelled { step, attempt, untouched: false }, &said);
                 self.course.schedule.finished(node, schedule::Ended::Cancelled);
             }
             Ended::Failed(failure) => self.failed(node, failure),
@@ -175,7 +177,7 @@ impl Unmaking {
         let (step, attempt) = (self.steps[&node].id.clone(), self.course.attempt(node));
         let took_ms = self.course.took_ms(node);
         let retry_in_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-        self.store(
+        self.course.store(
             Record::UndoFailed(Failed { step, attempt, failure, retry_in_ms, took_ms, untouched: false }),
             &said,
         );
@@ -196,13 +198,6 @@ impl Unmaking {
         }
     }
 
-    /// Writes a record. If it cannot be stored, what it says is at least said.
-    fn store(&mut self, record: Record, said: &str) {
-        if !self.course.record(record) {
-            self.course.scribe.notice(&format!("{said}, but that could not be stored"));
-        }
-    }
-
     /// Ends the run: gives up what still waited to be tried again, says how it ended, syncs.
     fn close(mut self) -> Result<Summary, StateError> {
         self.give_up_pauses();
@@ -217,12 +212,13 @@ impl Unmaking {
             let waits = |step: &Work| matches!(state.status(&step.id), Status::UndoFailed { until: Some(_) });
             let waiting = self.steps.iter().filter(|(_, work)| waits(work));
             let failed = waiting.filter_map(|(node, work)| {
-                Some((work.id.clone(), self.course.attempt(*node), state.step(&work.id)?.failure()?.clone()))
+                let step = state.step(&work.id)?;
+                Some((work.id.clone(), self.course.attempt(*node), step.failure()?.clone(), step.took_ms()))
             });
             failed.collect::<Vec<_>>()
         });
-        for (step, attempt, failure) in failures {
-            let failed = Failed { step, attempt, failure, retry_in_ms: None, took_ms: 0, untouched: false };
+        for (step, attempt, failure, took_ms) in failures {
+            let failed = Failed { step, attempt, failure, retry_in_ms: None, took_ms, untouched: false };
             self.course.record(Record::UndoFailed(failed));
         }
     }

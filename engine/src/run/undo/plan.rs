@@ -192,33 +192,51 @@ fn gone<'s>(plan: &Plan, state: &'s RunState) -> Vec<&'s StepId> {
 /// Who must be undone before whom: those who need a step before it. What is gone from the plan has no needs any more; it stands
 /// where the journal first speaks of it, after all that came before.
 fn reversed(plan: &Plan, state: &RunState, gone: &[&StepId]) -> Graph {
-    let count = plan.steps.len();
-    let edge = |step: usize| Edge { step, accept: Accept::Succeeded, implied: false };
-    let mut order: Vec<usize> = plan.graph.order.clone();
-    let mentioned: BTreeMap<&StepId, usize> = state.steps().enumerate().map(|(at, (id, _))| (id, at)).collect();
-    for (offset, id) in gone.iter().enumerate() {
-        let earlier = |node: &usize| {
-            let other = if *node < count { &plan.steps[*node].id } else { gone[*node - count] };
-            mentioned.get(other).is_some_and(|at| *at < mentioned[id])
-        };
-        let place = order.iter().rposition(earlier).map_or(0, |last| last + 1);
-        order.insert(place, count + offset);
-    }
+    let mut order = forward(plan, state, gone);
     order.reverse();
     let mut needs: Vec<Vec<Edge>> =
-        plan.graph.dependents.iter().map(|dependents| dependents.iter().map(|step| edge(*step)).collect()).collect();
-    needs.resize(count + gone.len(), Vec::new());
-    for place in order.iter().enumerate().filter(|(_, node)| **node >= count).map(|(place, _)| place) {
-        needs[order[place]] = order[..place].iter().map(|node| edge(*node)).collect();
-        for later in &order[place + 1..] {
-            needs[*later].push(edge(order[place]));
-        }
-    }
+        plan.graph.dependents.iter().map(|dependents| dependents.iter().copied().map(edge).collect()).collect();
+    needs.resize(plan.steps.len() + gone.len(), Vec::new());
+    stand_between(&order, plan.steps.len(), &mut needs);
     let mut dependents = vec![Vec::new(); needs.len()];
     for (node, edges) in needs.iter().enumerate() {
         edges.iter().for_each(|edge| dependents[edge.step].push(node));
     }
     Graph { needs, dependents, order }
+}
+
+fn edge(step: usize) -> Edge {
+    Edge { step, accept: Accept::Succeeded, implied: false }
+}
+
+/// The order in which things were made: the plan's, and each step that is gone after all that the journal mentions before it.
+fn forward(plan: &Plan, state: &RunState, gone: &[&StepId]) -> Vec<usize> {
+    let mentioned: BTreeMap<&StepId, usize> = state.steps().enumerate().map(|(at, (id, _))| (id, at)).collect();
+    let ids = plan.steps.iter().map(|step| &step.id).chain(gone.iter().copied());
+    let mentions: Vec<Option<usize>> = ids.map(|id| mentioned.get(id).copied()).collect();
+    let mut order: Vec<usize> = plan.graph.order.clone();
+    for node in plan.steps.len()..mentions.len() {
+        let earlier = |other: &usize| mentions[*other].is_some_and(|at| Some(at) < mentions[node]);
+        let place = order.iter().rposition(earlier).map_or(0, |last| last + 1);
+        order.insert(place, node);
+    }
+    order
+}
+
+/// Has every node from `first_gone` on stand between all that come before and all that come after it: it needs whatever came since the
+/// one before it, and that one, and whatever comes next needs it.
+fn stand_between(order: &[usize], first_gone: usize, needs: &mut [Vec<Edge>]) {
+    let mut last_gone = None;
+    let mut since = Vec::new();
+    for &node in order {
+        needs[node].extend(last_gone.map(edge));
+        if node >= first_gone {
+            needs[node].extend(since.drain(..).map(edge));
+            last_gone = Some(node);
+        } else {
+            since.push(node);
+        }
+    }
 }
 
 /// Everything that follows from some nodes, with the node that it follows from. The nodes themselves are not in it.
@@ -402,4 +420,56 @@ fn read(kind: &'static Kind, with: Value, performed: bool) -> Result<Deed, Left>
 
 fn no_way(why: &str, advice: &str) -> Left {
     Left::NoWay { why: why.to_owned(), advice: advice.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What must be undone before each node, directly or not.
+    fn all_before(needs: &[Vec<Edge>]) -> Vec<BTreeSet<usize>> {
+        let all_of = |node: usize| {
+            let (mut all, mut open) = (BTreeSet::new(), vec![node]);
+            while let Some(node) = open.pop() {
+                open.extend(needs[node].iter().map(|edge| edge.step).filter(|step| all.insert(*step)));
+            }
+            all
+        };
+        (0..needs.len()).map(all_of).collect()
+    }
+
+    /// The same said plainly: a node that is gone needs all before it, and all after need it.
+    fn stand_between_plainly(order: &[usize], first_gone: usize, needs: &mut [Vec<Edge>]) {
+        for (place, &gone) in order.iter().enumerate().filter(|(_, node)| **node >= first_gone) {
+            needs[gone].extend(order[..place].iter().copied().map(edge));
+            order[place + 1..].iter().for_each(|later| needs[*later].push(edge(gone)));
+        }
+    }
+
+    fn count(needs: &[Vec<Edge>]) -> usize {
+        needs.iter().map(Vec::len).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_gone_stands_between_what_came_before_and_after(
+            (order, links) in (1..20_usize).prop_flat_map(|count| {
+                let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
+                (order, proptest::collection::vec((0..count, 0..count), 0..20))
+            }),
+            first_gone in 0..20_usize,
+        ) {
+            let mut needs = vec![Vec::new(); order.len()];
+            for (place, earlier) in links.into_iter().filter(|(place, earlier)| earlier < place && order[*place] < first_gone) {
+                needs[order[place]].push(edge(order[earlier]));
+            }
+            let (mut plainly, links) = (needs.clone(), count(&needs));
+            stand_between(&order, first_gone, &mut needs);
+            stand_between_plainly(&order, first_gone, &mut plainly);
+            prop_assert_eq!(all_before(&needs), all_before(&plainly));
+            prop_assert!(count(&needs) <= links + 2 * order.len());
+        }
+    }
 }
