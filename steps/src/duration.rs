@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// What a duration looks like, for schemas; what has it is a duration to whoever checks by one.
+pub const PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$";
+
 /// Reads a duration. The error says what to write instead.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();

@@ -38,6 +38,6 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$", "examples": ["90s", "1h30m"] })
+        json_schema!({ "type": "string", "pattern": duration::PATTERN, "examples": ["90s", "1h30m"] })
     }
 }

@@ -23,7 +23,7 @@ use crate::report::events::Events;
 use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{count, label, list, some};
+use crate::report::words::{count, label, list, seconds, some};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
 use crate::state::dir::this_host;
 use crate::state::fold::RunSummary;
@@ -74,6 +74,13 @@ impl HowToRun {
     /// The same, going on with what was begun: nothing is done again once more, and events are added to those that were written.
     pub(super) fn once_more(&self) -> Self {
         Self { selection: self.selection.once_more(), goes_on: true, ..self.clone() }
+    }
+
+    /// Refuses what cannot be asked of a plan in this state, before anything is touched.
+    pub(super) fn judge(&self, plan: &mut Plan, state: &RunState) -> Result<(), Fatal> {
+        self.selection.options(plan, state)?;
+        give_answers(plan, &self.answer)?;
+        self.events.as_deref().map_or(Ok(()), |file| open_events(file, self.goes_on).map(drop))
     }
 
     /// The words that ask for the same again, but for what is written: that is for whoever began.
@@ -152,13 +159,15 @@ struct Part {
     asked: Option<String>,
     /// The steps that the run is not for.
     left: BTreeSet<StepId>,
+    /// The steps that are stale and stay as they are.
+    kept: Vec<StepId>,
 }
 
 impl Part {
-    fn of(plan: &Plan, options: &Options) -> Self {
+    fn of(plan: &Plan, options: &Options, kept: Vec<StepId>) -> Self {
         let partial = !options.only.is_empty() || !options.skip.is_empty();
         let left = plan.steps.iter().filter(|step| options.leaves_alone(step)).map(|step| step.id.clone());
-        Self { asked: partial.then(|| options.asked.to_string()), left: left.collect() }
+        Self { asked: partial.then(|| options.asked.to_string()), left: left.collect(), kept }
     }
 }
 
@@ -188,9 +197,9 @@ impl Deployment {
     ) -> Result<Outcome, Fatal> {
         let journal = self.open(session, opening)?;
         let world = Arc::new(self.world(journal.home()));
-        let (options, secrets) = self.settle(how, session, &journal, &world)?;
+        let (options, secrets, kept) = self.settle(how, session, &journal, &world)?;
         give_answers(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), &how.answer)?;
-        let part = Part::of(&self.plan, &options);
+        let part = Part::of(&self.plan, &options, kept);
         let events = how.events.as_deref().map(|path| open_events(path, how.goes_on)).transpose()?;
         let screen = Screen::new(self.plan.clone(), self.title(), self.clock, session.ui, events);
         let screen = screen.without(part.left.clone());
@@ -208,13 +217,27 @@ impl Deployment {
         session: &Session,
         journal: &Journal,
         world: &World,
-    ) -> Result<(Options, Secrets), Fatal> {
+    ) -> Result<(Options, Secrets, Vec<StepId>), Fatal> {
         let mut options = self.options(how, session, journal)?;
         let (secrets, fates) = self.get_ready(&options, world, session, journal)?;
         self.announce(session, journal, &options, &fates);
         Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
+        let kept = self.kept(&options, &fates, journal.state(), &secrets);
         options.trust(&fates);
-        Ok((options, secrets))
+        Ok((options, secrets, kept))
+    }
+
+    /// The steps that would run again if the user had not said that what is stale stays.
+    fn kept(&self, options: &Options, fates: &Fates, state: &RunState, secrets: &Secrets) -> Vec<StepId> {
+        if !options.keep_stale {
+            return Vec::new();
+        }
+        let rerun = Options { keep_stale: false, ..options.clone() };
+        let otherwise = run::verdicts(&self.plan, state, &rerun, &secrets.redactor());
+        let stale = otherwise.into_iter().filter(|(_, fate)| matches!(fate, Fate::Stale(_))).map(|(id, _)| id);
+        let reused: BTreeSet<&StepId> =
+            fates.iter().filter(|(_, fate)| *fate == Fate::Reuse).map(|(id, _)| id).collect();
+        stale.filter(|id| reused.contains(id)).collect()
     }
 
     /// Runs the steps to the end.
@@ -258,6 +281,7 @@ impl Deployment {
             state,
             snapshot: &snapshot,
             part: part.asked.as_deref().map(|asked| (asked, &part.left)),
+            kept: &part.kept,
             outputs: &outputs,
             deployment: &self.name,
             simulated: self.simulated.as_deref(),
@@ -497,13 +521,13 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
             let state = summary.journal.state().step(&row.id);
             let failure = state.and_then(|step| step.failure()).filter(|_| row.standing == Standing::Failed);
             json!({ "step": row.id, "outcome": row.standing.word(), "reused": row.reused, "attempts": row.attempts,
-                    "took_seconds": row.took.as_secs_f64(), "failure": failure })
+                    "took_seconds": seconds(row.took), "failure": failure })
         })
         .collect();
     let partial = ended.part.map(|(asked, left)| json!({ "selection": asked, "left_out": left }));
     let value = json!({ "deployment": ended.deployment, "run": summary.run, "verdict": summary.verdict,
-                        "partial": partial, "steps": steps,
-                        "elapsed_seconds": ended.snapshot.elapsed.as_secs_f64(), "outputs": ended.outputs });
+                        "simulated": ended.simulated, "partial": partial, "kept_stale": ended.kept, "steps": steps,
+                        "elapsed_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }
 

@@ -123,8 +123,9 @@ impl Destroy {
         let last = state.current().map(|run| &run.opened);
         if last.is_some_and(|last| last.simulated.is_some()) {
             let why = format!("the last run of `{}` was a rehearsal, and `destroy` is for real", home.deployment());
-            let again = last.map(|last| status::rehearsing(session, last)).unwrap_or_default();
-            let hint = format!("undo it in its world: {again} --destroy, with what else you gave it then");
+            let again =
+                last.map(|last| status::rehearsing(session, &home, last, Some("--destroy"))).unwrap_or_default();
+            let hint = format!("undo it in its world: {again}");
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let known = || last.map(|last| resume::plan_file(&home, last).unwrap_or_else(|| PathBuf::from(&last.file)));

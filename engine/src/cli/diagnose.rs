@@ -62,11 +62,7 @@ impl Diagnose {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `diagnose` is for real", home.deployment());
-            let hint = format!(
-                "{} rehearse {} --diagnose, with what else you gave it then",
-                session.program(),
-                last.opened.file
-            );
+            let hint = status::rehearsing(session, &home, &last.opened, Some("--diagnose"));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
@@ -170,7 +166,7 @@ fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
 
 /// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.
 fn looks(plan: &Plan, state: &RunState, home: &Home, survey: &Survey, secrets: &Secrets) -> Vec<Look> {
-    let mut looks: Vec<Look> = steps(plan, state).filter_map(|id| failure(plan, state, id)).collect();
+    let mut looks: Vec<Look> = steps(plan, state).filter_map(|id| failure(plan, state, home, id)).collect();
     looks.extend(steps(plan, state).filter_map(|id| log(plan, state, home, id, secrets)));
     looks.extend(survey.sightings.iter().map(|sighting| of_world(plan, state, sighting)));
     looks
@@ -181,10 +177,10 @@ fn kind_of(plan: &Plan, id: &StepId) -> &'static str {
 }
 
 /// Why a step failed, by the journal.
-fn failure(plan: &Plan, state: &RunState, id: &StepId) -> Option<Look> {
+fn failure(plan: &Plan, state: &RunState, home: &Home, id: &StepId) -> Option<Look> {
     let failure = state.step(id)?.failure()?;
     let sighting = Sighting {
-        command: format!("runbook status, step {id}"),
+        command: format!("runbook status {}", home.deployment()),
         subject: format!("step {id}"),
         text: format!("{}\n{}", failure.what, failure.detail).trim_end().to_owned(),
         facts: (*failure.facts).clone(),

@@ -3,6 +3,7 @@
 //! The same code runs as for `apply`; only the handles point elsewhere. The world is a process of its own, which outlives an
 //! engine that is killed, as a cloud would.
 
+pub(super) mod begun;
 mod claim;
 mod expect;
 mod mortal;
@@ -19,7 +20,7 @@ use runbook_fixtures::scenario::Scenario;
 use runbook_fixtures::stage::Info;
 use runbook_steps::Clock;
 
-use super::deployment::{Deployment, HowToRun, Opened, Outcome, state_fatal};
+use super::deployment::{Deployment, HowToRun, Opened, Outcome, absolute, state_fatal};
 use super::destroy::HowToDestroy;
 use super::diagnose::HowToDiagnose;
 use super::exit::{Exit, Fatal};
@@ -32,6 +33,7 @@ use crate::plan::{Plan, Step, StepId};
 use crate::report::words::some;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
+use begun::Begun;
 use claim::Claim;
 use mortal::Death;
 use stage::Stage;
@@ -126,7 +128,10 @@ impl Rehearse {
         if let Some(note) = really_run(&plan) {
             session.ui.say(&format!("{} {note}", session.ui.paint.warn("note:")));
         }
-        let stage = self.stage(&rehearsal, &name, session)?;
+        let stage = self.stage(&rehearsal, plan, &name, session)?;
+        if !self.attach {
+            self.begun().keep(&rehearsal.root, &name);
+        }
         if let (Some(kill), false) = (&rehearsal.scenario.kill, self.attach) {
             let journal = Home::new(&rehearsal.root, &name).map_err(state_fatal)?;
             stage::kill_engine(self.arguments(session), kill, &journal, stage.info(), session)?;
@@ -232,20 +237,24 @@ impl Rehearse {
     }
 
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
-    fn stage(&self, rehearsal: &Rehearsal, name: &str, session: &Session) -> Result<Stage, Fatal> {
+    fn stage(&self, rehearsal: &Rehearsal, plan: Plan, name: &str, session: &Session) -> Result<Stage, Fatal> {
         let claim = Claim::all(&rehearsal.root, name, session)?;
         let live = stage::live(&rehearsal.root);
         let partial = self.how.selection.is_partial();
         let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
         match live {
             Some(info) if wanted => {
-                session.ui.say("continuing on the simulated world that the last rehearsal left\n");
+                // The engine that is to be killed is a part of this rehearsal, and no later one.
+                if !self.attach {
+                    session.ui.say("continuing on the simulated world that the last rehearsal left\n");
+                }
                 if self.lift {
                     stage::lift(&info);
                 }
                 Ok(Stage::attached(info))
             }
             live => {
+                self.refuse_what_cannot_begin(rehearsal, plan, name, session)?;
                 if let Some(info) = &live {
                     session.ui.say(&format!("ending the simulated world of an earlier rehearsal (pid {})\n", info.pid));
                 }
@@ -256,6 +265,29 @@ impl Rehearse {
                 Stage::open(rehearsal, self.real_tools)
             }
         }
+    }
+
+    /// Refuses what cannot be done in a new world while all of the last rehearsal is still there.
+    fn refuse_what_cannot_begin(
+        &self,
+        rehearsal: &Rehearsal,
+        mut plan: Plan,
+        name: &str,
+        session: &Session,
+    ) -> Result<(), Fatal> {
+        let Err(fatal) = self.how.judge(&mut plan, &RunState::default()) else { return Ok(()) };
+        let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
+        let last = journal::read(&home).map(|reading| reading.state).unwrap_or_default();
+        if self.how.judge(&mut plan, &last).is_err() {
+            return Err(fatal);
+        }
+        Err(fatal.hint(match (self.fresh, stage::live(&rehearsal.root)) {
+            (true, Some(_)) => "without --fresh it would go on in the simulated world that is up".to_owned(),
+            _ => format!(
+                "what held did so in the simulated world of the last rehearsal, which has ended; --keep would have kept it: {} --keep",
+                self.again(session)
+            ),
+        }))
     }
 
     fn deployment(
@@ -375,25 +407,31 @@ impl Rehearse {
 
     /// What a user types to continue.
     fn again(&self, session: &Session) -> String {
-        let words: Vec<String> =
-            self.words().iter().map(|word| runbook_steps::tools::quote(&word.to_string_lossy())).collect();
-        format!("{} {}", session.program(), words.join(" "))
+        self.begun().command(&session.program(), None)
+    }
+
+    /// The words for whoever wants to go on later.
+    fn begun(&self) -> Begun {
+        let texts = |words: Vec<OsString>| words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        Begun::new(texts(self.words(Path::to_owned)), texts(self.words(absolute)))
     }
 
     /// The arguments that start this rehearsal's engine again, on the world that is up: the same rehearsal, run in the same way.
     fn arguments(&self, session: &Session) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["--state".into(), session.state.clone().into()];
-        words.extend(self.words());
+        words.extend(self.words(Path::to_owned));
         words.extend(["--attach".into(), "--color".into(), "never".into()]);
         words.extend(self.how.words().into_iter().map(OsString::from));
         words
     }
 
-    /// The words that say what is rehearsed, but not how far and how fast its steps run.
-    fn words(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec!["rehearse".into(), self.file.clone().into()];
+    /// The words that say what is rehearsed, but not how far and how fast its steps run; files are named in a way of the caller's.
+    fn words(&self, file: impl Fn(&Path) -> PathBuf) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["rehearse".into(), file(&self.file).into()];
+        let named = |name: &String| if is_file_name(name) { file(Path::new(name)).into() } else { name.into() };
+        words.extend(self.scenario.iter().flat_map(|name| ["--scenario".into(), named(name)]));
         let speed = self.speed.map(|speed| speed.to_string());
-        for (flag, value) in [("--scenario", &self.scenario), ("--name", &self.inputs.name), ("--speed", &speed)] {
+        for (flag, value) in [("--name", &self.inputs.name), ("--speed", &speed)] {
             words.extend(value.iter().flat_map(|value| [flag.into(), value.into()]));
         }
         let inputs = self.inputs.inputs.iter();
@@ -424,11 +462,16 @@ fn is_plan(file: &Path) -> Result<bool, Fatal> {
 
 /// `rehearsals/PLAN.SCENARIO.yaml` beside the plan, or the file that was named.
 fn scenario_file(plan: &Path, name: &str) -> PathBuf {
-    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+    if is_file_name(name) {
         return PathBuf::from(name);
     }
     let stem = plan.file_stem().unwrap_or_default().to_string_lossy();
     plan.parent().unwrap_or(Path::new("")).join("rehearsals").join(format!("{stem}.{name}.yaml"))
+}
+
+/// Whether what is given as a scenario is a file, and not the middle of a name.
+fn is_file_name(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
 /// The scenarios that a plan has, in words.

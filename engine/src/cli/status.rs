@@ -1,5 +1,6 @@
 //! `runbook status`: where a deployment stands, also while another process runs it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::Args;
@@ -11,12 +12,13 @@ use serde_json::{Value, json};
 use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
+use super::rehearse::begun::Begun;
 use super::{Session, follow, resume};
 use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, failed, stands, why};
-use crate::report::words::{MODEL_TIME, count, label, list, pad, span};
+use crate::report::words::{MODEL_TIME, count, label, list, pad, seconds, span};
 use crate::run::only_reads;
 use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
 use crate::state::lock::{Holder, Note};
@@ -89,7 +91,10 @@ impl Status {
         if self.deployment.is_some() || self.follow || self.runs {
             return Ok(None);
         }
-        let homes = Home::list(&session.state).map_err(state_fatal)?;
+        let mut homes = Home::list(&session.state).map_err(state_fatal)?;
+        if homes.is_empty() {
+            homes = rehearsals(&session.state)?;
+        }
         Ok(Some(homes).filter(|homes| homes.len() > 1))
     }
 
@@ -102,9 +107,15 @@ impl Status {
                 session.ui.data(&pretty(&json!({ "deployments": lines })));
             }
             Output::Text => {
-                let heading = ["deployment", "command", "began", "ended"].map(str::to_owned);
+                let rehearsed = lines.iter().any(|line| line.rehearsal.is_some());
+                let place = if rehearsed { "rehearsal" } else { "" };
+                let heading = ["deployment", "command", "began", "ended", place].map(str::to_owned);
                 session.ui.page(&table(session, heading, lines.iter().map(Line::cells)));
-                session.ui.say(&format!("more of one: {} status NAME", session.program()));
+                let more = match rehearsed {
+                    true => Session { state: session.state.join("rehearsals/REHEARSAL"), ..session.clone() }.program(),
+                    false => session.program(),
+                };
+                session.ui.say(&format!("more of one: {more} status NAME"));
             }
         }
         Ok(Exit::Holds)
@@ -114,6 +125,8 @@ impl Status {
 /// How the last run of a deployment stands; one without a run has none.
 struct Line {
     name: String,
+    /// The folder of the rehearsal that it was, among those of others.
+    rehearsal: Option<String>,
     command: String,
     began: Option<Timestamp>,
     ended: String,
@@ -121,27 +134,34 @@ struct Line {
 
 impl Line {
     fn of(home: &Home) -> Result<Self, Fatal> {
-        let name = home.deployment().to_owned();
+        let (name, rehearsal) = (home.deployment().to_owned(), rehearsal_of(home));
         let held = home.holder().map_err(state_fatal)?.is_some();
+        let none = |ended| Self {
+            name: name.clone(),
+            rehearsal: rehearsal.clone(),
+            command: String::new(),
+            began: None,
+            ended,
+        };
         let state = match journal::read(home) {
             Ok(reading) => reading.state,
             // One that cannot be read must not hide the others.
-            Err(error) => return Ok(Self { name, command: String::new(), began: None, ended: error.to_string() }),
+            Err(error) => return Ok(none(error.to_string())),
         };
-        let Some(run) = state.current() else {
-            return Ok(Self { name, command: String::new(), began: None, ended: "no run".to_owned() });
-        };
+        let Some(run) = state.current() else { return Ok(none("no run".to_owned())) };
         let (command, began) = (run.opened.command.clone(), Some(run.began));
-        Ok(Self { name, command, began, ended: ended(&state, run, held) })
+        Ok(Self { command, began, ..none(ended(&state, run, held)) })
     }
 
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self) -> [String; 5] {
         let began = self.began.map(|began| began.strftime("%F %TZ").to_string()).unwrap_or_default();
-        [self.name.clone(), self.command.clone(), began, self.ended.clone()]
+        let rehearsal = self.rehearsal.clone().unwrap_or_default();
+        [self.name.clone(), self.command.clone(), began, self.ended.clone(), rehearsal]
     }
 
     fn json(&self) -> Value {
-        json!({ "deployment": self.name, "command": self.command, "began": self.began, "ended": self.ended })
+        json!({ "deployment": self.name, "rehearsal": self.rehearsal, "command": self.command, "began": self.began,
+                "ended": self.ended })
     }
 }
 
@@ -161,8 +181,16 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
         (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
         (Some(_), Some(signal)) => format!("interrupted by {signal}"),
         (Some(Verdict::Holds), None) if run.opened.command == "destroy" => "undone".to_owned(),
+        (Some(Verdict::NeedsPerson), None) if is_last && !asks_a_person(state) => {
+            "needed a person, who has settled it since".to_owned()
+        }
         (Some(verdict), None) => name(verdict).to_owned(),
     }
+}
+
+/// Whether a step still waits for a person's word.
+fn asks_a_person(state: &RunState) -> bool {
+    state.steps().any(|(_, step)| stands(Some(step)) == Standing::NeedsPerson || is_in_doubt(step))
 }
 
 /// A verdict as a user reads it.
@@ -232,9 +260,9 @@ pub(super) fn choose(session: &Session, named: Option<&str>) -> Result<Home, Fat
     }
     if homes.is_empty() || named.is_some() {
         let newest = rehearsals(root)?.into_iter().filter(fits).max_by_key(last_written);
-        return newest.ok_or_else(|| nothing(root, named, &homes));
+        return newest.map_or_else(|| Err(nothing(root, named, &homes, &rehearsals(root)?)), Ok);
     }
-    Err(Fatal::new(Exit::Usage, "there are several deployments; name one").hint(known(&homes)))
+    Err(Fatal::new(Exit::Usage, "there are several deployments; name one").hint(known(&homes, &[])))
 }
 
 /// The same where the name is given by a flag.
@@ -244,37 +272,52 @@ pub(super) fn choose_by_flag(session: &Session, named: Option<&str>) -> Result<H
     choose(session, named).map_err(|fatal| if several { flag(fatal) } else { fatal })
 }
 
-fn nothing(root: &Path, named: Option<&str>, homes: &[Home]) -> Fatal {
+fn nothing(root: &Path, named: Option<&str>, homes: &[Home], rehearsed: &[Home]) -> Fatal {
     match named {
         Some(name) => {
             let fatal = Fatal::new(Exit::Usage, format!("there is no deployment `{name}` in `{}`", root.display()));
             let is_file = Path::new(name).is_file();
             let file =
                 is_file.then(|| format!("`{name}` is a file; a deployment has the plan's name, or that of `--name`"));
-            file.into_iter().fold(fatal, Fatal::hint).hint(known(homes))
+            file.into_iter().fold(fatal, Fatal::hint).hint(known(homes, rehearsed))
         }
         None => Fatal::new(Exit::Usage, format!("there is no deployment in `{}`", root.display()))
             .hint("`runbook apply PLAN` makes one; `runbook rehearse PLAN` tries it first"),
     }
 }
 
-/// The deployments of all rehearsals.
+/// The deployments of all rehearsals, by their folders.
 fn rehearsals(root: &Path) -> Result<Vec<Home>, Fatal> {
     let Ok(folders) = std::fs::read_dir(root.join("rehearsals")) else { return Ok(Vec::new()) };
     let lists: Result<Vec<_>, _> = folders.flatten().map(|folder| Home::list(&folder.path())).collect();
-    Ok(lists.map_err(state_fatal)?.into_iter().flatten().collect())
+    let mut homes: Vec<Home> = lists.map_err(state_fatal)?.into_iter().flatten().collect();
+    homes.sort_by(|one, other| one.path().cmp(other.path()));
+    Ok(homes)
+}
+
+/// The folder of the rehearsal that a deployment is of, among those of others.
+fn rehearsal_of(home: &Home) -> Option<String> {
+    let folder = home.path().parent()?;
+    let name = folder.file_name()?.to_string_lossy().into_owned();
+    folder.parent()?.ends_with("rehearsals").then_some(name)
 }
 
 fn last_written(home: &Home) -> Option<std::time::SystemTime> {
     home.journal_path().metadata().and_then(|meta| meta.modified()).ok()
 }
 
-fn known(homes: &[Home]) -> String {
-    let names: Vec<&str> = homes.iter().map(Home::deployment).collect();
-    match names.as_slice() {
-        [] => "there are none yet".to_owned(),
-        [only] => format!("there is {only}"),
-        several => format!("there are {}", list(several)),
+/// The deployments that there are, and those that were only rehearsed.
+fn known(homes: &[Home], rehearsed: &[Home]) -> String {
+    let names = |homes: &[Home]| {
+        let names: BTreeSet<String> = homes.iter().map(|home| home.deployment().to_owned()).collect();
+        list(&names.into_iter().collect::<Vec<_>>())
+    };
+    let verb = if homes.len() == 1 { "is" } else { "are" };
+    match (homes.is_empty(), rehearsed.is_empty()) {
+        (true, true) => "there are none yet".to_owned(),
+        (true, false) => format!("there are only rehearsals, of {}", names(rehearsed)),
+        (false, true) => format!("there {verb} {}", names(homes)),
+        (false, false) => format!("there {verb} {}, and rehearsals of {}", names(homes), names(rehearsed)),
     }
 }
 
@@ -341,6 +384,7 @@ impl<'s> Row<'s> {
         let left_alone = fallen.is_some_and(|step| step.made() != Made::Nothing) && !planned.is_some_and(only_reads);
         let stands = match stands(step) {
             _ if fallen.is_some() && !left_alone => Standing::Undone,
+            Standing::Blocked if !held && step.is_some_and(|step| is_free(step, state)) => Standing::Waiting,
             Standing::Waiting if !held => step.map_or(Standing::Waiting, as_it_was_left),
             now => now,
         };
@@ -354,6 +398,13 @@ impl<'s> Row<'s> {
             (false, false) => self.stands.said_afterwards(),
         }
     }
+}
+
+/// Whether nothing blocks a step any more that was blocked: a person has settled what became of those that did.
+fn is_free(step: &StepState, state: &RunState) -> bool {
+    let Step::Blocked { by } = step.status() else { return false };
+    let settled = |step: &StepState| step.is_to_be_redone() || stands(Some(step)).holds();
+    by.iter().all(|id| state.step(id).is_some_and(settled))
 }
 
 /// How a step stands that the last run left out: as an earlier one left it.
@@ -386,7 +437,7 @@ fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize))
         _ => String::new(),
     };
     let about = match row.step.map(StepState::status) {
-        Some(Step::Blocked { by }) => format!("by {}", list(by)),
+        Some(Step::Blocked { by }) if row.stands == Standing::Blocked => format!("by {}", list(by)),
         Some(Step::Skipped { why }) => why.clone(),
         Some(Step::Pending) if to_redo => "you settled that it is done again".to_owned(),
         Some(Step::Pending) if row.stands.ended() || row.stands == Standing::Running => {
@@ -446,13 +497,12 @@ fn is_in_doubt(step: &StepState) -> bool {
     blind || matches!(step.status(), Step::Unknown { .. })
 }
 
-/// The command that continues a deployment; one whose plan is gone wants to know where it is now. A rehearsal is begun with more
-/// than its journal knows.
+/// The command that continues a deployment; one whose plan is gone wants to know where it is now.
 pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> String {
     let (program, name) = (session.program(), home.deployment());
     let (with_name, with_plan) = if last.command == "destroy" { ("destroy", "destroy") } else { ("resume", "apply") };
     if last.simulated.is_some() {
-        return format!("{}, with what else you gave it then", rehearsing(session, last));
+        return rehearsing(session, home, last, None);
     }
     match resume::plan_file(home, last) {
         Some(_) => format!("{program} {with_name} {name}"),
@@ -460,11 +510,17 @@ pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> Strin
     }
 }
 
-/// The command that rehearses the plan of a run again: rehearsals have folders of their own below that of the state.
-pub(super) fn rehearsing(session: &Session, last: &Opened) -> String {
+/// The command that goes on with a rehearsal, as its own run says it, with a flag besides. Rehearsals have folders of their own below
+/// that of the state; what is not known of how one was begun, its user knows.
+pub(super) fn rehearsing(session: &Session, home: &Home, last: &Opened, flag: Option<&str>) -> String {
     let root = session.state.parent().filter(|above| above.ends_with("rehearsals")).and_then(Path::parent);
     let state = root.unwrap_or(&session.state).to_owned();
-    format!("{} rehearse {}", Session { state, ..session.clone() }.program(), quote(&last.file))
+    let program = Session { state, ..session.clone() }.program();
+    if let Some(begun) = Begun::of(home) {
+        return begun.command(&program, flag);
+    }
+    let flag = flag.map(|flag| format!(" {flag}")).unwrap_or_default();
+    format!("{program} rehearse {}{flag}, with what else you gave it then", quote(&last.file))
 }
 
 /// The time now. A rehearsal's times are model times, which only its own processes can tell: there the last record stands in.
@@ -489,7 +545,7 @@ fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> Stri
 fn runs_json(state: &RunState, held: bool) -> Vec<Value> {
     let run = |run: &RunSummary| {
         json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
-                "took_seconds": between(run.began, run.last).as_secs_f64(), "verdict": run.verdict,
+                "took_seconds": seconds(between(run.began, run.last)), "verdict": run.verdict,
                 "signal": run.signal, "ended": ended(state, run, held), "who": run.opened.who,
                 "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.file,
                 "simulated": run.opened.simulated })

@@ -62,8 +62,7 @@ impl Verify {
         let last = resume::last_run(&home)?;
         if last.opened.simulated.is_some() {
             let why = format!("`{}` is a rehearsal, and `verify` is for real", home.deployment());
-            let hint =
-                format!("{} --verify, with what else you gave it then", status::rehearsing(session, &last.opened));
+            let hint = status::rehearsing(session, &home, &last.opened, Some("--verify"));
             return Err(Fatal::new(Exit::Usage, why).hint(hint));
         }
         let plan = resume::plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;
@@ -180,7 +179,7 @@ impl Told<'_> {
                 Found::Holds => (paint.good(mark), paint.good(&word)),
                 Found::Drift(_) => (paint.bad(mark), paint.bad(&word)),
                 Found::Unseen(_) => (paint.warn(mark), paint.warn(&word)),
-                Found::Blind | Found::NotDone(_) => (paint.dim(mark), paint.dim(&word)),
+                Found::Blind | Found::NotDone(_) | Found::Skipped(_) => (paint.dim(mark), paint.dim(&word)),
             };
             let first = why.first().cloned().unwrap_or_default();
             out.push_str(format!("  {mark} {}  {word}  {first}", pad(id.as_str(), names)).trim_end());
@@ -208,8 +207,14 @@ impl Told<'_> {
             _ => paint.bad(&format!("drift: {}", count(drift, "step"))),
         };
         let mut parts = vec![format!("{} · verify · {verdict} · {}", paint.bold(self.name), hold(holds))];
+        let skipped = number(|found| matches!(found, Found::Skipped(_)));
         let not_done = number(|found| matches!(found, Found::NotDone(_)));
-        let rest = [(unseen, "could not be looked at"), (blind, "cannot be seen"), (not_done, "not done")];
+        let rest = [
+            (unseen, "could not be looked at"),
+            (blind, "cannot be seen"),
+            (not_done, "not done"),
+            (skipped, "skipped"),
+        ];
         parts.extend(rest.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
         parts.join(", ")
     }
@@ -265,6 +270,7 @@ fn word(found: &Found) -> &'static str {
         Found::Unseen(_) => "unseen",
         Found::Blind => "blind",
         Found::NotDone(_) => "not done",
+        Found::Skipped(_) => "skipped",
     }
 }
 
@@ -274,6 +280,7 @@ fn mark(found: &Found) -> &'static str {
         Found::Drift(_) => "✗",
         Found::Unseen(_) => "?",
         Found::Blind | Found::NotDone(_) => "·",
+        Found::Skipped(_) => "-",
     }
 }
 
@@ -284,5 +291,6 @@ fn why(found: &Found) -> Vec<String> {
         Found::Unseen(why) => vec![why.clone()],
         Found::Blind => vec!["what it did cannot be seen; a `check` would show it".to_owned()],
         Found::NotDone(why) => vec![(*why).to_owned()],
+        Found::Skipped(why) => vec![why.clone()],
     }
 }

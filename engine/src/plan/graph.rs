@@ -114,17 +114,22 @@ pub fn longest_path(graph: &Graph, took: impl Fn(usize) -> Duration) -> (Vec<usi
     (path, last.map_or(Duration::ZERO, |last| finish[last]))
 }
 
-/// Steps by how many others must come before: all of one wave could run at once.
+/// Steps by how many others must come before: all of one wave could run at once. What comes at the end comes after all else.
 pub fn waves(plan: &Plan) -> Vec<Vec<usize>> {
     let mut level = vec![0usize; plan.steps.len()];
     let mut waves: Vec<Vec<usize>> = Vec::new();
-    for &step in &plan.graph.order {
-        let wave = plan.graph.needs[step].iter().map(|edge| level[edge.step] + 1).max().unwrap_or(0);
-        level[step] = wave;
-        if waves.len() <= wave {
-            waves.resize(wave + 1, Vec::new());
+    let (last, first): (Vec<usize>, Vec<usize>) = plan.graph.order.iter().partition(|&&step| plan.steps[step].finally);
+    for part in [first, last] {
+        let begin = waves.len();
+        for step in part {
+            let after = plan.graph.needs[step].iter().map(|edge| level[edge.step] + 1).max();
+            let wave = after.unwrap_or(0).max(begin);
+            level[step] = wave;
+            if waves.len() <= wave {
+                waves.resize(wave + 1, Vec::new());
+            }
+            waves[wave].push(step);
         }
-        waves[wave].push(step);
     }
     waves
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::duration;
 use super::error::{Problem, did_you_mean, nearest, quoted_list};
 use super::model::{Place, Source};
 use super::scan;
@@ -78,6 +79,9 @@ impl SchemaCheck<'_> {
         }
         for part in keyword(schema, "allOf").and_then(Value::as_array).into_iter().flatten() {
             self.at_depth(node, part, path, depth + 1);
+        }
+        if is_duration(schema) && !self.duration(node, path) {
+            return;
         }
         if self.of_type(node, schema, path) && self.of_value(node, schema, path) {
             self.within(node, schema, path, depth);
@@ -205,6 +209,19 @@ impl SchemaCheck<'_> {
             tag && node.get(key).is_some_and(|value| keyword(schema, "const") != Some(&value.to_value()))
         };
         fits_type(node, branch) && !tags.into_iter().any(differs)
+    }
+
+    /// Durations are told in the same words wherever they stand in a plan.
+    fn duration(&mut self, node: &Node, path: &str) -> bool {
+        let text = match &node.data {
+            Data::Text(text) => text.to_string(),
+            Data::Number(number) => number.to_string(),
+            _ => return true,
+        };
+        let Err(why) = duration::parse(&text) else { return true };
+        let message = format!("{} is not a duration", self.named(path));
+        self.problem("plan::duration", &node.span, message, why);
+        false
     }
 
     fn of_type(&mut self, node: &Node, schema: &Value, path: &str) -> bool {
@@ -462,6 +479,11 @@ fn fits_type(node: &Node, schema: &Value) -> bool {
         _ => false,
     };
     names.is_empty() || names.iter().any(fits)
+}
+
+/// Whether a schema is that of a duration.
+fn is_duration(schema: &Value) -> bool {
+    keyword(schema, "pattern").and_then(Value::as_str) == Some(duration::PATTERN)
 }
 
 fn wanted_types(schema: &Value) -> Option<String> {

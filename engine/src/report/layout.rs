@@ -13,9 +13,10 @@ pub(crate) fn command(text: &str) -> String {
     text.replace(' ', NO_BREAK)
 }
 
-/// A title, which nobody misses the end of, cut to what is left of a width.
+/// A title, which nobody misses the end of, cut to what is left of a width; nothing where that is too little to say anything.
 pub(crate) fn title(text: &str, used: usize, width: usize) -> String {
-    clip(text, width.saturating_sub(used).max(SHORTEST_TITLE))
+    let room = width.saturating_sub(used);
+    if room < SHORTEST_TITLE && text.chars().count() > room { String::new() } else { clip(text, room) }
 }
 
 /// The text in lines of a width at most, as far as it has blanks to be wrapped at.
@@ -244,6 +245,16 @@ mod tests {
     fn colours_take_no_room() {
         assert_eq!(lines("\u{1b}[31mred and\u{1b}[0m so on", 13), ["\u{1b}[31mred and\u{1b}[0m so on"]);
         assert_eq!(lines("\u{1b}[31mred and\u{1b}[0m so on", 10), ["\u{1b}[31mred and\u{1b}[0m so", "on"]);
+    }
+
+    #[test]
+    fn a_title_never_makes_a_line_longer_than_it_may_be() {
+        let cut = |used| title("the cluster of the gateway", used, 40);
+        assert_eq!(
+            [cut(0), cut(20), cut(30)],
+            ["the cluster of the gateway", "the cluster of the …", ""].map(str::to_owned)
+        );
+        assert_eq!(title("short", 35, 40), "short");
     }
 
     #[test]

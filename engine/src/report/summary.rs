@@ -22,6 +22,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// What was asked for where that is not all of the plan, and the steps that this left out.
     pub(crate) part: Option<(&'a str, &'a BTreeSet<StepId>)>,
+    /// The steps that would now do something else, and were left as they are because the user said so.
+    pub(crate) kept: &'a [StepId],
     /// What the plan shows at its end.
     pub(crate) outputs: &'a Map<String, Value>,
     /// The deployment's name.
@@ -67,6 +69,7 @@ fn headline(ended: &Ended) -> String {
     let (name, verdict, steps) = (paint.bold(ended.deployment), verdict(ended), steps_of(ended));
     let mut text = format!("{name}{label} · {verdict} · {steps} in {time}\n");
     text.extend(partly(ended));
+    text.extend(kept(ended));
     if let Some(what) = ended.simulated {
         text.push_str(&format!("{}\n", paint.warn(what)));
     }
@@ -166,6 +169,15 @@ fn partly(ended: &Ended) -> Option<String> {
     Some(format!("{}\n", ended.paint.warn(&format!("partial run: {asked}{out}"))))
 }
 
+/// What holds, but not as the plan would now have it.
+fn kept(ended: &Ended) -> Option<String> {
+    let (number, names) = (ended.kept.len(), some(ended.kept, 8));
+    let are = if number == 1 { "is stale and was" } else { "are stale and were" };
+    let them = if number == 1 { "it" } else { "them" };
+    let what = format!("{} {are} kept (--stale keep): {names}; --stale rerun runs {them} again", count(number, "step"));
+    (number > 0).then(|| format!("{}\n", ended.paint.warn(&what)))
+}
+
 /// Whether a step was no part of the run.
 fn is_left_out(ended: &Ended, row: &Row) -> bool {
     let left = row.standing == Standing::Left || ended.part.is_some_and(|(_, left)| left.contains(&row.id));
@@ -180,22 +192,64 @@ fn tally(snapshot: &Snapshot) -> Vec<String> {
 }
 
 fn table(ended: &Ended) -> String {
-    let names = ended.snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(4).max(4);
-    let outcomes = outcomes(ended);
-    let times = if ended.simulated.is_some() { format!("{MODEL_TIME}  real  ") } else { pad("took", 9) };
-    let heading =
-        format!("  {}  {}  {}  {times}  about", pad("step", names), pad("outcome", outcomes), pad("tries", 5));
-    let mut text = format!("\n{}\n", ended.paint.dim(&heading));
+    let columns = Columns::of(ended);
+    let mut cells = vec![pad("step", columns.names), pad("outcome", columns.outcomes)];
+    cells.extend(columns.tries.then(|| pad("tries", TRIES)));
+    cells.push(pad(if ended.simulated.is_some() { MODEL_TIME } else { "took" }, columns.took));
+    cells.extend(columns.real.then(|| pad("real", REAL)));
+    cells.push("about".to_owned());
+    let mut text = format!("\n{}\n", ended.paint.dim(&format!("  {}", cells.join("  "))));
     let rows = ended.plan.steps.iter().zip(&ended.snapshot.rows);
     for (step, row) in rows.filter(|(_, row)| !is_left_out(ended, row)) {
-        text.push_str(&table_row(ended, step, row, (names, outcomes)));
+        text.push_str(&table_row(ended, step, row, columns));
     }
     text
 }
 
-/// How wide the words for the outcomes are.
-fn outcomes(ended: &Ended) -> usize {
-    ended.snapshot.rows.iter().map(|row| outcome(row).chars().count()).max().unwrap_or(0).max(9)
+/// How wide the columns are that say how often a step was tried, and how long that took by the machine's clock.
+const TRIES: usize = 5;
+const REAL: usize = 6;
+
+/// So much room is worth more to what a step has to say than to figures that can be missed.
+const ROOM: usize = 20;
+
+/// The columns of the table, and how wide they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Columns {
+    names: usize,
+    outcomes: usize,
+    took: usize,
+    tries: bool,
+    real: bool,
+}
+
+impl Columns {
+    fn of(ended: &Ended) -> Self {
+        let longest = |lengths: &mut dyn Iterator<Item = usize>, least: usize| lengths.max().unwrap_or(0).max(least);
+        let rows = &ended.snapshot.rows;
+        let names = longest(&mut rows.iter().map(|row| row.id.as_str().chars().count()), 4);
+        let outcomes = longest(&mut rows.iter().map(|row| outcome(row).chars().count()), 9);
+        let (real, took) = if ended.simulated.is_some() { (true, MODEL_TIME.len()) } else { (false, 9) };
+        Self { names, outcomes, took, tries: true, real }.fitted(ended.width)
+    }
+
+    /// In a narrow terminal, what can be missed gives way.
+    fn fitted(self, width: usize) -> Self {
+        let [without_real, fewest] = [true, false].map(|tries| Self { tries, real: false, ..self });
+        let all = [self, without_real];
+        all.into_iter().find(|columns| columns.used() + ROOM <= width).unwrap_or(fewest)
+    }
+
+    fn used(self) -> usize {
+        let shown = [
+            Some(self.names),
+            Some(self.outcomes),
+            self.tries.then_some(TRIES),
+            Some(self.took),
+            self.real.then_some(REAL),
+        ];
+        2 + shown.into_iter().flatten().map(|column| column + 2).sum::<usize>()
+    }
 }
 
 fn outcome(row: &Row) -> &'static str {
@@ -212,12 +266,12 @@ fn reused(ended: &Ended) -> Option<String> {
     (reused > 0).then(|| format!("  {}\n", ended.paint.dim(&format!("{} reused", count(reused, "step")))))
 }
 
-fn table_row(ended: &Ended, step: &Step, row: &Row, (names, outcomes): (usize, usize)) -> String {
+fn table_row(ended: &Ended, step: &Step, row: &Row, columns: Columns) -> String {
     if is_told_in_passing(ended, row) {
         return String::new();
     }
     let paint = ended.paint;
-    let word = pad(outcome(row), outcomes);
+    let word = pad(outcome(row), columns.outcomes);
     let word = match row.standing {
         Standing::Ok | Standing::Changed => paint.good(&word),
         Standing::Skipped | Standing::Waiting | Standing::Left => paint.dim(&word),
@@ -225,27 +279,28 @@ fn table_row(ended: &Ended, step: &Step, row: &Row, (names, outcomes): (usize, u
         _ => paint.bad(&word),
     };
     let tries = if row.attempts == 0 { String::new() } else { row.attempts.to_string() };
-    let line = format!("  {}  {word}  {}  {}  ", pad(row.id.as_str(), names), pad(&tries, 5), times(ended, row));
+    let mut cells = vec![pad(row.id.as_str(), columns.names), word];
+    cells.extend(columns.tries.then(|| pad(&tries, TRIES)));
+    cells.extend(times(ended, row, columns));
+    let line = format!("  {}  ", cells.join("  "));
     let about = remark(ended, step, row, layout::visible(&line));
     format!("{}\n", format!("{line}{}", paint.dim(&about)).trim_end())
 }
 
 /// How long a step took: by the run's clock, and in a rehearsal also by the machine's.
-fn times(ended: &Ended, row: &Row) -> String {
-    let took = if row.began.is_some() { span(row.took) } else { String::new() };
-    if ended.simulated.is_none() {
-        return pad(&took, 9);
-    }
-    let real =
-        if row.began.is_some() { format!("{:.2}s", row.took.as_secs_f64() / ended.speed) } else { String::new() };
-    format!("{}  {}", pad(&took, 10), pad(&real, 6))
+fn times(ended: &Ended, row: &Row, columns: Columns) -> Vec<String> {
+    let told = |text: String| if row.ran() { text } else { String::new() };
+    let mut times = vec![pad(&told(span(row.took)), columns.took)];
+    let real = || told(format!("{:.2}s", row.took.as_secs_f64() / ended.speed));
+    times.extend(columns.real.then(|| pad(&real(), REAL)));
+    times
 }
 
 /// Why it is not as it should be, what it has to say, or else its name; what is told in full elsewhere is cut to the width.
 fn remark(ended: &Ended, step: &Step, row: &Row, used: usize) -> String {
     let note = ended.state.step(&row.id).and_then(|step| step.note());
     match (ended.state.status(&row.id), &row.why, note) {
-        _ if !row.by.is_empty() => format!("by {}", list(&row.by)),
+        _ if !row.by.is_empty() => layout::title(&format!("by {}", list(&row.by)), used, ended.width),
         (Status::Skipped { why }, ..) => why.clone(),
         (_, Some(why), _) => layout::title(why, used, ended.width),
         (_, _, Some(note)) => note.to_owned(),
@@ -346,4 +401,20 @@ fn outputs(ended: &Ended) -> Option<String> {
         text.push_str(&format!("  {}  {value}\n", pad(name, names)));
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_give_way_to_words_in_a_narrow_terminal() {
+        let all = Columns { names: 20, outcomes: 11, took: 10, tries: true, real: true };
+        let shown = |width| {
+            let columns = all.fitted(width);
+            (columns.tries, columns.real)
+        };
+        assert_eq!([100, 80, 60].map(shown), [(true, true), (true, false), (false, false)]);
+        assert_eq!(shown(layout::ANY), (true, true));
+    }
 }

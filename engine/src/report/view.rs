@@ -212,8 +212,8 @@ fn queue(plan: &Plan, snapshot: &Snapshot, waiting: &[usize], names: usize, room
         .iter()
         .map(|&index| {
             let name = pad(&clip(snapshot.rows[index].id.as_str(), names), names);
-            let needs = waits_for(plan, snapshot, index);
-            let text = clip(&format!("· {name}  waits for {}", words::list(&needs)), frame.width.saturating_sub(3));
+            let text =
+                clip(&format!("· {name}  waits for {}", awaited(plan, snapshot, index)), frame.width.saturating_sub(3));
             frame.paint.dim(&format!("  {text}"))
         })
         .collect();
@@ -221,6 +221,16 @@ fn queue(plan: &Plan, snapshot: &Snapshot, waiting: &[usize], names: usize, room
         lines.push(frame.paint.dim(&format!("  · {} more waiting", waiting.len() - show)));
     }
     lines
+}
+
+/// What a step waits for, in words: steps, all of them before what comes at the end, or nothing but room.
+fn awaited(plan: &Plan, snapshot: &Snapshot, index: usize) -> String {
+    let needs = waits_for(plan, snapshot, index);
+    match needs.as_slice() {
+        _ if plan.steps[index].finally => "all others to end".to_owned(),
+        [] => "its turn".to_owned(),
+        needs => words::list(needs),
+    }
 }
 
 /// What decides how long it still takes: the longest chain of the steps that can still run.
@@ -334,6 +344,21 @@ steps:
         assert_eq!(lines[3], "      there is no such zone");
         assert!(lines.iter().any(|line| line == "  ⊘ 2 blocked by broken: after, last"), "{lines:?}");
         assert_eq!(lines.last().map(String::as_str), Some("critical path: apart → beside"), "not of what cannot run");
+    }
+
+    #[test]
+    fn what_waits_always_says_for_what() {
+        let plan = plan_of(
+            "runbook: 1\nsteps:\n  a: { run: echo }\n  b: { needs: [a], run: echo }\nfinally:\n  bye: { run: echo }\n",
+        );
+        let waiting = |id: &str| Row { id: StepId::from(id), standing: Standing::Waiting, ..row(0, 0, None) };
+        let snapshot = Snapshot { rows: ["a", "b", "bye"].map(waiting).to_vec(), elapsed: Duration::ZERO };
+        let frame = Frame { paint: Paint { on: false }, width: 80, height: 30, speed: 1.0 };
+        let lines = queue(&plan, &snapshot, &[0, 1, 2], 3, 9, frame);
+        assert_eq!(
+            lines,
+            ["  · a    waits for its turn", "  · b    waits for a", "  · bye  waits for all others to end"]
+        );
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(crate) fn span(span: Duration) -> String {
     }
 }
 
+/// A span for programs, in seconds: what is below a millisecond says nothing.
+pub(crate) fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// What the clock of a rehearsal shows.
 pub(crate) const MODEL_TIME: &str = "model time";
 

@@ -59,11 +59,17 @@ pub struct Flight {
     pub changes: Vec<String>,
     /// Whether it was being taken back.
     pub undoing: bool,
+    /// Whether its last attempt was seen to end, and failed.
+    pub failed: bool,
 }
 
 impl fmt::Display for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.undoing { "its undo was in flight" } else { "it was in flight" })?;
+        f.write_str(match (self.undoing, self.failed) {
+            (true, true) => "its undo failed",
+            (true, false) => "its undo was in flight",
+            (false, _) => "it was in flight",
+        })?;
         f.write_str(match (self.recoverable, self.undoing) {
             (true, _) => ": it is looked at before anything is done",
             (false, false) => ", and nothing can look at it: `runbook settle` says what became of it",
@@ -271,7 +277,8 @@ impl<'a> Outlook<'a> {
     /// The fate of a step that the journal speaks of.
     fn of_known(&self, index: usize, state: &StepState, prospect: Prospect) -> Fate {
         if let Some(flight) = state.in_flight() {
-            return Fate::InFlight(self.of_flight(index, flight));
+            let failed = matches!(state.status(), Status::UndoFailed { .. });
+            return Fate::InFlight(Flight { failed, ..self.of_flight(index, flight) });
         }
         match (state.status(), state.done(), prospect) {
             (Status::Unknown { .. }, ..) => Fate::Again("unknown"),
@@ -295,9 +302,9 @@ impl<'a> Outlook<'a> {
         match prepare(self.plan, step, self.state.known(), self.redactor) {
             Prepared::Ready(ready) => {
                 let changes = differences(&was.fingerprint, &ready.fingerprint);
-                Flight { recoverable: recoverable(step, &ready), changes, undoing }
+                Flight { recoverable: recoverable(step, &ready), changes, undoing, failed: false }
             }
-            _ => Flight { recoverable: true, changes: Vec::new(), undoing },
+            _ => Flight { recoverable: true, changes: Vec::new(), undoing, failed: false },
         }
     }
 

@@ -23,7 +23,7 @@ use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::shown;
 use crate::state::fold::Done;
-use crate::state::{Home, RunState};
+use crate::state::{Home, RunState, Status};
 
 /// All that looking needs.
 pub struct Verification {
@@ -56,8 +56,10 @@ pub enum Found {
     Unseen(String),
     /// It did what cannot be seen: a program without a `check`.
     Blind,
-    /// By the journal it does not hold, or it is not wanted, so there is nothing to look at.
+    /// By the journal it does not hold, so there is nothing to look at.
     NotDone(&'static str),
+    /// It is not wanted, and why, so that it need not hold.
+    Skipped(String),
 }
 
 /// Looks at every step, in the order of the plan.
@@ -80,12 +82,15 @@ impl Verification {
     async fn step(&self, index: usize) -> Found {
         let step = &self.plan.steps[index];
         let Some(done) = self.state.step(&step.id).and_then(|state| state.done()) else {
-            return Found::NotDone("by the journal it does not hold");
+            return match self.state.status(&step.id) {
+                Status::Skipped { why } => Found::Skipped(why.clone()),
+                _ => Found::NotDone("by the journal it does not hold"),
+            };
         };
         let cx = self.context(step.id.as_str());
         let ready = match prepare::prepare(&self.plan, step, self.state.known(), &cx.redactor) {
             Prepared::Ready(ready) => ready,
-            Prepared::Unwanted(_) => return Found::NotDone("its `when` is false"),
+            Prepared::Unwanted(why) => return Found::Skipped(why),
             Prepared::Refused(failure) => return Found::Unseen(failure.what),
         };
         let last = Arc::new(Last::default());

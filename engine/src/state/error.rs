@@ -118,6 +118,8 @@ pub struct Held {
     pub holder: Option<Holder>,
     /// The steps that it is at, and since when.
     pub doing: Vec<(StepId, Timestamp)>,
+    /// Whether it is a rehearsal, in which steps have a clock of their own.
+    pub simulated: bool,
     /// How long ago it showed that it lives, where that is known from its signs of life only.
     pub silence: Option<std::time::Duration>,
 }
@@ -126,8 +128,9 @@ fn held(held: &Held) -> String {
     let Some(holder) = &held.holder else {
         return format!("`{}` is held by another process that has only just begun", held.deployment);
     };
+    let (real, model) = if held.simulated { (" real time", " model time") } else { ("", "") };
     let mut text = format!(
-        "`{}` is held by {} (`{}`, pid {} on `{}`) since {}",
+        "`{}` is held by {} (`{}`, pid {} on `{}`) since {}{real}",
         held.deployment,
         holder.who,
         holder.command,
@@ -137,7 +140,7 @@ fn held(held: &Held) -> String {
     );
     for (index, (step, since)) in held.doing.iter().take(3).enumerate() {
         let lead = if index == 0 { ", now at" } else { "," };
-        text.push_str(&format!("{lead} `{step}` since {}", since.strftime("%TZ")));
+        text.push_str(&format!("{lead} `{step}` since {}{model}", since.strftime("%TZ")));
     }
     if let Some(silence) = held.silence {
         text.push_str(&format!("; its last sign of life is {} s old", silence.as_secs()));

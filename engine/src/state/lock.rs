@@ -280,12 +280,13 @@ fn held(home: &Home) -> StateError {
 }
 
 fn describe(home: &Home, note: Option<Note>, silence: Option<Duration>) -> Held {
-    let doing = super::journal::read(home).map_or_else(|_| Vec::new(), |reading| reading.state.running());
+    let state = super::journal::read(home).map(|reading| reading.state).unwrap_or_default();
     Held {
         deployment: home.deployment().to_owned(),
         id: note.as_ref().map(|note| note.id.clone()),
         holder: note.map(|note| note.holder),
-        doing,
+        doing: state.running(),
+        simulated: state.simulated().is_some(),
         silence,
     }
 }

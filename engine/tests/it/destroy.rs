@@ -154,3 +154,14 @@ fn a_step_whose_undo_was_killed_is_told_from_one_that_was_being_made() {
     assert!(applied.err.contains("in the middle of taking it back"), "{}", applied.err);
     sandbox.run(&["settle", "a", "--done"]).exits(0).says("what it made still stands");
 }
+
+#[test]
+fn an_undo_that_failed_is_told_from_one_that_nobody_saw_the_end_of() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: half\nsteps:\n  a: { run: 'touch made', undo: { run: exit 1 } }\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "half", "--yes"]).exits(4);
+    let applied =
+        sandbox.run(&["apply", "plan.yaml"]).exits(7).says("settle  a: its undo failed, and nothing can look at it");
+    assert!(!applied.err.contains("its undo was in flight"), "{}", applied.err);
+}

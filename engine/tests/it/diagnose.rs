@@ -53,6 +53,7 @@ fn it_finds_what_steps_failed_of_and_asks_nobody_else() {
     let told = sandbox.run(&["diagnose"]).exits(0).out;
     assert!(told.contains("2 findings, most likely first; about fetch and other"), "{told}");
     assert!(told.contains("Error: plugin \"diff\" not found"), "{told}");
+    assert!(told.contains("look    runbook status web\n"), "a command that can be typed: {told}");
     sandbox.run(&["diagnose", "fech"]).exits(2).says("did you mean `fetch`?");
 }
 
@@ -140,6 +141,9 @@ fn it_looks_into_the_world_of_a_rehearsal_and_packs_no_secret_of_it() {
     let found = json(&ran.out);
     assert_eq!(found["findings"][0]["hint"], "image-pull-denied", "{}", ran.out);
     assert_eq!(found["findings"][0]["step"], "server");
+    let told = sandbox.run(&["rehearse", scenario, "--diagnose"]).exits(0).out;
+    assert!(told.contains("· 1 finding, 1 more that may have to do with it; about server"), "{told}");
+    assert!(told.contains("\n2. ") && !told.contains("\n3. "), "as many as are announced: {told}");
     let all = unpacked(&sandbox, "b.tar.gz");
     assert!(all.contains("objects/pod.json") && all.contains("objects/event.json"));
     sandbox.run(&["diagnose"]).exits(2).says("--diagnose");

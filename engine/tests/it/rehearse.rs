@@ -38,6 +38,8 @@ fn a_rehearsal_under_way_keeps_its_world() {
     let mut engine = under_way(&sandbox);
     let fresh = sandbox.run(&["rehearse", "plan.yaml", "--fresh"]).exits(5).says("is held by tester@");
     assert!(!fresh.err.contains("ending the simulated world"), "{}", fresh.err);
+    let held = fresh.err.lines().find(|line| line.contains("is held by")).unwrap_or_default();
+    assert!(held.contains("Z real time, now at `long` since ") && held.ends_with("Z model time"), "{held}");
     sandbox.run(&["rehearse", "plan.yaml", "--lift"]).exits(5).says("status patient --follow");
     sandbox.run(&["rehearse", "plan.yaml", "--name", "other", "--fresh"]).exits(5).says("`patient` is held by");
     sandbox.write("go", "");
@@ -54,6 +56,47 @@ fn an_error_leaves_the_world_that_was_kept() {
     sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
     sandbox.run(&["rehearse", "plan.yaml", "--verify"]).exits(0);
     end_world(&sandbox, "plan");
+}
+
+#[test]
+fn a_part_that_cannot_be_had_leaves_the_rehearsal_that_has_ended() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: echo hi }\n  b: { needs: [a], run: 'true' }\n");
+    sandbox.run(&["rehearse", "plan.yaml"]).exits(0);
+    let left = || (sandbox.read(".runbook/rehearsals/plan/p/journal.jsonl"), sandbox.run(&["log", "a"]).exits(0).out);
+    let before = left();
+    sandbox
+        .run(&["rehearse", "plan.yaml", "--only", "b"])
+        .exits(2)
+        .says("`b` needs `a`, which does not hold")
+        .says("which has ended; --keep would have kept it: runbook rehearse plan.yaml --keep");
+    let nobody = sandbox.run(&["rehearse", "plan.yaml", "--only", "nobody"]).exits(2);
+    assert!(!nobody.err.contains("--keep"), "no world has such a step: {}", nobody.err);
+    sandbox.run(&["rehearse", "plan.yaml", "--answer", "a.b=c"]).exits(2);
+    sandbox.run(&["rehearse", "plan.yaml", "--events", "no/such/folder"]).exits(2);
+    assert_eq!(left(), before);
+    sandbox.run(&["rehearse", "plan.yaml", "--keep"]).exits(0);
+    sandbox.run(&["rehearse", "plan.yaml", "--fresh", "--only", "b"]).exits(2).says("without --fresh it would go on");
+    sandbox.run(&["rehearse", "plan.yaml", "--only", "b"]).exits(0).says("continuing on the simulated world");
+    end_world(&sandbox, "plan");
+}
+
+#[test]
+fn a_rehearsal_says_so_to_programs_and_counts_milliseconds() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n");
+    let rehearsed = sandbox.run(&["rehearse", "plan.yaml", "-o", "json"]).exits(0);
+    let status = sandbox.run(&["status", "-o", "json"]).exits(0);
+    let [ran, status] =
+        [rehearsed.out, status.out].map(|out| serde_json::from_str::<serde_json::Value>(&out).expect("JSON"));
+    assert!(ran["simulated"].is_string());
+    assert_eq!(ran["simulated"], status["runs"][0]["simulated"]);
+    for seconds in [&ran["elapsed_seconds"], &ran["steps"][0]["took_seconds"], &status["runs"][0]["took_seconds"]] {
+        let digits = seconds.to_string();
+        let behind = digits.split_once('.').map_or("", |(_, behind)| behind);
+        assert!(seconds.is_number() && behind.len() <= 3, "{digits}");
+    }
 }
 
 /// A plan whose step lasts until it is killed once, and a scenario that kills it.
@@ -75,10 +118,9 @@ fn an_engine_that_is_to_be_killed_gets_the_whole_command_line() {
     killed_once(&sandbox);
     let how =
         ["--name", "other", "--only", "long", "-j", "3", "--stale", "rerun", "--fail-fast", "-i", "who=two words"];
-    sandbox
-        .run(&[&["rehearse", "killed.yaml"], how.as_slice()].concat())
-        .exits(0)
-        .says("killed (SIGKILL) while `long` was running");
+    let ran = sandbox.run(&[&["rehearse", "killed.yaml"], how.as_slice()].concat()).exits(0);
+    let ran = ran.says("killed (SIGKILL) while `long` was running");
+    assert!(!ran.err.contains("that the last rehearsal left"), "there was none: {}", ran.err);
     let journal = sandbox.read(".runbook/rehearsals/killed/other/journal.jsonl");
     let runs: Vec<&str> = journal.lines().filter(|line| line.contains("\"opened\"")).collect();
     assert_eq!(runs.len(), 2, "{journal}");
@@ -96,5 +138,11 @@ fn what_to_type_next_can_be_typed() {
         .run(&["rehearse", "my plan.yaml", "--fresh", "-i", "who=it's me"])
         .exits(4)
         .says(r"continue with: runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'");
+    let again = r"runbook rehearse 'my plan.yaml' --input 'who=it'\''s me'";
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.ends_with(&format!("next {again}\n")), "{status}");
+    for command in ["verify", "diagnose", "destroy"] {
+        sandbox.run(&[command]).exits(2).says(&format!("{again} --{command}\n"));
+    }
     end_world(&sandbox, "my plan");
 }

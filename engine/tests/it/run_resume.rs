@@ -66,8 +66,9 @@ async fn what_was_in_flight_is_looked_at_and_what_was_done_is_not_done_again() {
     cut_ledger(&bench, "made b");
     let state = journal::read(&bench.home()).expect("whole").state;
     let fates: Vec<Fate> = fates(&plan, &state, &Options::default()).into_iter().map(|(_, fate)| fate).collect();
-    let flight =
-        |changes: &[String]| Fate::InFlight(Flight { recoverable: true, changes: changes.to_vec(), undoing: false });
+    let flight = |changes: &[String]| {
+        Fate::InFlight(Flight { recoverable: true, changes: changes.to_vec(), undoing: false, failed: false })
+    };
     assert_eq!(fates, [Fate::Reuse, flight(&[]), Fate::New]);
     let summary = bench.run(&plan, Options::default()).await;
     assert_eq!((summary.verdict, summary.reused.len()), (Verdict::Holds, 1));

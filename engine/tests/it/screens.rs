@@ -90,7 +90,7 @@ fn times_of_a_rehearsal_are_said_to_be_model_times() {
         "{runs}"
     );
     sandbox.run(&["log", "a"]).exits(0).says("── a · rehearsal · run 1 · attempt 1");
-    sandbox.run(&["destroy"]).exits(2).says("plan.yaml --destroy, with what else you gave it then");
+    sandbox.run(&["destroy"]).exits(2).says("undo it in its world: runbook rehearse plan.yaml --destroy\n");
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     for args in [&["status"][..], &["status", "--runs"], &["destroy", "--dry-run"]] {
         let out = sandbox.run(args).exits(0).out;
@@ -132,4 +132,64 @@ fn a_lock_is_told_with_what_to_do_about_it() {
     sandbox.run(&["settle", "long", "--done"]).exits(5).says("runbook status busy --follow");
     engine.kill().expect("killed");
     engine.wait().expect("gone");
+}
+
+#[test]
+fn what_comes_at_the_end_is_planned_last() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n  b: { needs: [a], run: 'true' }\nfinally:\n  bye: { run: 'true' }\n";
+    sandbox.write("plan.yaml", plan);
+    let out = sandbox.run(&["plan", "plan.yaml"]).exits(0).out;
+    let waves: Vec<(&str, &str)> = out
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().filter(|word| *word != "◆").collect();
+            (words.get(1) == Some(&"run")).then(|| (words[0], words[2]))
+        })
+        .collect();
+    assert_eq!(waves, [("1", "a"), ("2", "b"), ("3", "bye")], "{out}");
+    assert!(out.contains("3 steps, 3 waves"), "{out}");
+}
+
+#[test]
+fn several_rehearsals_are_listed_and_named() {
+    let sandbox = Sandbox::new();
+    for name in ["one", "two"] {
+        sandbox.write(&format!("{name}.yaml"), "runbook: 1\nname: both\nsteps:\n  a: { run: 'true' }\n");
+        sandbox.run(&["rehearse", &format!("{name}.yaml")]).exits(0);
+    }
+    let all = sandbox
+        .run(&["status"])
+        .exits(0)
+        .says("more of one: runbook --state .runbook/rehearsals/REHEARSAL status NAME");
+    let rows: Vec<&str> = all.out.lines().skip(1).collect();
+    assert!(rows.len() == 2 && rows[0].ends_with("  one") && rows[1].ends_with("  two"), "{}", all.out);
+    let json = sandbox.run(&["status", "-o", "json"]).exits(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(
+        (&json["deployments"][0]["rehearsal"], &json["deployments"][0]["deployment"]),
+        (&"one".into(), &"both".into())
+    );
+    sandbox.run(&["--state", ".runbook/rehearsals/two", "status", "both"]).exits(0);
+    sandbox.run(&["status", "nope"]).exits(2).says("there are only rehearsals, of both");
+    sandbox.run(&["apply", "one.yaml", "--name", "real"]).exits(0);
+    sandbox.run(&["status", "nope"]).exits(2).says("there is real, and rehearsals of both");
+}
+
+#[test]
+fn what_is_stale_and_kept_is_said() {
+    let sandbox = Sandbox::new();
+    let plan =
+        |word: &str| format!("runbook: 1\nname: p\nsteps:\n  a: {{ run: echo {word} }}\n  b: {{ run: 'true' }}\n");
+    sandbox.write("plan.yaml", &plan("one"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("two"));
+    let kept = sandbox.run(&["apply", "plan.yaml", "--stale", "keep", "-o", "json"]).exits(0);
+    let kept = kept.says("1 step is stale and was kept (--stale keep): a; --stale rerun runs it again");
+    let kept: serde_json::Value = serde_json::from_str(&kept.out).expect("JSON");
+    assert_eq!(kept["kept_stale"], serde_json::json!(["a"]));
+    let rerun = sandbox.run(&["apply", "plan.yaml", "--stale", "rerun"]).exits(0);
+    assert!(!rerun.err.contains("was kept"), "{}", rerun.err);
+    let nothing = sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
+    assert!(!nothing.err.contains("kept"), "{}", nothing.err);
 }

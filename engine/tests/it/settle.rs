@@ -172,3 +172,16 @@ fn what_a_later_run_left_out_is_told_as_it_was_left() {
     assert!(line("kills").contains("unknown"), "{}", status.out);
     assert!(status.out.contains("settle kills --done"), "{}", status.out);
 }
+
+#[test]
+fn what_a_person_has_settled_is_not_asked_for_any_more() {
+    let sandbox = killed_in_the_middle();
+    sandbox.run(&["apply", "plan.yaml"]).exits(7);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains(" · needs a person\n") && status.contains("by once"), "{status}");
+    sandbox.run(&["settle", "once", "--done", "--output", "id=7"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains(" · needed a person, who has settled it since\n"), "{status}");
+    assert!(!status.contains("by once") && status.contains("2 steps: 1 changed, 1 not started"), "{status}");
+    assert!(status.ends_with("next runbook resume doubt\n"), "{status}");
+}

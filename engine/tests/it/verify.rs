@@ -172,3 +172,16 @@ fn delete(sandbox: &Sandbox, kubeconfig: &str) {
     let done = command.output().expect("kubectl starts");
     assert!(done.status.success(), "{done:?}");
 }
+
+#[test]
+fn what_is_not_wanted_is_not_called_undone() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: p\nsteps:\n  a: { run: 'true' }\n  b: { when: '1 == 2', run: 'true' }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let out = sandbox.run(&["verify"]).exits(0).out;
+    assert!(out.contains("- b  skipped   `when` is false: 1 == 2\n"), "{out}");
+    assert!(out.contains(", 1 skipped") && !out.contains("not done"), "{out}");
+}

@@ -30,7 +30,8 @@ impl Told<'_> {
         let paint = session.ui.paint;
         let (troubles, remarks): (Vec<&Finding<'_>>, Vec<_>) =
             self.found.iter().partition(|finding| finding.is_trouble(self.concern));
-        let mut out = format!("\n{} · diagnosis · {}\n", paint.bold(self.name), self.headline(troubles.len()));
+        let mut out =
+            format!("\n{} · diagnosis · {}\n", paint.bold(self.name), self.headline(troubles.len(), remarks.len()));
         let mut number = 0;
         let mut tell = |finding| {
             number += 1;
@@ -55,7 +56,7 @@ impl Told<'_> {
         troubles == 0 && self.concern.is_empty() && self.rest.is_empty()
     }
 
-    fn headline(&self, troubles: usize) -> String {
+    fn headline(&self, troubles: usize, remarks: usize) -> String {
         let about = match self.concern {
             [] => "no step has failed or is running".to_owned(),
             steps => format!("about {}", list(steps)),
@@ -65,7 +66,12 @@ impl Told<'_> {
                 format!("nothing is wrong: {about}, and all that was looked at is as wanted")
             }
             0 => format!("no known trouble was found; {about}"),
-            number => format!("{}, most likely first; {about}", count(number, "finding")),
+            number => {
+                let order = if number > 1 { ", most likely first" } else { "" };
+                let more =
+                    if remarks > 0 { format!(", {remarks} more that may have to do with it") } else { String::new() };
+                format!("{}{order}{more}; {about}", count(number, "finding"))
+            }
         }
     }
 
