@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::bind::Pending;
 use super::duration;
 use super::error::{Problem, did_you_mean};
 use super::file::{Fields, Reader, STEP_KEYS, StepFile};
+use super::files::LookForOdd;
 use super::hints::{HintReader, class, fixed_value};
 use super::model::{
     Accept, Cost, Expected, Expression, KnownIssue, OutputRule, Place, Requirement, Retry, Scope, Source, Stage, Step,
@@ -65,8 +65,8 @@ impl Default for Retry {
 pub(crate) struct Builder<'b> {
     pub(crate) source: &'b Arc<Source>,
     pub(crate) units: &'b Arc<Vec<Unit>>,
-    /// The plan's folder.
-    pub(crate) dir: &'b Path,
+    /// Looks for what is no file among the files of a step.
+    pub(crate) odd: LookForOdd<'b>,
     pub(crate) kinds: &'static [&'static Kind],
     pub(crate) schemas: &'b mut HashMap<&'static str, Arc<Value>>,
     pub(crate) problems: &'b mut Vec<Problem>,
@@ -146,7 +146,7 @@ impl Builder<'_> {
         Worker {
             source: self.source,
             before: Before { units: self.units, unit: self.unit, each },
-            dir: self.dir,
+            odd: self.odd,
             kinds: self.kinds,
             schemas: self.schemas,
             problems: self.problems,

@@ -1,8 +1,9 @@
-//! What stands where a step looks for its files. Looks, and opens nothing: opening a pipe waits until somebody writes to it.
+//! What is wrong with what a step names as a file of its own. Does not look itself: whoever asks says how.
 
-use std::fs::FileType;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+
+/// Looks for the first odd thing among the files of a step.
+pub(crate) type LookForOdd<'l> = &'l (dyn Fn(&[PathBuf]) -> Option<Odd> + Sync);
 
 /// Something that a step names as a file of its own and that is neither a file nor a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,13 +14,9 @@ pub(crate) struct Odd {
 }
 
 impl Odd {
-    /// The first of some files that is one; relative ones start from `dir`. What is not there, or cannot be looked at, is none: the
-    /// step itself will say so better.
-    pub(crate) fn among(files: &[PathBuf], dir: &Path) -> Option<Self> {
-        files.iter().find_map(|file| {
-            let found = dir.join(file).metadata().ok()?.file_type();
-            Some(Self { file: file.clone(), what: what(found)? })
-        })
+    /// The first of some files that is one; relative ones start from `dir`. `what` says of a path what odd thing is there, if one is.
+    pub(crate) fn among(files: &[PathBuf], dir: &Path, what: fn(&Path) -> Option<&'static str>) -> Option<Self> {
+        files.iter().find_map(|file| Some(Self { file: file.clone(), what: what(&dir.join(file))? }))
     }
 
     /// What is wrong, in one line.
@@ -33,19 +30,10 @@ impl Odd {
     }
 }
 
-fn what(found: FileType) -> Option<&'static str> {
-    match found {
-        found if found.is_file() || found.is_dir() => None,
-        found if found.is_fifo() => Some("a named pipe"),
-        found if found.is_socket() => Some("a socket"),
-        found if found.is_char_device() || found.is_block_device() => Some("a device"),
-        _ => Some("neither a file nor a folder"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::load::odd_thing;
 
     #[test]
     fn pipes_sockets_and_devices_are_odd_also_behind_a_link() {
@@ -56,7 +44,8 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("made");
         std::os::unix::fs::symlink("pipe", at("link")).expect("made");
         std::fs::write(at("file"), "x").expect("made");
-        let odd = |name: &str| Odd::among(&["file".into(), ".".into(), "none".into(), name.into()], dir.path());
+        let odd =
+            |name: &str| Odd::among(&["file".into(), ".".into(), "none".into(), name.into()], dir.path(), odd_thing);
         let said = |name: &str| odd(name).map(|odd| odd.message()).unwrap_or_default();
         for (name, what) in
             [("pipe", "a named pipe"), ("link", "a named pipe"), ("socket", "a socket"), ("/dev/null", "a device")]

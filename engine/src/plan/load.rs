@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::build::{Builder, Built, Defaults};
 use super::check::Checker;
 use super::error::{Problem, Problems, Severity};
 use super::file::{File, Reader};
+use super::files::{LookForOdd, Odd};
 use super::model::{Plan, SecretSource, SecretSpec, Unit};
 use super::texts::Texts;
 use super::tree::{LARGEST, Node};
@@ -95,7 +97,8 @@ fn assemble(
     pending.sort_by_key(|pending| pending.step.finally);
     let units = Arc::new(units);
     let dir = folder_of(file);
-    let built = build(texts, (&files, &frames), (&pending, &units), &dir, kinds, problems);
+    let odd = |files: &[PathBuf]| Odd::among(files, &dir, odd_thing);
+    let built = build(texts, (&files, &frames), (&pending, &units), &odd, kinds, problems);
     let secrets = secrets(texts, &files, problems);
     let hints = hints::folder::beside(&dir, problems);
     let index = built.iter().enumerate().map(|(index, built)| (built.step.id.clone(), index)).collect();
@@ -132,7 +135,7 @@ fn build(
     texts: &Texts,
     (files, frames): (&[Option<File<'_>>], &[Frame<'_>]),
     (pending, units): (&[Pending<'_>], &Arc<Vec<Unit>>),
-    dir: &Path,
+    odd: LookForOdd<'_>,
     kinds: &'static [&'static Kind],
     problems: &mut Vec<Problem>,
 ) -> Vec<Built> {
@@ -144,7 +147,7 @@ fn build(
         for (step, built) in pending.iter().zip(built) {
             let text = frames[step.unit].text;
             let source = &texts.list[text].source;
-            let mut builder = Builder { source, units, dir, kinds, schemas: &mut schemas, problems, unit: step.unit };
+            let mut builder = Builder { source, units, odd, kinds, schemas: &mut schemas, problems, unit: step.unit };
             let defaults = defaults.entry(step.unit).or_insert_with(|| {
                 let fields = files[text].as_ref().and_then(|file| file.defaults.as_ref());
                 builder.defaults(fields)
@@ -233,6 +236,18 @@ fn read_text(path: &Path) -> Result<String, String> {
     let bytes = fs::read(path).map_err(|error| reason(&error))?;
     String::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))
+}
+
+/// What stands at a path, if it is neither a file nor a folder. What is not there, or cannot be looked at, is nothing odd: whoever needs
+/// it will say so better. Opens nothing: opening a pipe waits until somebody writes to it.
+pub(crate) fn odd_thing(path: &Path) -> Option<&'static str> {
+    match path.metadata().ok()?.file_type() {
+        found if found.is_file() || found.is_dir() => None,
+        found if found.is_fifo() => Some("a named pipe"),
+        found if found.is_socket() => Some("a socket"),
+        found if found.is_char_device() || found.is_block_device() => Some("a device"),
+        _ => Some("neither a file nor a folder"),
+    }
 }
 
 fn reason(error: &std::io::Error) -> String {

@@ -1,4 +1,4 @@
-//! A plan: from text to a checked graph. Pure, but for `load` reading files, and `files` looking at what steps name.
+//! A plan: from text to a checked graph. Pure, but for `load` reading files.
 
 mod bind;
 mod build;

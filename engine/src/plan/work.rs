@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::error::{Problem, did_you_mean};
 use super::file::{Fields, Reader};
-use super::files::Odd;
+use super::files::{LookForOdd, Odd};
 use super::model::{Source, Template, Work};
 use super::scan;
 use super::schema_check::SchemaCheck;
@@ -26,8 +26,8 @@ const WAYS: [&str; 4] = ["uses", "run", "command", "manual"];
 pub(crate) struct Worker<'w> {
     pub(crate) source: &'w Arc<Source>,
     pub(crate) before: Before<'w>,
-    /// The plan's folder.
-    pub(crate) dir: &'w Path,
+    /// Looks for what is no file among the files of a step.
+    pub(crate) odd: LookForOdd<'w>,
     pub(crate) kinds: &'static [&'static Kind],
     pub(crate) schemas: &'w mut HashMap<&'static str, Arc<Value>>,
     pub(crate) problems: &'w mut Vec<Problem>,
@@ -202,7 +202,7 @@ impl Worker<'_> {
         let schema = self.schema(kind);
         let read = |value| (kind.read)(value).map(|step| step.files());
         let files = self.check_value(with, &schema, uses, &format!("`{}`", kind.name), read);
-        if let Some(odd) = files.and_then(|files| Odd::among(&files, self.dir)) {
+        if let Some(odd) = files.and_then(|files| (self.odd)(&files)) {
             self.warn(&odd, with.0, uses);
         }
     }

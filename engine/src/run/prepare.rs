@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::plan::Plan;
 use crate::plan::eval::{EvalError, Rendered};
 use crate::plan::files::Odd;
+use crate::plan::load::odd_thing;
 use crate::plan::model::{Known, Step};
 use crate::state::fingerprint::fingerprint;
 use crate::state::record::{Fingerprint, Touches};
@@ -81,7 +82,7 @@ fn worded(step: &Step, known: &Known) -> Result<Worded, Failure> {
 fn ready(plan: &Plan, step: &Step, worded: Worded, redactor: &Redactor) -> Result<Ready, Failure> {
     let Worded { rendered, work } = worded;
     let files = work.as_ref().map(|work| work.files()).unwrap_or_default();
-    if let Some(odd) = Odd::among(&files, &plan.dir) {
+    if let Some(odd) = Odd::among(&files, &plan.dir, odd_thing) {
         return Err(Failure::invalid(odd.message()).fix(odd.fix()));
     }
     let fingerprint = fingerprint(step, &rendered, &files, &plan.dir).masked(redactor);
