@@ -221,6 +221,18 @@ pub enum Template {
     Map(Vec<(String, Template)>),
 }
 
+impl Template {
+    /// Itself with its expressions as they stand.
+    pub fn as_written(&self) -> Value {
+        match self {
+            Self::Plain(value) => value.clone(),
+            Self::Text { text, .. } => Value::from(text.as_str()),
+            Self::List(items) => items.iter().map(Self::as_written).collect(),
+            Self::Map(fields) => fields.iter().map(|(key, item)| (key.clone(), item.as_written())).collect(),
+        }
+    }
+}
+
 /// `retry`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {

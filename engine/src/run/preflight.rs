@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runbook_steps::World;
+use runbook_steps::secret::markers;
 use serde_json::Value;
 
 use super::prepare::{Prepared, only_reads, word};
 use super::resume::Fate;
-use crate::plan::model::{Known, OutputRule, Step, Template};
+use crate::plan::model::{Known, OutputRule, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::RunState;
 
@@ -80,29 +81,16 @@ fn programs(step: &Step, known: &Known) -> Vec<String> {
     let read = match word(step, known) {
         Prepared::Ready(worded) => worded.work,
         Prepared::Unwanted(_) => None,
-        Prepared::Refused(_) => (work.kind.read)(as_text(&work.with)).ok(),
+        Prepared::Refused(_) => (work.kind.read)(work.with.as_written()).ok(),
     };
     let programs = read.map(|step| step.programs()).unwrap_or_default();
     programs.into_iter().filter(|program| !program.contains("${{")).collect()
 }
 
-/// A template with its expressions as they stand.
-fn as_text(template: &Template) -> Value {
-    match template {
-        Template::Plain(value) => value.clone(),
-        Template::Text { text, .. } => Value::String(text.clone()),
-        Template::List(items) => items.iter().map(as_text).collect(),
-        Template::Map(map) => map.iter().map(|(key, item)| (key.clone(), as_text(item))).collect(),
-    }
-}
-
 /// The secrets whose markers a value holds.
 pub(crate) fn marked(value: &Value, names: &mut BTreeSet<String>) {
     match value {
-        Value::String(text) => {
-            let markers = text.split("«secret:").skip(1).filter_map(|rest| rest.split_once('»'));
-            names.extend(markers.map(|(name, _)| name.to_owned()));
-        }
+        Value::String(text) => names.extend(markers(text).map(str::to_owned)),
         Value::Array(items) => items.iter().for_each(|item| marked(item, names)),
         Value::Object(map) => map.values().for_each(|item| marked(item, names)),
         _ => {}
@@ -116,7 +104,7 @@ fn named(step: &Step, names: &mut BTreeSet<String>) {
     });
     let with = step.work.iter().map(|work| &work.with);
     for template in with.chain(&step.check).chain(&step.wait).chain(outputs) {
-        let value = as_text(template);
+        let value = template.as_written();
         marked(&value, names);
         mentioned(&value.to_string(), names);
     }

@@ -41,7 +41,7 @@ impl Home {
     /// The deployments below a root, by name. A root that does not exist has none, and a folder whose name no deployment can have, such
     /// as a copy, is none.
     pub fn list(root: &Path) -> Result<Vec<Home>, StateError> {
-        let is_one = |name: &String| names_deployment(name) && root.join(name).join("journal.jsonl").is_file();
+        let is_one = |name: &String| names_deployment(name) && is_there(&root.join(name).join("journal.jsonl"));
         let mut names: Vec<String> = entries(root)?.into_iter().filter(is_one).collect();
         names.sort();
         names.iter().map(|name| Home::new(root, name)).collect()
@@ -59,7 +59,7 @@ impl Home {
 
     /// Whether there is a journal.
     pub fn exists(&self) -> bool {
-        self.journal_path().is_file()
+        is_there(&self.journal_path())
     }
 
     /// The journal's file.
@@ -154,6 +154,14 @@ fn entries(dir: &Path) -> Result<Vec<String>, StateError> {
     let names: io::Result<Vec<_>> = read.map(|entry| entry.map(|entry| entry.file_name())).collect();
     let names = names.map_err(StateError::io("list", dir))?;
     Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// Whether a file is there; also one that may not be looked at, which is then said where it is read.
+fn is_there(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(file) => file.is_file(),
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use runbook_steps::Context;
 use serde_json::{Value, json};
 
 use crate::plan::eval::Rendered;
-use crate::plan::model::{Step, Template};
+use crate::plan::model::Step;
 use crate::run::masked::refused_with;
 use crate::state::fingerprint::short_digest;
 use crate::state::record::{Origin, Recipe};
@@ -41,17 +41,7 @@ pub(crate) async fn of(
 pub(super) fn origin(step: &Step, with: &Value) -> Option<Origin> {
     let undo = step.undo.as_ref()?.work.as_ref()?;
     let work = json!([step.work.as_ref().map(|work| work.kind.name), with]);
-    Some(Origin { work: short_digest(&work), undo: short_digest(&json!([undo.kind.name, words(&undo.with)])) })
-}
-
-/// A template as it was written.
-fn words(template: &Template) -> Value {
-    match template {
-        Template::Plain(value) => value.clone(),
-        Template::Text { text, .. } => Value::from(text.as_str()),
-        Template::List(items) => items.iter().map(words).collect(),
-        Template::Map(fields) => fields.iter().map(|(key, value)| (key.clone(), words(value))).collect(),
-    }
+    Some(Origin { work: short_digest(&work), undo: short_digest(&json!([undo.kind.name, undo.with.as_written()])) })
 }
 
 /// What cannot be found out now, the step itself is about to fail by.
