@@ -351,6 +351,28 @@ fn a_journal_of_format_1_1_is_read_for_ever() {
     assert!(bench.open().append(Record::Opened(opened(12)), Sync::Now).is_ok(), "and is continued");
 }
 
+/// Killed in the middle of `doubt`; the same again with another input and `--redo id`; a step that is only asked for; the words of an `undo`
+/// put right; settled by `--redo`; destroyed.
+#[test]
+fn a_journal_of_format_1_2_is_read_for_ever() {
+    let bench = Bench::new();
+    let text = include_str!("journals/1.2.jsonl");
+    let until = |seq: u64| text.split_inclusive('\n').filter(|line| seq_of(line) <= seq).collect::<String>();
+    let (state, _) = steps(&bench, until(11).as_bytes());
+    let done = |state: &RunState, id: &str| state.step(&StepId::from(id)).is_some_and(|step| step.done().is_some());
+    assert_eq!(["id", "makes"].map(|id| done(&state, id)), [false, true], "what is to be done again does not hold");
+    assert_eq!(state.current().expect("a run").opened.secret_env, ["SAMPLE_TOKEN"]);
+    let (state, lines) = steps(&bench, until(32).as_bytes());
+    let makes = state.step(&StepId::from("makes")).expect("there");
+    let roots: Vec<_> = makes.recipes().iter().map(|recipe| recipe.with["env"]["R"].clone()).collect();
+    assert_eq!(roots, ["one", "two"]);
+    assert!(makes.recipes().iter().all(|recipe| recipe.of.is_some()));
+    assert_eq!(lines, ["id run 2 Changed", "makes run 2 Changed", "doubt run 4 Changed", "asked run 3 Changed"]);
+    let (_, lines) = steps(&bench, text.as_bytes());
+    assert!(lines.contains(&"makes run 5 Undone".to_owned()), "{lines:?}");
+    assert!(bench.open().append(Record::Opened(opened(6)), Sync::Now).is_ok(), "and is continued");
+}
+
 fn seq_of(line: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(&line[9..]).expect("JSON")["seq"].as_u64().expect("a number")
 }
