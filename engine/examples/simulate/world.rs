@@ -400,6 +400,10 @@ struct Past {
 impl Past {
     fn read(&mut self, step: &str, entry: &Entry) {
         match &entry.record {
+            Record::Opened(opened) if opened.redo.iter().any(|id| id.as_str() == step) => {
+                // What is in doubt stays so.
+                self.done = None;
+            }
             Record::Started(started) if started.step.as_str() == step => {
                 self.print = Some(started.fingerprint.clone());
                 (self.doubt, self.done) = (true, None);
