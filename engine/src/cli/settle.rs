@@ -47,7 +47,7 @@ impl Settle {
             session.ui.say(&format!("{} {cut}", session.ui.paint.warn("note:")));
         }
         let step = StepId::from(self.step.as_str());
-        if !is_in_doubt(journal.state(), &step) {
+        if !journal.state().step(&step).is_some_and(StepState::is_open) {
             return Err(nothing_to_settle(&step, journal.state(), &home, session));
         }
         if let Some(mark) = orphans::mark(journal.state(), &step) {
@@ -111,10 +111,4 @@ fn nothing_to_settle(step: &StepId, state: &RunState, home: &Home, session: &Ses
         _ => ("is not unknown", look),
     };
     Fatal::new(Exit::Usage, format!("`{step}` of `{deployment}` {how}, so there is nothing to settle")).hint(hint)
-}
-
-/// Whether a run could not tell, or one ended in the middle of it and none has looked since.
-fn is_in_doubt(state: &RunState, step: &StepId) -> bool {
-    let in_flight = state.step(step).is_some_and(|step| step.in_flight().is_some());
-    in_flight || matches!(state.status(step), Status::Unknown { .. })
 }

@@ -292,3 +292,12 @@ fn tidy(problems: &mut Vec<Problem>) {
         (file, problem.labels.first().map(|label| label.span.start))
     });
 }
+
+/// The plan of a text that has no errors, in a folder that is gone again: for tests that look at no files.
+#[cfg(test)]
+pub(crate) fn of_text(text: &str) -> Plan {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("plan.yaml");
+    std::fs::write(&file, text).expect("written");
+    load(&file, &Given::default()).expect("a good plan").plan
+}

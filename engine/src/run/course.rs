@@ -261,11 +261,11 @@ impl Course {
     }
 
     /// Writes how something ended, without secrets. If that cannot be stored, all of it is at least said.
-    pub(super) fn store(&mut self, record: Record, said: &str) {
+    pub(super) fn store(&mut self, record: Record, in_words: impl FnOnce(&Record) -> String) {
         let unstored = record.clone();
         if !self.record(record) {
             let whole = serde_json::to_string(&unstored).unwrap_or_default();
-            self.scribe.notice(&format!("{said}, but that could not be stored: {whole}"));
+            self.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
         }
     }
 

@@ -25,7 +25,7 @@ use crate::plan::Step;
 use crate::plan::{Plan, StepId};
 use crate::state::asked::Asked;
 use crate::state::record::{self, Record, Verdict};
-use crate::state::{Journal, RunState, StateError, Status, Sync};
+use crate::state::{Journal, RunState, StateError, Status, StepState, Sync};
 
 /// All that a run needs.
 pub struct Run {
@@ -235,13 +235,10 @@ impl Making {
     /// Writes that the user wants steps done again which are in flight or in doubt: after their orphans have ended, because a settled step
     /// has none. One whose orphans live on is not settled, or the next run would start a second copy beside them.
     fn redo(&mut self) -> Result<(), StateError> {
-        let is_in_doubt = |state: &RunState, id: &StepId| {
-            matches!(state.status(id), Status::Unknown { .. })
-                || state.step(id).is_some_and(|step| step.in_flight().is_some())
-        };
         let free = |step: &&StepId| !self.course.haunted.contains_key(*step);
         let steps: Vec<StepId> = self.course.scribe.with_state(|state| {
-            self.options.redo.iter().filter(free).filter(|step| is_in_doubt(state, step)).cloned().collect()
+            let open = |step: &&StepId| state.step(step).is_some_and(StepState::is_open);
+            self.options.redo.iter().filter(free).filter(open).cloned().collect()
         });
         for step in steps {
             self.course.scribe.append(Record::Settled { step, done: false, outputs: Outputs::new() }, Sync::Soon)?;

@@ -159,14 +159,16 @@ impl Making {
         let done = state.step(&step.id).and_then(|step| step.done()).filter(|_| self.course.attempt(index) == 0);
         let changes = done.map(|done| changes_since(done, step, &ready, state.known()));
         let again = done.is_some_and(|done| is_owed(step, done, self.last_acted));
-        if changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again {
-            return match self.ripple.reaches(index).filter(|_| lookable(step)) {
-                Some(by) => masked::refused(&ready.rendered).map_or(Turn::Look { ready, by }, Turn::Refuse),
-                None => Turn::Reuse,
-            };
+        let holds = changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again;
+        let shaken = self.ripple.reaches(index).filter(|_| lookable(step));
+        if holds && shaken.is_none() {
+            return Turn::Reuse;
         }
-        if let Some(failure) = masked::refused(&ready.rendered) {
+        if let Some(failure) = masked::refused(step, &ready.rendered) {
             return Turn::Refuse(failure);
+        }
+        if let Some(by) = shaken.filter(|_| holds) {
+            return Turn::Look { ready, by };
         }
         if let Some(orphan) = self.course.haunted.get(&step.id) {
             return Turn::Refuse(orphans::still_at_it(orphan));

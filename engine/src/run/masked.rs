@@ -4,18 +4,25 @@ use runbook_steps::{Failure, Redactor};
 use serde_json::Value;
 
 use crate::plan::eval::Rendered;
+use crate::plan::model::Step;
 
-/// Why a step must not run or be taken back with what it is given, if it was given a masked value.
-pub(crate) fn refused(rendered: &Rendered) -> Option<Failure> {
+/// Why a step must not run with what it is given, if it was given a masked value. A plan may speak of the mask in its own words.
+pub(crate) fn refused(step: &Step, rendered: &Rendered) -> Option<Failure> {
+    let place = place_of(rendered)?;
+    let words = step.work.iter().map(|work| &work.with).chain(&step.check).chain(&step.wait);
+    let own = words.into_iter().any(|words| place_in(&words.as_written(), "").is_some());
+    (!own).then(|| refusal(&place))
+}
+
+fn place_of(rendered: &Rendered) -> Option<String> {
     let named = |name: &str, values: &[Value]| values.iter().find_map(|value| place_in(value, name));
     place_in(&rendered.with, "with")
         .or_else(|| named("check", &rendered.check))
         .or_else(|| named("wait", &rendered.wait))
         .or_else(|| rendered.locks.iter().any(|lock| is_masked(lock)).then(|| "locks".to_owned()))
-        .map(|place| refusal(&place))
 }
 
-/// The same for the `with` of what takes a step back.
+/// Why a step must not be taken back by a `with`.
 pub(crate) fn refused_with(with: &Value) -> Option<Failure> {
     place_in(with, "with").map(|place| refusal(&place))
 }

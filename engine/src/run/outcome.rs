@@ -21,12 +21,12 @@ impl Making {
             Ended::Failed { failure, untouched } => self.failed(index, failure, untouched),
             Ended::Cancelled { untouched } => {
                 let attempt = self.course.attempt(index);
-                self.store(Record::Cancelled { step: step.clone(), attempt, untouched });
+                self.course.store(Record::Cancelled { step: step.clone(), attempt, untouched }, in_words);
                 self.tell_doubt(&step);
                 self.course.schedule.finished(index, schedule::Ended::Cancelled);
             }
             Ended::Unknown(why) => {
-                self.store(Record::Unknown { step, why });
+                self.course.store(Record::Unknown { step, why }, in_words);
                 self.course.schedule.finished(index, schedule::Ended::Unknown);
                 self.stop_if_fast();
             }
@@ -50,7 +50,8 @@ impl Making {
         mask_values(&self.course.common.redactor, &mut outputs);
         let issue = self.plan.steps[index].known_issue.as_ref();
         let note = issue.map(|issue| format!("passed, though it is a known issue: {}", issue.reason));
-        self.store(Record::Succeeded(self.success(index, outcome, outputs, note)));
+        let success = self.success(index, outcome, outputs, note);
+        self.course.store(Record::Succeeded(success), in_words);
         self.course.schedule.finished(index, schedule::Ended::Succeeded);
     }
 
@@ -64,18 +65,21 @@ impl Making {
         let step = &self.plan.steps[index];
         if let Some(pause) = self.course.decide(index, step.id.as_str(), (&step.retry, step.deadline), &failure) {
             let retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            self.store(self.failure(index, failure, Some(retry_in_ms), untouched));
+            let failed = self.failure(index, failure, Some(retry_in_ms), untouched);
+            self.course.store(failed, in_words);
             self.course.pause(index, pause);
             return;
         }
         let plan = std::sync::Arc::clone(&self.plan);
         if let Some(issue) = &plan.steps[index].known_issue {
             let note = format!("failed as expected ({}): {}", issue.reason, failure.what);
-            self.store(Record::Succeeded(self.success(index, Outcome::Ok, Outputs::new(), Some(note))));
+            let success = self.success(index, Outcome::Ok, Outputs::new(), Some(note));
+            self.course.store(Record::Succeeded(success), in_words);
             self.course.schedule.finished(index, schedule::Ended::Succeeded);
             return;
         }
-        self.store(self.failure(index, failure, None, untouched));
+        let failed = self.failure(index, failure, None, untouched);
+        self.course.store(failed, in_words);
         self.fail(index);
     }
 
@@ -113,15 +117,6 @@ impl Making {
         if self.options.fail_fast {
             self.tell_blocked();
             self.course.schedule.stop();
-        }
-    }
-
-    /// Writes how a step ended. If that cannot be stored, all of it is at least said: it is redacted already.
-    fn store(&mut self, record: Record) {
-        let unstored = record.clone();
-        if !self.course.record(record) {
-            let whole = serde_json::to_string(&unstored).unwrap_or_default();
-            self.course.scribe.notice(&format!("{}, but that could not be stored: {whole}", in_words(&unstored)));
         }
     }
 }

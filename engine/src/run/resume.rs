@@ -398,14 +398,12 @@ pub(crate) fn has_changed(state: &RunState, id: &StepId, run: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::fs;
-
     use jiff::Timestamp;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::plan::load::{self, Given};
+    use crate::plan::load;
     use crate::state::record::{Entry, Fingerprint, Opened, Record, Started, Succeeded, Touches};
 
     const PLAN: &str = r#"
@@ -421,10 +419,7 @@ finally:
 "#;
 
     fn plan() -> Plan {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("plan.yaml");
-        fs::write(&file, PLAN).expect("written");
-        load::load(&file, &Given::default()).expect("a good plan").plan
+        load::of_text(PLAN)
     }
 
     /// A state in which all steps that are wanted hold; some did something else.

@@ -87,12 +87,10 @@ mod tests {
     use runbook_steps::Location;
 
     use super::*;
-    use crate::plan::load::{self, Given};
+    use crate::plan::load;
 
     #[test]
     fn a_cluster_is_looked_at_wherever_it_is() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("plan.yaml");
         let text = "
 runbook: 1
 steps:
@@ -104,8 +102,7 @@ steps:
   other: { uses: gke.credentials, with: { cluster: c, project: p, zone: us-east5-a } }
   later: { uses: gke.credentials, with: { cluster: '${{ steps.cluster.outputs.name }}', project: p, zone: us-east5-a } }
 ";
-        std::fs::write(&file, text).expect("written");
-        let plan = load::load(&file, &Given::default()).expect("a good plan").plan;
+        let plan = load::of_text(text);
         let cluster = |location| GkeCluster { project: "p".to_owned(), location, name: "c".to_owned() };
         let regional = cluster(Location::Region("europe-west4".to_owned()));
         let zonal = cluster(Location::Zone("us-east5-a".to_owned()));

@@ -248,6 +248,11 @@ impl StepState {
         self.to_redo
     }
 
+    /// Whether nobody knows how it stands: a run could not tell, or one ended in the middle of it and none has looked since.
+    pub fn is_open(&self) -> bool {
+        self.in_flight.is_some() || matches!(self.status, Status::Unknown { .. })
+    }
+
     /// Whether the attempt in flight found another in flight.
     fn is_in_doubt(&self) -> bool {
         self.in_flight.as_ref().is_some_and(|flight| flight.in_doubt)
@@ -454,18 +459,12 @@ impl RunState {
         }
         self.relocate(&opened.home);
         self.home.clone_from(&opened.home);
-        for id in &opened.redo {
-            self.let_go(id);
-        }
+        let redo = opened.redo.clone();
         self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
-    }
-
-    /// A step that held is to be done again. Of one in flight, or in doubt, somebody must find out first how it stands.
-    fn let_go(&mut self, id: &StepId) {
-        let known = |step: &StepState| step.in_flight.is_none() && !matches!(step.status, Status::Unknown { .. });
-        let Some(step) = self.steps.get_mut(id).filter(|step| known(step)) else { return };
-        (step.done, step.before, step.status) = (None, None, Status::Pending);
-        self.known.remove(id);
+        // Of one that is open, somebody must find out first how it stands.
+        for id in redo.iter().filter(|id| self.steps.get(*id).is_some_and(|step| !step.is_open())).collect::<Vec<_>>() {
+            self.settle(id, false, Outputs::new());
+        }
     }
 
     fn start(&mut self, started: record::Started, at: Timestamp) {
@@ -553,9 +552,8 @@ impl RunState {
     /// A person's word, which ends whatever was in doubt; or that of an undo, under which what held does so no more.
     fn settle(&mut self, id: &StepId, done: bool, given: Outputs) {
         let run = self.run_number();
-        let doubtful = matches!(self.status(id), Status::Unknown { .. });
         let step = self.touch(id);
-        step.to_redo = !done && (doubtful || step.in_flight.is_some());
+        step.to_redo = !done && step.is_open();
         let fingerprint = step.leave_flight().map(|flight| flight.fingerprint);
         let earlier = step.done.take();
         step.before = None;

@@ -107,6 +107,15 @@ fn what_was_masked_is_not_used_as_if_it_were_the_value() {
 }
 
 #[test]
+fn a_plan_may_speak_of_the_mask_itself() {
+    let sandbox = Sandbox::new();
+    sandbox
+        .write("plan.yaml", "runbook: 1\nname: speaks\nsteps:\n  a: { run: 'echo \"no [redacted] here\" > said' }\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("said"), "no [redacted] here\n");
+}
+
+#[test]
 fn what_would_be_masked_is_no_way_to_take_a_step_back() {
     let sandbox = Sandbox::new().env("PLANTED", "east1");
     sandbox.write(

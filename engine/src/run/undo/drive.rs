@@ -152,12 +152,12 @@ impl Unmaking {
             Ended::Undone => {
                 let said = format!("`{step}` is undone");
                 let took_ms = self.course.took_ms(node);
-                self.course.store(Record::Undone { step, attempt, took_ms }, &said);
+                self.course.store(Record::Undone { step, attempt, took_ms }, |_| said);
                 self.course.schedule.finished(node, schedule::Ended::Succeeded);
             }
             Ended::Cancelled => {
                 let said = format!("undoing `{step}` was stopped");
-                self.course.store(Record::Cancelled { step, attempt, untouched: false }, &said);
+                self.course.store(Record::Cancelled { step, attempt, untouched: false }, |_| said);
                 self.course.schedule.finished(node, schedule::Ended::Cancelled);
             }
             Ended::Failed(failure) => self.failed(node, failure),
@@ -179,7 +179,7 @@ impl Unmaking {
         let retry_in_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         self.course.store(
             Record::UndoFailed(Failed { step, attempt, failure, retry_in_ms, took_ms, untouched: false }),
-            &said,
+            |_| said,
         );
         match pause {
             Some(pause) => self.course.pause(node, pause),

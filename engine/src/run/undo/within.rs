@@ -138,14 +138,12 @@ fn waits_for_objects(step: &Step) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use jiff::Timestamp;
     use runbook_steps::Outputs;
 
     use super::super::plan::{Choice, plan as undo};
     use super::*;
-    use crate::plan::load::{self, Given};
+    use crate::plan::load;
     use crate::state::record::{Entry, Failed, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
 
     const PLAN: &str = r#"
@@ -196,10 +194,7 @@ steps:
 
     /// What is said of the steps that are left, when all have made something, but for one that failed half-way.
     fn said_after(text: &str, failed: &str) -> Vec<String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("plan.yaml");
-        fs::write(&file, text).expect("written");
-        let plan = load::load(&file, &Given::default()).expect("a good plan").plan;
+        let plan = load::of_text(text);
         let undo = undo(&plan, &state(&plan, failed), &Choice::default());
         undo.left.iter().map(|(id, left)| format!("{id} {left}")).collect()
     }
