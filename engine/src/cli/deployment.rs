@@ -16,7 +16,7 @@ use super::exit::{Exit, Fatal, exit_of};
 use super::plan::SETTLED;
 use super::screen::{Said, Screen};
 use super::select::{Selection, Stale, meaning};
-use super::{Environment, Session, secrets};
+use super::{Environment, Session, secrets, status};
 use crate::plan::{Plan, StepId};
 use crate::report::commands::Commands;
 use crate::report::events::Events;
@@ -393,7 +393,9 @@ impl Deployment {
         let how = match (last.verdict, &last.signal) {
             (None, _) => "it ended without a word: killed, or the machine went down".to_owned(),
             (Some(_), Some(signal)) => format!("interrupted by {signal}"),
-            (Some(Verdict::Holds), None) if last.opened.command == "destroy" => "it was undone".to_owned(),
+            (Some(Verdict::Holds), None) if last.opened.command == "destroy" => {
+                format!("it was {}", status::undone(&last.opened))
+            }
             (Some(_), None) if last.opened.command == "destroy" => "it was undone in part".to_owned(),
             (Some(Verdict::Holds), None) if !last.opened.selection.is_empty() => "what was asked for held".to_owned(),
             (Some(Verdict::Holds), None) => "everything held".to_owned(),

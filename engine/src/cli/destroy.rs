@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use runbook_steps::tools::quote;
 use runbook_steps::{Clock, World};
 use serde_json::json;
 
@@ -237,6 +238,7 @@ impl Deployment {
         let summary = take_back(|interrupts| Undoing {
             plan: self.plan.clone(),
             undo,
+            selection: how.selection(),
             world,
             journal,
             secrets: Arc::new(secrets),
@@ -311,6 +313,16 @@ impl Deployment {
 }
 
 impl HowToDestroy {
+    /// What was asked for where that is not all of it, as it would be typed.
+    fn selection(&self) -> String {
+        let flags =
+            [("--only", &self.only), ("--include-protected", &self.include_protected), ("--forget", &self.forget)];
+        let given = flags.into_iter().filter(|(_, steps)| !steps.is_empty());
+        let words =
+            given.flat_map(|(flag, steps)| std::iter::once(flag.to_owned()).chain(steps.iter().map(|id| quote(id))));
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// The choice, of steps that there are.
     fn choice(&self, plan: &Plan, state: &RunState) -> Result<Choice, Fatal> {
         let ids = |flag: &str, names: &[String]| {

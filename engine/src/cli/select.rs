@@ -45,6 +45,9 @@ impl Selection {
     /// The part that a run was for which did not come to its end. Nothing if it was for all of the plan: what it was to do again is in the
     /// journal.
     pub(super) fn going_on(opened: &Opened) -> Option<Self> {
+        if opened.command == "destroy" {
+            return None;
+        }
         let asked = opened.asked.as_deref().cloned().or_else(|| Asked::read(&opened.selection))?;
         let Asked { from, only, redo, downstream, skip } = asked;
         let part = from.is_some() || !only.is_empty() || !skip.is_empty();

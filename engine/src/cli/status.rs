@@ -180,12 +180,17 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
         (None, _) if held && is_last => "running".to_owned(),
         (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
         (Some(_), Some(signal)) => format!("interrupted by {signal}"),
-        (Some(Verdict::Holds), None) if run.opened.command == "destroy" => "undone".to_owned(),
+        (Some(Verdict::Holds), None) if run.opened.command == "destroy" => undone(&run.opened).to_owned(),
         (Some(Verdict::NeedsPerson), None) if is_last && !asks_a_person(state) => {
             "needed a person, who has settled it since".to_owned()
         }
         (Some(verdict), None) => name(verdict).to_owned(),
     }
+}
+
+/// What became of a deployment by a `destroy` that went well.
+pub(super) fn undone(opened: &Opened) -> &'static str {
+    if opened.selection.starts_with("--only") { "undone in part" } else { "undone" }
 }
 
 /// Whether a step still waits for a person's word.

@@ -69,7 +69,8 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
         Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.warn("stopped"))),
         Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
         Record::Interrupted { signal } => Some(format!("{}  {signal}", paint.warn("interrupted"))),
-        Record::Opened(_) | Record::Spawned { .. } | Record::Performing { .. } | Record::UndoSkipped { .. } => None,
+        Record::Opened(_) | Record::Spawned { .. } | Record::Performing { .. } => None,
+        Record::UndoSkipped { .. } | Record::UndoneInPart { .. } => None,
         Record::Settled { .. } | Record::Snapshot(_) | Record::Later | Record::Closed { .. } => None,
     }
 }

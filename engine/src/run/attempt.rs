@@ -14,12 +14,12 @@ use super::insight::Insight;
 use super::panics::{Panic, caught, panic_text};
 use super::prepare::{self, Ready};
 use super::scribe::Passing;
-use super::undo::recipe;
+use super::undo::{order, recipe};
 use crate::event::{Event, Reached};
 use crate::plan::eval::RenderedOutput;
 use crate::plan::model::{Known, Step};
 use crate::plan::{Plan, StepId};
-use crate::state::record::{Outcome, Touches};
+use crate::state::record::{Outcome, Recipe, Touches};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -160,7 +160,9 @@ impl Attempt {
         if prepare::only_reads(step) || prepare::touches(step) == Touches::AtOnce {
             return Ok(());
         }
+        let needs = || self.watch.book.with_state(|state| order::stands_on(&self.plan, self.index, state));
         let recipe = recipe::of(step, &self.ready.rendered, work, &self.cx).await;
+        let recipe = recipe.map(|recipe| Recipe { needs: Some(needs()), ..recipe });
         match self.watch.book.performing(&step.id, self.watch.attempt, recipe) {
             true => Ok(()),
             false => Err(Failure::permanent("nothing was done: the journal cannot be written")),

@@ -10,7 +10,7 @@ use crate::plan::StepId;
 use crate::plan::model::Known;
 use crate::state::journal::Tail;
 use crate::state::record::{Entry, Recipe, Record};
-use crate::state::{Journal, StateError, Sync};
+use crate::state::{Journal, RunState, StateError, Sync};
 
 /// The journal of a run. Empty once the run has ended, so that whoever kept a handle cannot write any more.
 #[derive(Clone)]
@@ -39,10 +39,21 @@ impl Book {
     }
 
     pub(crate) fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        self.with_state(|state| look(state.known()))
+    }
+
+    /// Looks at the state, which is empty once the run has ended.
+    pub(crate) fn with_state<T>(&self, look: impl FnOnce(&RunState) -> T) -> T {
         match &*self.open() {
-            Some(journal) => look(journal.state().known()),
-            None => look(&Known::new()),
+            Some(journal) => look(journal.state()),
+            None => look(&RunState::default()),
         }
+    }
+
+    /// Writes down that the newest of several things that a step made is gone. False when that cannot be written; then no more is taken
+    /// back.
+    pub(crate) fn undone_in_part(&self, step: &StepId, attempt: u32, left: usize) -> bool {
+        self.write(Record::UndoneInPart { step: step.clone(), attempt, left }).is_some()
     }
 
     /// Writes down that an attempt begins to change the world, synced: what a deployment has made must not be forgotten. False when

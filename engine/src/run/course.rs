@@ -23,8 +23,7 @@ use super::schedule::Schedule;
 use super::scribe::Scribe;
 use crate::plan::model::Retry;
 use crate::plan::{Plan, StepId};
-use crate::state::asked::Asked;
-use crate::state::record::{self, FORMAT, Record, Verdict};
+use crate::state::record::{FORMAT, Opened, Record, Verdict};
 use crate::state::{Journal, StateError};
 
 /// What a course starts from.
@@ -87,11 +86,11 @@ impl Course {
         }
     }
 
-    /// The header of this run.
-    pub(super) fn opened(&self, plan: &Plan, asked: &Asked, redo: Vec<StepId>) -> Record {
+    /// The header of this run, as if all of the plan were meant.
+    pub(super) fn opened(&self, plan: &Plan) -> Opened {
         let mut inputs = plan.inputs.clone();
         mask_values(&self.common.redactor, &mut inputs);
-        Record::Opened(record::Opened {
+        Opened {
             format: FORMAT,
             run: self.common.run,
             command: self.header.command.clone(),
@@ -104,12 +103,12 @@ impl Course {
             pid: std::process::id(),
             mark: self.common.mark.clone(),
             simulated: self.common.world.simulated.clone(),
-            selection: asked.to_string(),
-            asked: (!asked.is_all()).then(|| Box::new(asked.clone())),
-            redo,
+            selection: String::new(),
+            asked: None,
+            redo: Vec::new(),
             home: absolute(&self.common.state_dir),
             secret_env: plan.secret_variables().map(str::to_owned).collect(),
-        })
+        }
     }
 
     /// Ends what an earlier run or look left running, before anything is made or taken back, and says so.

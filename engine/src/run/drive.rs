@@ -24,7 +24,7 @@ use crate::event::Event;
 use crate::plan::Step;
 use crate::plan::{Plan, StepId};
 use crate::state::asked::Asked;
-use crate::state::record::{self, Record, Verdict};
+use crate::state::record::{self, Opened, Record, Verdict};
 use crate::state::{Journal, RunState, StateError, Status, StepState, Sync};
 
 /// All that a run needs.
@@ -227,8 +227,14 @@ impl Making {
 
     /// Writes the header, synced: from here on the world may be touched.
     fn begin(&mut self) -> Result<(), StateError> {
-        let opened = self.course.opened(&self.plan, &self.options.asked, self.options.redo.iter().cloned().collect());
-        self.course.scribe.append(opened, Sync::Soon)?;
+        let Options { asked, redo, .. } = &self.options;
+        let opened = Opened {
+            selection: asked.to_string(),
+            asked: (!asked.is_all()).then(|| Box::new(asked.clone())),
+            redo: redo.iter().cloned().collect(),
+            ..self.course.opened(&self.plan)
+        };
+        self.course.scribe.append(Record::Opened(opened), Sync::Soon)?;
         self.course.scribe.sync()
     }
 

@@ -384,6 +384,7 @@ impl RunState {
             Record::Settled { step, done, outputs } => self.settle(&step, done, outputs),
             Record::Performing { step, undo, .. } => self.perform(&step, undo),
             Record::UndoStarted { step, attempt } => self.start_undo(&step, attempt, at),
+            Record::UndoneInPart { step, left, .. } => self.touch(&step).recipes.truncate(left),
             Record::Undone { step, took_ms, .. } => self.undone(&step, took_ms, at),
             Record::UndoFailed(failed) => self.fail_undo(failed, at),
             Record::UndoSkipped { .. } => {}

@@ -14,7 +14,7 @@ use super::fold::RunState;
 use crate::plan::StepId;
 
 /// The journal's format: readers of the same major read on, those of an older minor may look but not write.
-pub const FORMAT: Format = Format { major: 1, minor: 2 };
+pub const FORMAT: Format = Format { major: 1, minor: 3 };
 
 /// A version of the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,15 @@ pub enum Record {
         step: StepId,
         /// The attempt, from 1 within this run.
         attempt: u32,
+    },
+    /// The newest of several things that the step made is gone.
+    UndoneInPart {
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// How many are left.
+        left: usize,
     },
     /// What the step made is gone.
     Undone {
@@ -280,6 +289,18 @@ pub struct Recipe {
     /// What it was made of, where the plan gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Origin>,
+    /// The steps whose things it stands on, and is therefore taken back before; nothing where an older program did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Vec<StepId>>,
+}
+
+impl Recipe {
+    /// Whether it takes back the same in the same way, whatever that stood on.
+    pub fn does_the_same(&self, other: &Self) -> bool {
+        let essence = |it: &Self| (it.performed, it.protect);
+        (&self.kind, &self.with, &self.locks, &self.of, essence(self))
+            == (&other.kind, &other.with, &other.locks, &other.of, essence(other))
+    }
 }
 
 /// What a plan's own `undo` was made of, as short digests: equal ones mean the same.

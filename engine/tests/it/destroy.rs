@@ -165,3 +165,35 @@ fn an_undo_that_failed_is_told_from_one_that_nobody_saw_the_end_of() {
         sandbox.run(&["apply", "plan.yaml"]).exits(7).says("settle  a: its undo failed, and nothing can look at it");
     assert!(!applied.err.contains("its undo was in flight"), "{}", applied.err);
 }
+
+#[test]
+fn a_part_that_was_undone_is_told_as_one_and_is_no_part_to_go_on_with() {
+    let sandbox = applied();
+    sandbox.run(&["destroy", "site", "--only", "page", "--yes"]).exits(0);
+    let runs = sandbox.run(&["status", "--runs"]).exits(0).out;
+    assert!(runs.contains("undone in part") && runs.contains("--only page"), "{runs}");
+    let ran = sandbox.run(&["resume"]).exits(0).says("it was undone in part");
+    assert!(!ran.err.contains("what the last run was for"), "{}", ran.err);
+    assert_eq!(sandbox.read("web/page"), "hello\n");
+}
+
+/// A program that can be run once only, as an `undo`: what it took back is not there any more.
+#[test]
+fn what_is_gone_is_not_taken_back_once_more_by_the_next_destroy() {
+    let plan = |name: &str| {
+        format!(
+            "runbook: 1\nname: twice\nsteps:\n  made:\n    command: [touch, {name}]\n    undo: {{ command: [rm, {name}] }}\n"
+        )
+    };
+    let sandbox = Sandbox::new();
+    for name in ["one", "two"] {
+        sandbox.write("twice.yaml", &plan(name));
+        sandbox.run(&["apply", "twice.yaml", "--stale", "rerun"]).exits(0);
+    }
+    std::fs::rename(sandbox.path("one"), sandbox.path("elsewhere")).expect("moved");
+    sandbox.run(&["destroy", "twice", "--yes"]).exits(4).says("rm one");
+    assert!(!sandbox.path("two").exists());
+    std::fs::rename(sandbox.path("elsewhere"), sandbox.path("one")).expect("moved");
+    sandbox.run(&["destroy", "twice", "--yes"]).exits(0);
+    assert!(!sandbox.path("one").exists());
+}

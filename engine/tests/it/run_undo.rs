@@ -200,6 +200,79 @@ async fn steps_gone_from_the_plan_are_undone_by_the_journal_where_they_stood() {
     assert_eq!(world.things(), names(&[]));
 }
 
+/// The place of each step in the order of undoing.
+fn place(undo: &UndoPlan, step: &str) -> usize {
+    order(undo).iter().position(|other| *other == step).expect("it is undone")
+}
+
+fn goes_before(undo: &UndoPlan, first: &str, second: &str) -> bool {
+    place(undo, first) < place(undo, second)
+}
+
+#[tokio::test]
+async fn what_stood_on_something_goes_before_it_whatever_the_plan_says_now() {
+    let world = Place::new();
+    let thing = |name: &str| world.thing(name, &json!({ "stuck": usize::from(name == "top") }));
+    let link = world.bench.step("link", &BLIND, json!({}));
+    world.apply(&plan(vec![thing("base"), link, thing("top")], &[("base", "link"), ("link", "top")])).await;
+    let unbound = plan(vec![thing("base"), thing("top")], &[]);
+    let contrary = plan(vec![thing("top"), thing("base")], &[("top", "base")]);
+    for edited in [&unbound, &contrary] {
+        assert_eq!(order(&world.look(edited, &Choice::default())), ["top", "base"]);
+        let only = Choice { only: ids(&["base"]), ..Choice::default() };
+        assert_eq!(order(&world.look(edited, &only)), ["top", "base"], "it could not go on without");
+    }
+    let summary = world.destroy_with(&contrary, &Choice::default(), None).await;
+    assert_eq!(summary.blocked, [(id("base"), vec![id("top")])], "as long as `top` stands");
+}
+
+#[tokio::test]
+async fn what_is_gone_from_the_plan_waits_for_nothing_that_did_not_stand_on_it() {
+    let world = Place::new();
+    world.apply(&diamond(&world)).await;
+    let other = plan(vec![world.thing("other", &json!({}))], &[]);
+    let undo = world.look(&other, &Choice::default());
+    assert_eq!((place(&undo, "top"), place(&undo, "base")), (0, 3));
+    let needs = |step: &str| {
+        let (node, _) = undo.items.iter().find(|(_, item)| item.step == id(step)).expect("it is undone");
+        undo.graph.needs[*node].iter().map(|edge| undo.items[&edge.step].step.clone()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!((needs("left"), needs("right")), (ids(&["top"]), ids(&["top"])), "side by side");
+}
+
+#[tokio::test]
+async fn where_an_older_program_did_not_say_what_stood_on_what_it_goes_by_the_plan_and_the_order_of_mention() {
+    let world = Place::new();
+    world.apply(&diamond(&world)).await;
+    let mut plain = serde_json::to_value(world.state()).expect("JSON");
+    for step in plain["steps"].as_object_mut().expect("a map").values_mut() {
+        step["recipes"][0].as_object_mut().expect("a recipe").remove("needs").expect("it was there");
+    }
+    let older: RunState = serde_json::from_value(plain).expect("a state");
+    let smaller = plan(vec![world.thing("top", &json!({}))], &[]);
+    let undo = undo::plan(&smaller, &older, &Choice::default());
+    assert!(goes_before(&undo, "top", "base") && goes_before(&undo, "left", "base"), "{:?}", order(&undo));
+}
+
+#[tokio::test]
+async fn what_is_gone_already_is_not_taken_back_again_where_an_older_thing_cannot_be() {
+    let world = Place::new();
+    let named = |name: &str, stuck: usize| {
+        let mut step = world.thing("a", &json!({ "name": name, "stuck": stuck }));
+        step.retry = retry(2);
+        plan(vec![step], &[])
+    };
+    world.apply(&named("one", 3)).await;
+    world.apply(&named("two", 0)).await;
+    assert_eq!(world.destroy(&named("two", 0), &Choice::default()).await, Verdict::Failed);
+    assert_eq!(world.state().step(&id("a")).expect("there").recipes().len(), 1, "one thing is left");
+    assert_eq!(world.things(), names(&["one"]));
+    assert_eq!(world.destroy(&named("two", 0), &Choice::default()).await, Verdict::Holds);
+    let of = |line: &str| world.ledger().iter().filter(|other| *other == line).count();
+    assert_eq!((of("undo two"), of("undo one")), (1, 4));
+    assert_eq!(world.things(), names(&[]));
+}
+
 #[tokio::test]
 async fn a_step_gone_from_the_plan_without_a_recipe_names_the_plan_that_made_it() {
     let world = Place::new();

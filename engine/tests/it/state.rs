@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use runbook::plan::StepId;
 use runbook::state::record::{
-    Entry, FORMAT, Failed, Fingerprint, Format, Opened, Outcome, Record, Started, Succeeded, Touches, Verdict,
+    Entry, FORMAT, Failed, Fingerprint, Format, Opened, Outcome, Recipe, Record, Started, Succeeded, Touches, Verdict,
 };
 use runbook::state::{Journal, LockId, RunState, StateError, Status, Sync, journal};
 use runbook_steps::{Child, Failure};
@@ -176,13 +176,14 @@ fn an_attempt_that_touched_nothing_settles_no_doubt() {
 
 fn any_record() -> impl Strategy<Value = Record> {
     let step = prop_oneof!["a", "b"].prop_map(|name: String| StepId::from(name.as_str()));
-    (step, 0..3_u32, 1..5_u32, 0..22_u8, any::<bool>()).prop_map(|(step, attempt, run, kind, flag)| match kind {
+    (step, 0..3_u32, 1..5_u32, 0..24_u8, any::<bool>()).prop_map(|(step, attempt, run, kind, flag)| match kind {
         0 | 1 => Record::Opened(opened(run)),
         2..=4 => started(step.as_str(), attempt),
         5 | 6 => succeeded(step.as_str(), attempt),
         7 | 8 => failed(step.as_str(), attempt, flag.then_some(9)),
         15 => Record::Failed(Failed { untouched: true, ..a_failure(step, attempt, flag.then_some(9)) }),
-        16 => Record::Performing { step, attempt, undo: None },
+        16 => Record::Performing { step, attempt, undo: flag.then(|| recipe(run)) },
+        21 => Record::UndoneInPart { step, attempt, left: usize::from(flag) },
         17 | 18 => Record::UndoStarted { step, attempt },
         19 => Record::Undone { step, attempt, took_ms: 3 },
         20 => Record::UndoFailed(a_failure(step, attempt, flag.then_some(9))),
@@ -194,6 +195,10 @@ fn any_record() -> impl Strategy<Value = Record> {
         14 => Record::Interrupted { signal: "SIGINT".to_owned() },
         _ => Record::Closed { verdict: Verdict::Failed },
     })
+}
+
+fn recipe(number: u32) -> Recipe {
+    serde_json::from_value(json!({ "kind": "run", "with": { "script": number } })).expect("a recipe")
 }
 
 /// Legal journals: whatever is illegal is left out, and must have changed nothing.

@@ -373,6 +373,27 @@ fn a_journal_of_format_1_2_is_read_for_ever() {
     assert!(bench.open().append(Record::Opened(opened(6)), Sync::Now).is_ok(), "and is continued");
 }
 
+/// `base` ← `top`, and `twice` with another file in each of two runs; then a destroy that cannot take back the older of the two, and one of
+/// `twice` alone.
+#[test]
+fn a_journal_of_format_1_3_is_read_for_ever() {
+    let bench = Bench::new();
+    let text = include_str!("journals/1.3.jsonl");
+    let until = |seq: u64| text.split_inclusive('\n').filter(|line| seq_of(line) <= seq).collect::<String>();
+    let (state, _) = steps(&bench, until(20).as_bytes());
+    let recipes = |state: &RunState, id: &str| state.step(&StepId::from(id)).expect("there").recipes().to_vec();
+    let stands_on = |id: &str| recipes(&state, id)[0].needs.clone().expect("said");
+    assert_eq!((stands_on("top"), stands_on("base")), (vec![StepId::from("base")], Vec::new()));
+    assert_eq!(recipes(&state, "twice").len(), 2);
+    let (state, _) = steps(&bench, until(33).as_bytes());
+    let left: Vec<_> = recipes(&state, "twice").iter().map(|recipe| recipe.with["argv"][1].clone()).collect();
+    assert_eq!(left, ["one"], "what is gone is not taken back again");
+    let (state, lines) = steps(&bench, text.as_bytes());
+    assert!(lines.contains(&"twice run 4 Undone".to_owned()), "{lines:?}");
+    assert_eq!(state.runs()[3].opened.selection, "--only twice");
+    assert!(bench.open().append(Record::Opened(opened(5)), Sync::Now).is_ok(), "and is continued");
+}
+
 fn seq_of(line: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(&line[9..]).expect("JSON")["seq"].as_u64().expect("a number")
 }

@@ -185,6 +185,7 @@ impl Place {
             simulated: None,
         };
         let undoing = Undoing {
+            selection: String::new(),
             undo: undo::plan(plan, journal.state(), choice),
             plan: Arc::clone(plan),
             world: Arc::new(world),

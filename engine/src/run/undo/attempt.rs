@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runbook_steps::{Class, Context, Failure, Standing};
 
 use super::plan::Deed;
+use crate::run::attempt::Watch;
 use crate::run::bounded::{Bounded, Limit, bounded};
 use crate::run::panics::{caught, panic_text};
 
@@ -19,6 +20,9 @@ pub(super) enum Ended {
 /// One attempt.
 pub(super) struct Attempt {
     pub(super) deeds: Arc<Vec<Deed>>,
+    /// How many things of the step the journal holds; fewer than there are deeds if earlier attempts have taken some back.
+    pub(super) things: usize,
+    pub(super) watch: Arc<Watch>,
     pub(super) cx: Context,
     pub(super) limit: Option<Limit>,
 }
@@ -46,10 +50,22 @@ impl Attempt {
 
     /// Everything that the step made, the newest first.
     async fn life(&self) -> Result<(), Failure> {
-        for deed in self.deeds.iter() {
+        let is_left = |deed: &&Deed| deed.left.is_none_or(|left| left < self.things);
+        for deed in self.deeds.iter().filter(is_left) {
             self.do_it(deed).await?;
+            self.write_down(deed)?;
         }
         Ok(())
+    }
+
+    /// What is gone is not taken back once more where an older thing cannot be.
+    fn write_down(&self, deed: &Deed) -> Result<(), Failure> {
+        let Watch { step, attempt, book, .. } = self.watch.as_ref();
+        let written = match deed.left {
+            None | Some(0) => true,
+            Some(left) => book.undone_in_part(step, *attempt, left),
+        };
+        if written { Ok(()) } else { Err(Failure::permanent("nothing more was undone: the journal cannot be written")) }
     }
 
     async fn do_it(&self, deed: &Deed) -> Result<(), Failure> {

@@ -22,8 +22,7 @@ use super::plan::{Deed, UndoPlan};
 use crate::hints;
 use crate::plan::model::{Retry, Step};
 use crate::plan::{Plan, StepId};
-use crate::state::asked::Asked;
-use crate::state::record::{Failed, Record, Verdict};
+use crate::state::record::{Failed, Opened, Record, Verdict};
 use crate::state::{Journal, StateError, Status, Sync};
 
 /// All that taking back needs.
@@ -32,6 +31,8 @@ pub struct Undoing {
     pub plan: Arc<Plan>,
     /// What is taken back.
     pub undo: UndoPlan,
+    /// What was asked for, as it would be typed; empty for all of it.
+    pub selection: String,
     /// Where.
     pub world: Arc<World>,
     /// What is known, and where to write what happens. Holds the lock.
@@ -81,6 +82,7 @@ pub(super) struct Unmaking {
     pub(super) plan: Arc<Plan>,
     pub(super) course: Course,
     pub(super) steps: HashMap<usize, Work>,
+    selection: String,
     left: Vec<(StepId, String)>,
     /// Steps whose success counts no more, because what they were made in goes.
     pub(super) invalid: Vec<bool>,
@@ -117,7 +119,8 @@ impl Driver for Unmaking {
 
 impl Unmaking {
     fn new(undoing: Undoing) -> (Self, Terms) {
-        let Undoing { plan, undo, world, journal, secrets, parallel, seed, header, watcher, interrupts } = undoing;
+        let Undoing { plan, undo, selection, world, journal, secrets, parallel, seed, header, watcher, interrupts } =
+            undoing;
         let count = undo.graph.order.len();
         let took: Vec<Duration> = (0..count).map(|node| plan.steps.get(node).map_or(UNSAID, Step::typical)).collect();
         let ways = schedule::ways(&undo.graph, &took);
@@ -127,6 +130,7 @@ impl Unmaking {
         let start = Start { plan: &plan, world, journal, secrets, schedule, header, watcher, seed };
         let unmaking = Self {
             course: Course::new(start),
+            selection,
             steps: undo.items.into_iter().map(|(node, item)| (node, work(item))).collect(),
             left: undo.left.into_iter().map(|(step, why)| (step, why.to_string())).collect(),
             invalid: vec![false; count],
@@ -138,7 +142,8 @@ impl Unmaking {
 
     /// Writes the header and what is left alone, synced: from here on things may be taken away.
     fn begin(&mut self) -> Result<(), StateError> {
-        self.course.scribe.append(self.course.opened(&self.plan, &Asked::default(), Vec::new()), Sync::Soon)?;
+        let opened = Opened { selection: std::mem::take(&mut self.selection), ..self.course.opened(&self.plan) };
+        self.course.scribe.append(Record::Opened(opened), Sync::Soon)?;
         for (step, why) in std::mem::take(&mut self.left) {
             let why = self.course.common.redactor.mask(&why).into_owned();
             self.course.scribe.append(Record::UndoSkipped { step, why }, Sync::Soon)?;

@@ -7,6 +7,7 @@ use crate::run::orphans::tests::Haunted;
 async fn undone(haunted: &Haunted, is_alive: bool) -> Summary {
     let journal = haunted.journal();
     let undoing = Undoing {
+        selection: String::new(),
         undo: plan(&haunted.plan, journal.state(), &Choice::default()),
         plan: Arc::clone(&haunted.plan),
         world: haunted.world(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use runbook_steps::{Context, Failure, Outputs};
 
+use super::super::attempt::Watch;
 use super::super::bounded::Limit;
 use super::super::common::This;
 use super::super::conductor::Announced;
@@ -94,13 +95,18 @@ impl Unmaking {
         let step = self.plan.steps.get(node);
         let left = step.and_then(|step| step.deadline).map(|deadline| deadline.saturating_sub(spent));
         let limit = Limit::of(step.and_then(|step| step.timeout), left);
-        Attempt { deeds, cx: self.surroundings(node), limit }
+        let (watch, cx) = self.surroundings(node);
+        let things = self.course.scribe.with_state(|state| state.step(&watch.step).map_or(0, |it| it.recipes().len()));
+        Attempt { deeds, things, watch, cx, limit }
     }
 
-    fn surroundings(&self, node: usize) -> Context {
+    fn surroundings(&self, node: usize) -> (Arc<Watch>, Context) {
         let (work, common) = (&self.steps[&node], &self.course.common);
         let attempt = self.course.attempt(node);
         let this = This { step: &work.id, attempt, cancel: &common.cancel, after_crash: false };
-        common.surround(&this, Arc::new(self.course.scribe.watch(&work.id, attempt)), &self.course.scribe)
+        let watch = Arc::new(self.course.scribe.watch(&work.id, attempt));
+        let observer = Arc::clone(&watch) as Arc<dyn runbook_steps::Observer>;
+        let cx = common.surround(&this, observer, &self.course.scribe);
+        (watch, cx)
     }
 }

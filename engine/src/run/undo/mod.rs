@@ -1,6 +1,6 @@
 //! Taking back what a deployment has made, in reverse order.
 //!
-//! Pure: [`mod@plan`] says from the plan and the journal what is undone, in which order, and what is left alone and why. Thin:
+//! Pure: [`mod@plan`] says from the plan and the journal what is undone, and what is left alone and why; `order`, in which order. Thin:
 //! [`mod@drive`] and
 //! `launch` do it, `attempt` one attempt at one step. `recipe` belongs to the run that makes something: it writes down how that
 //! is taken back. `within` knows what goes with a cluster.
@@ -8,6 +8,7 @@
 mod attempt;
 pub mod drive;
 mod launch;
+pub(super) mod order;
 pub mod plan;
 pub(super) mod recipe;
 mod within;

@@ -1,6 +1,6 @@
-//! What is undone, in which order, and what is left alone and why. Pure.
+//! What is undone, and what is left alone and why. Pure.
 //!
-//! The journal says what was made; the plan says in which order, what is kept and what is protected. How something is taken back
+//! The journal says what was made; the plan says what is kept and what is protected. How something is taken back
 //! comes from the plan where it gives an `undo` of its own, else from the journal, which knows what exactly was made, else from what
 //! the plan says now.
 
@@ -10,8 +10,8 @@ use runbook_steps::Kind;
 use serde_json::Value;
 
 use super::super::prepare::only_reads;
-use super::{recipe, within};
-use crate::plan::model::{Accept, Edge, Graph, Known, Step, Work};
+use super::{order, recipe, within};
+use crate::plan::model::{Graph, Known, Step, Work};
 use crate::plan::{Plan, StepId};
 use crate::state::fold::Made;
 use crate::state::record::{Outcome, Recipe};
@@ -39,6 +39,8 @@ pub struct Deed {
     pub with: Value,
     /// Whether it is performed, because the plan gave it; otherwise it is undone.
     pub performed: bool,
+    /// How many things of the step are left when it is done, where the journal holds each.
+    pub left: Option<usize>,
 }
 
 impl Deed {
@@ -152,7 +154,7 @@ impl UndoPlan {
 /// Decides.
 pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
     let gone: Vec<&StepId> = gone(plan, state);
-    let graph = reversed(plan, state, &gone);
+    let graph = order::reversed(plan, state, &gone);
     let look = Look { plan, state, choice, gone: &gone };
     let chosen = look.chosen(&graph);
     let protected = look.protected();
@@ -187,56 +189,6 @@ fn was_there(step: Option<&Step>, state: &StepState) -> bool {
 fn gone<'s>(plan: &Plan, state: &'s RunState) -> Vec<&'s StepId> {
     let unknown = state.steps().filter(|(id, _)| !plan.index.contains_key(*id));
     unknown.filter(|(_, step)| step.made() != Made::Nothing).map(|(id, _)| id).collect()
-}
-
-/// Who must be undone before whom: those who need a step before it. What is gone from the plan has no needs any more; it stands
-/// where the journal first speaks of it, after all that came before.
-fn reversed(plan: &Plan, state: &RunState, gone: &[&StepId]) -> Graph {
-    let mut order = forward(plan, state, gone);
-    order.reverse();
-    let mut needs: Vec<Vec<Edge>> =
-        plan.graph.dependents.iter().map(|dependents| dependents.iter().copied().map(edge).collect()).collect();
-    needs.resize(plan.steps.len() + gone.len(), Vec::new());
-    stand_between(&order, plan.steps.len(), &mut needs);
-    let mut dependents = vec![Vec::new(); needs.len()];
-    for (node, edges) in needs.iter().enumerate() {
-        edges.iter().for_each(|edge| dependents[edge.step].push(node));
-    }
-    Graph { needs, dependents, order }
-}
-
-fn edge(step: usize) -> Edge {
-    Edge { step, accept: Accept::Succeeded, implied: false }
-}
-
-/// The order in which things were made: the plan's, and each step that is gone after all that the journal mentions before it.
-fn forward(plan: &Plan, state: &RunState, gone: &[&StepId]) -> Vec<usize> {
-    let mentioned: BTreeMap<&StepId, usize> = state.steps().enumerate().map(|(at, (id, _))| (id, at)).collect();
-    let ids = plan.steps.iter().map(|step| &step.id).chain(gone.iter().copied());
-    let mentions: Vec<Option<usize>> = ids.map(|id| mentioned.get(id).copied()).collect();
-    let mut order: Vec<usize> = plan.graph.order.clone();
-    for node in plan.steps.len()..mentions.len() {
-        let earlier = |other: &usize| mentions[*other].is_some_and(|at| Some(at) < mentions[node]);
-        let place = order.iter().rposition(earlier).map_or(0, |last| last + 1);
-        order.insert(place, node);
-    }
-    order
-}
-
-/// Has every node from `first_gone` on stand between all that come before and all that come after it: it needs whatever came since the
-/// one before it, and that one, and whatever comes next needs it.
-fn stand_between(order: &[usize], first_gone: usize, needs: &mut [Vec<Edge>]) {
-    let mut last_gone = None;
-    let mut since = Vec::new();
-    for &node in order {
-        needs[node].extend(last_gone.map(edge));
-        if node >= first_gone {
-            needs[node].extend(since.drain(..).map(edge));
-            last_gone = Some(node);
-        } else {
-            since.push(node);
-        }
-    }
 }
 
 /// Everything that follows from some nodes, with the node that it follows from. The nodes themselves are not in it.
@@ -342,6 +294,7 @@ impl<'a> Look<'a> {
                 if let Some((deed, Some(at))) = given {
                     deeds[at] = deed?;
                 }
+                deeds.iter_mut().enumerate().for_each(|(at, deed)| deed.left = Some(at));
                 // The newest first.
                 deeds.reverse();
                 Ok(deeds)
@@ -411,7 +364,7 @@ fn works(step: &Step) -> impl Iterator<Item = &Work> {
 
 fn read(kind: &'static Kind, with: Value, performed: bool) -> Result<Deed, Left> {
     match (kind.read)(with.clone()) {
-        Ok(work) => Ok(Deed { work, kind: kind.name, with, performed }),
+        Ok(work) => Ok(Deed { work, kind: kind.name, with, performed, left: None }),
         Err(error) => {
             Err(no_way(&format!("`{}` cannot read it: {}", kind.name, error.message), "take it back by hand"))
         }
@@ -420,56 +373,4 @@ fn read(kind: &'static Kind, with: Value, performed: bool) -> Result<Deed, Left>
 
 fn no_way(why: &str, advice: &str) -> Left {
     Left::NoWay { why: why.to_owned(), advice: advice.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What must be undone before each node, directly or not.
-    fn all_before(needs: &[Vec<Edge>]) -> Vec<BTreeSet<usize>> {
-        let all_of = |node: usize| {
-            let (mut all, mut open) = (BTreeSet::new(), vec![node]);
-            while let Some(node) = open.pop() {
-                open.extend(needs[node].iter().map(|edge| edge.step).filter(|step| all.insert(*step)));
-            }
-            all
-        };
-        (0..needs.len()).map(all_of).collect()
-    }
-
-    /// The same said plainly: a node that is gone needs all before it, and all after need it.
-    fn stand_between_plainly(order: &[usize], first_gone: usize, needs: &mut [Vec<Edge>]) {
-        for (place, &gone) in order.iter().enumerate().filter(|(_, node)| **node >= first_gone) {
-            needs[gone].extend(order[..place].iter().copied().map(edge));
-            order[place + 1..].iter().for_each(|later| needs[*later].push(edge(gone)));
-        }
-    }
-
-    fn count(needs: &[Vec<Edge>]) -> usize {
-        needs.iter().map(Vec::len).sum()
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_gone_stands_between_what_came_before_and_after(
-            (order, links) in (1..20_usize).prop_flat_map(|count| {
-                let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
-                (order, proptest::collection::vec((0..count, 0..count), 0..20))
-            }),
-            first_gone in 0..20_usize,
-        ) {
-            let mut needs = vec![Vec::new(); order.len()];
-            for (place, earlier) in links.into_iter().filter(|(place, earlier)| earlier < place && order[*place] < first_gone) {
-                needs[order[place]].push(edge(order[earlier]));
-            }
-            let (mut plainly, links) = (needs.clone(), count(&needs));
-            stand_between(&order, first_gone, &mut needs);
-            stand_between_plainly(&order, first_gone, &mut plainly);
-            prop_assert_eq!(all_before(&needs), all_before(&plainly));
-            prop_assert!(count(&needs) <= links + 2 * order.len());
-        }
-    }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn of(
     let whole = with.to_string().len() <= LONGEST && refused_with(&with).is_none();
     let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
     let of = origin(step, &rendered.with);
-    whole.then_some(Recipe { kind, with, performed, locks, protect: step.protect, of })
+    whole.then_some(Recipe { kind, with, performed, locks, protect: step.protect, of, needs: None })
 }
 
 /// What the plan's own `undo` of a step is made of, if it has one; for what its `with` comes to.

@@ -30,6 +30,7 @@ impl RunState {
             }
             Record::Performing { step, attempt, .. } => self.expect(step, *attempt),
             Record::UndoStarted { step, attempt } => self.check_undo_started(step, *attempt),
+            Record::UndoneInPart { step, attempt, left } => self.check_undone_in_part(step, *attempt, *left),
             Record::Undone { step, attempt, .. } => self.expect_undoing(step, *attempt),
             Record::UndoFailed(failed) => self.check_undo_failed(failed),
             Record::UndoSkipped { .. } => Ok(()),

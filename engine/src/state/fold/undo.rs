@@ -62,6 +62,14 @@ impl RunState {
         }
     }
 
+    pub(super) fn check_undone_in_part(&self, id: &StepId, attempt: u32, left: usize) -> Result<(), String> {
+        self.expect_undoing(id, attempt)?;
+        match self.steps.get(id).map_or(0, |step| step.recipes.len()) {
+            things if left < things => Ok(()),
+            things => Err(format!("`{id}` cannot have {left} things left to undo of {things}")),
+        }
+    }
+
     /// One that waits to be tried again may also be given up.
     pub(super) fn check_undo_failed(&self, failed: &Failed) -> Result<(), String> {
         match self.status(&failed.step) {
@@ -75,10 +83,14 @@ impl RunState {
         if let Some(flight) = &mut step.in_flight {
             (flight.touches, flight.undoing) = (Touches::AtOnce, false);
         }
-        if let Some(recipe) = undo.filter(|recipe| !step.recipes.contains(recipe)) {
-            // The same work done once more is taken back once.
-            step.recipes.retain(|old| !is_of_the_same_work(old, &recipe));
-            step.recipes.push(recipe);
+        let Some(recipe) = undo else { return };
+        // The same work done once more is taken back once.
+        match step.recipes.iter_mut().find(|old| old.does_the_same(&recipe)) {
+            Some(same) => same.needs = recipe.needs,
+            None => {
+                step.recipes.retain(|old| !is_of_the_same_work(old, &recipe));
+                step.recipes.push(recipe);
+            }
         }
     }
 
