@@ -18,6 +18,7 @@ mod run;
 mod run_bench;
 mod run_resume;
 mod run_undo;
+mod run_undo_order;
 mod sandbox;
 mod screens;
 mod secrets;

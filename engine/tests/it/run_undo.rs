@@ -17,11 +17,11 @@ use serde_json::json;
 use crate::run_bench::{BLIND, bare, plan, retry};
 use crate::undo_bench::{Place, THING};
 
-fn id(name: &str) -> StepId {
+pub(crate) fn id(name: &str) -> StepId {
     StepId::from(name)
 }
 
-fn ids(names: &[&str]) -> BTreeSet<StepId> {
+pub(crate) fn ids(names: &[&str]) -> BTreeSet<StepId> {
     names.iter().map(|name| id(name)).collect()
 }
 
@@ -29,12 +29,12 @@ fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn order(undo: &UndoPlan) -> Vec<&str> {
+pub(crate) fn order(undo: &UndoPlan) -> Vec<&str> {
     undo.in_order().map(|item| item.step.as_str()).collect()
 }
 
 /// `base` ← `left`, `right` ← `top`.
-fn diamond(world: &Place) -> Arc<Plan> {
+pub(crate) fn diamond(world: &Place) -> Arc<Plan> {
     let steps = ["base", "left", "right", "top"].map(|name| world.thing(name, &json!({}))).into();
     plan(steps, &[("base", "left"), ("base", "right"), ("left", "top"), ("right", "top")])
 }
@@ -198,60 +198,6 @@ async fn steps_gone_from_the_plan_are_undone_by_the_journal_where_they_stood() {
     assert!(undo.items.values().filter(|item| item.gone).count() == 2);
     assert_eq!(world.destroy(&smaller, &Choice::default()).await, Verdict::Holds);
     assert_eq!(world.things(), names(&[]));
-}
-
-/// The place of each step in the order of undoing.
-fn place(undo: &UndoPlan, step: &str) -> usize {
-    order(undo).iter().position(|other| *other == step).expect("it is undone")
-}
-
-fn goes_before(undo: &UndoPlan, first: &str, second: &str) -> bool {
-    place(undo, first) < place(undo, second)
-}
-
-#[tokio::test]
-async fn what_stood_on_something_goes_before_it_whatever_the_plan_says_now() {
-    let world = Place::new();
-    let thing = |name: &str| world.thing(name, &json!({ "stuck": usize::from(name == "top") }));
-    let link = world.bench.step("link", &BLIND, json!({}));
-    world.apply(&plan(vec![thing("base"), link, thing("top")], &[("base", "link"), ("link", "top")])).await;
-    let unbound = plan(vec![thing("base"), thing("top")], &[]);
-    let contrary = plan(vec![thing("top"), thing("base")], &[("top", "base")]);
-    for edited in [&unbound, &contrary] {
-        assert_eq!(order(&world.look(edited, &Choice::default())), ["top", "base"]);
-        let only = Choice { only: ids(&["base"]), ..Choice::default() };
-        assert_eq!(order(&world.look(edited, &only)), ["top", "base"], "it could not go on without");
-    }
-    let summary = world.destroy_with(&contrary, &Choice::default(), None).await;
-    assert_eq!(summary.blocked, [(id("base"), vec![id("top")])], "as long as `top` stands");
-}
-
-#[tokio::test]
-async fn what_is_gone_from_the_plan_waits_for_nothing_that_did_not_stand_on_it() {
-    let world = Place::new();
-    world.apply(&diamond(&world)).await;
-    let other = plan(vec![world.thing("other", &json!({}))], &[]);
-    let undo = world.look(&other, &Choice::default());
-    assert_eq!((place(&undo, "top"), place(&undo, "base")), (0, 3));
-    let needs = |step: &str| {
-        let (node, _) = undo.items.iter().find(|(_, item)| item.step == id(step)).expect("it is undone");
-        undo.graph.needs[*node].iter().map(|edge| undo.items[&edge.step].step.clone()).collect::<BTreeSet<_>>()
-    };
-    assert_eq!((needs("left"), needs("right")), (ids(&["top"]), ids(&["top"])), "side by side");
-}
-
-#[tokio::test]
-async fn where_an_older_program_did_not_say_what_stood_on_what_it_goes_by_the_plan_and_the_order_of_mention() {
-    let world = Place::new();
-    world.apply(&diamond(&world)).await;
-    let mut plain = serde_json::to_value(world.state()).expect("JSON");
-    for step in plain["steps"].as_object_mut().expect("a map").values_mut() {
-        step["recipes"][0].as_object_mut().expect("a recipe").remove("needs").expect("it was there");
-    }
-    let older: RunState = serde_json::from_value(plain).expect("a state");
-    let smaller = plan(vec![world.thing("top", &json!({}))], &[]);
-    let undo = undo::plan(&smaller, &older, &Choice::default());
-    assert!(goes_before(&undo, "top", "base") && goes_before(&undo, "left", "base"), "{:?}", order(&undo));
 }
 
 #[tokio::test]
@@ -438,6 +384,7 @@ fn what_does_not_follow_is_refused() {
     let made = || record(r#"{"record":"succeeded","step":"a","attempt":1,"outcome":"changed","took_ms":1}"#);
     let undoing = |attempt: u32| Record::UndoStarted { step: id("a"), attempt };
     let undone = || Record::Undone { step: id("a"), attempt: 1, took_ms: 1 };
+    let in_part = || Record::UndoneInPart { step: id("a"), attempt: 1, left: 1 };
     let cases = vec![
         (vec![open(1), undoing(1)], "nothing was made by `a`"),
         (vec![open(1), started(), made(), undoing(2)], "`a` is done already"),
@@ -445,6 +392,10 @@ fn what_does_not_follow_is_refused() {
         (vec![open(1), started(), made(), open(2), undoing(2)], "the next attempt to undo `a` is 1, not 2"),
         (vec![open(1), started(), made(), open(2), undoing(1), undone(), undoing(2)], "nothing was made by `a`"),
         (vec![open(1), started(), made(), open(2), undoing(1), started()], "the next attempt of `a` is 2"),
+        (
+            vec![open(1), started(), made(), open(2), undoing(1), in_part()],
+            "`a` cannot have 1 things left to undo of 0",
+        ),
     ];
     for (records, why) in cases {
         let error = state(records).expect_err(why);
@@ -473,15 +424,15 @@ async fn a_step_that_nobody_can_tell_about_is_undone_too() {
 
 /// A random plan: who needs whom, what became of each step, and what the plan and the user say.
 #[derive(Clone, Debug)]
-struct Case {
-    needs: Vec<Vec<usize>>,
-    made: Vec<bool>,
+pub(crate) struct Case {
+    pub(crate) needs: Vec<Vec<usize>>,
+    pub(crate) made: Vec<bool>,
     protect: Vec<bool>,
     keep: Vec<bool>,
     only: Vec<bool>,
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+pub(crate) fn cases() -> impl Strategy<Value = Case> {
     (2..25_usize).prop_flat_map(|count| {
         let flags = |weight: f64| proptest::collection::vec(proptest::bool::weighted(weight), count);
         let needs = proptest::collection::vec(proptest::collection::vec(0..count, 0..4), count);
@@ -494,7 +445,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 /// Every step that a step needs, directly or not.
-fn all_needs(case: &Case, step: usize) -> BTreeSet<usize> {
+pub(crate) fn all_needs(case: &Case, step: usize) -> BTreeSet<usize> {
     let mut all = BTreeSet::new();
     let mut open = vec![step];
     while let Some(step) = open.pop() {
