@@ -91,6 +91,25 @@ struct Room {
     from: u64,
     /// Where the room ends.
     to: u64,
+    /// The last line.
+    last: Option<Line>,
+    /// The one that was the last at the sync before.
+    synced: Option<Line>,
+}
+
+/// Where a line is, and how it begins: with its checksum.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    at: u64,
+    beginning: [u8; 8],
+}
+
+impl Line {
+    fn is_in(self, file: &impl RawFile) -> io::Result<bool> {
+        let mut found = [0; 8];
+        file.read_at(&mut found, self.at)?;
+        Ok(found == self.beginning)
+    }
 }
 
 /// How much room a file gets at once. A sync of what was written into room writes just that; where it has made the file longer, most
@@ -101,6 +120,7 @@ impl Room {
     /// Writes a line, and makes new room behind one that the old could not hold. Where none can be had the file just becomes longer.
     fn write(&mut self, file: &impl RawFile, bytes: &[u8]) -> io::Result<()> {
         file.write_at(bytes, self.from)?;
+        self.last = bytes.first_chunk().map(|beginning| Line { at: self.from, beginning: *beginning });
         self.from += bytes.len() as u64;
         if self.from > self.to {
             let made = file.write_at(&[0; MORE], self.from).is_ok();
@@ -111,8 +131,23 @@ impl Room {
 
     fn truncate(&mut self, file: &impl RawFile, length: u64) -> io::Result<()> {
         file.set_length(length)?;
-        *self = Self { from: length, to: length };
+        *self = Self::at(length, length);
         Ok(())
+    }
+
+    fn at(from: u64, to: u64) -> Self {
+        Self { from, to, last: None, synced: None }
+    }
+
+    /// Whether what was written is still there: somebody may put another content into the file without replacing it.
+    fn holds(&mut self, file: &impl RawFile) -> io::Result<bool> {
+        for line in [self.synced, self.last].into_iter().flatten() {
+            if !line.is_in(file)? {
+                return Ok(false);
+            }
+        }
+        self.synced = self.last;
+        Ok(true)
     }
 }
 
@@ -123,7 +158,7 @@ impl<F: RawFile> Open<F> {
             // A killed run left room there when nobody else could write: what is appended belongs before it.
             file.set_length(from)?;
         }
-        let room = (!file.is_shared()).then_some(Mutex::new(Room { from, to }));
+        let room = (!file.is_shared()).then_some(Mutex::new(Room::at(from, to)));
         Ok(Self { file, room })
     }
 
@@ -169,7 +204,11 @@ impl<F: RawFile> Storage for FileStorage<F> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.with(|open| open.file.sync())
+        self.with(|open| {
+            open.file.sync()?;
+            let holds = open.room().map_or(Ok(true), |mut room| room.holds(&open.file))?;
+            holds.then_some(()).ok_or_else(|| io::Error::other("something else was written into it meanwhile"))
+        })
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
