@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use runbook::event::Event;
 use runbook::plan::model::{Accept, Plan, StepId};
-use runbook::run::{Options, Summary, Watcher};
+use runbook::run::{Options, Summary, Watcher, undo};
 use runbook::state::record::{Entry, Record, Verdict};
 use runbook::state::{RunState, Status};
 use runbook_steps::Class;
@@ -129,6 +129,24 @@ pub(crate) fn summary(summary: &Summary, plan: &Plan, options: &Options, disk: &
         holds(state, &ids);
         if ids.len() == plan.steps.len() {
             tidied(plan, options, disk);
+        }
+    }
+}
+
+/// What a destroy says of itself must agree with the states of what it was to take back, and with the disk.
+pub(crate) fn undone(summary: &undo::drive::Summary, wanted: &[StepId], disk: &Shared) {
+    if !disk.lock().all_is_safe() {
+        notes::wrong("the destroy reports its end, and not all of it is safe");
+    }
+    let state = summary.journal.state();
+    let open: Vec<&StepId> = wanted.iter().filter(|id| *state.status(id) != Status::Undone).collect();
+    if (summary.verdict == Verdict::Holds) != (open.is_empty() && summary.signal.is_none()) {
+        notes::wrong(format!("the verdict is {:?}, and these are not undone: {open:?}", summary.verdict));
+    }
+    for id in wanted.iter().filter(|id| *state.status(id) == Status::Undone) {
+        let standing = world::with(|world| world.standing().any(|step| step == id.as_str()));
+        if standing {
+            notes::wrong(format!("{id} is said to be undone, and something of it stands"));
         }
     }
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use runbook::plan::model::{
     Accept, Edge, Expression, Graph, KnownIssue, Place, Plan, Retry, Scope, Source, Step, StepId, Target, Template,
-    Unit, Work,
+    Undo, Unit, Work,
 };
 use runbook_steps::{Class, Effect, Kind};
 use serde_json::json;
 
-use super::kinds::{AGAIN, BLIND, CLOUD, LOOKED, READS};
+use super::kinds::{AGAIN, BLIND, CLOUD, LOOKED, READS, UNDOES};
 use super::random::Random;
 use super::world::Terms;
 
@@ -50,6 +50,8 @@ struct Line {
     finally: bool,
     idempotent: bool,
     read_only: bool,
+    /// The plan says how it is taken back, where its kind does not know.
+    undo: bool,
 }
 
 impl Draft {
@@ -93,6 +95,7 @@ impl Draft {
             finally,
             idempotent: random.percent(8),
             read_only: random.percent(4),
+            undo: random.percent(70),
             needs,
             uses,
         };
@@ -224,7 +227,18 @@ impl Line {
             finally: self.finally,
             may_hang: self.timeout.is_some() || self.deadline.is_some(),
             locks: self.locks.clone(),
+            needs: self.needs.iter().map(|(need, _)| need.clone()).collect(),
+            can_undo: self.changes() && !self.read_only && (self.kind.observes || self.undo),
         }
+    }
+
+    /// What takes back what it makes.
+    fn undo(&self) -> Option<Undo> {
+        let fields = ["mark", "takes_ms", "spawns"];
+        let Template::Map(with) = self.with() else { return None };
+        let with = with.into_iter().filter(|(name, _)| fields.contains(&name.as_str())).collect();
+        let work = Work { kind: &UNDOES, with: Template::Map(with) };
+        (self.undo && !self.kind.observes).then(|| Undo { work: Some(work), ..Undo::default() })
     }
 
     fn with(&self) -> Template {
@@ -258,7 +272,7 @@ impl Line {
             normal: None,
             locks: self.locks.iter().map(|lock| Template::Plain(json!(lock))).collect(),
             hints: Vec::new(),
-            undo: None,
+            undo: self.undo().map(Into::into),
             protect: false,
             read_only: self.read_only,
             idempotent: self.idempotent,
@@ -300,6 +314,7 @@ impl fmt::Display for Draft {
                 ("known issue", line.known_issue),
                 ("idempotent", line.idempotent),
                 ("read only", line.read_only),
+                ("undo", line.undo),
             ] {
                 write!(f, "{}", if is { format!(", {word}") } else { String::new() })?;
             }

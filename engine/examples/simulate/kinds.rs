@@ -40,7 +40,10 @@ pub(crate) static LOOKED: Kind = Kind { name: "simulated.looked", observes: true
 /// Starts an operation that goes on whatever becomes of the engine, and can be looked at.
 pub(crate) static CLOUD: Kind = Kind { name: "simulated.cloud", observes: true, read: read_as::<Cloud>, ..BLIND };
 
-/// The `with` of all of them.
+/// Takes back what a step has made that knows no way itself.
+pub(crate) static UNDOES: Kind = Kind { name: "simulated.undoes", read: read_as::<Undoes>, ..BLIND };
+
+/// The `with` of all that make something.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Act {
@@ -77,41 +80,51 @@ impl Act {
     /// Works on it here, in an attempt.
     async fn work(&self, cx: &Context) -> Result<Outputs, Failure> {
         alive().await;
-        let (id, fate) = world::with(|world| world.begin(&cx.step, cx.attempt, self.mark, self.takes()));
-        let at_work = AtWork(id);
-        if self.spawns {
-            world::with(|world| world.has_process(id));
-            // Not when that process started: so the engine takes it for gone, and the watcher does the killing.
-            cx.observer.spawned(Child { pid: 1, started: id | 1 << 62, program: "simulated".to_owned() });
-        }
-        let ended = tokio::select! {
-            biased;
-            ended = go(cx, fate) => ended,
-            () = cx.cancel.soft.cancelled() => self.stop(cx, id, fate).await,
-            () = cx.cancel.hard.cancelled() => Err(Failure::cancelled()),
-        };
-        alive().await;
-        drop(at_work);
-        ended.map(|()| self.outputs(cx))
+        let begun = world::with(|world| world.begin(&cx.step, cx.attempt, self.mark, self.takes()));
+        at_work(cx, begun, self.spawns).await.map(|()| self.outputs(cx))
     }
 
-    async fn stop(&self, cx: &Context, id: u64, fate: Fate) -> Result<(), Failure> {
-        let (rest, ended) = match fate.stop {
-            Stop::Promptly => {
-                world::with(|world| world.gives_up(id));
-                (Duration::ZERO, Err(Failure::cancelled()))
-            }
-            Stop::Slowly(rest) => (rest, Err(Failure::cancelled())),
-            Stop::Not => (fate.takes, Err(Failure::cancelled())),
-            Stop::Later if fate.end == End::Well => (fate.takes, Ok(())),
-            Stop::Later => (fate.takes, Err(Failure::cancelled())),
-        };
-        let clock = cx.clock();
-        tokio::select! {
-            biased;
-            () = clock.sleep(rest) => ended,
-            () = cx.cancel.hard.cancelled() => Err(Failure::cancelled()),
+    /// Takes it back here, in an attempt.
+    async fn take_back(&self, cx: &Context) -> Result<(), Failure> {
+        Undoes { mark: self.mark, takes_ms: self.takes_ms, spawns: self.spawns }.go(cx).await
+    }
+}
+
+/// Works until it ends, or is told to stop.
+async fn at_work(cx: &Context, (id, fate): (u64, Fate), spawns: bool) -> Result<(), Failure> {
+    let at_work = AtWork(id);
+    if spawns {
+        world::with(|world| world.has_process(id));
+        // Not when that process started: so the engine takes it for gone, and the watcher does the killing.
+        cx.observer.spawned(Child { pid: 1, started: id | 1 << 62, program: "simulated".to_owned() });
+    }
+    let ended = tokio::select! {
+        biased;
+        ended = go(cx, fate) => ended,
+        () = cx.cancel.soft.cancelled() => stop(cx, id, fate).await,
+        () = cx.cancel.hard.cancelled() => Err(Failure::cancelled()),
+    };
+    alive().await;
+    drop(at_work);
+    ended
+}
+
+async fn stop(cx: &Context, id: u64, fate: Fate) -> Result<(), Failure> {
+    let (rest, ended) = match fate.stop {
+        Stop::Promptly => {
+            world::with(|world| world.gives_up(id));
+            (Duration::ZERO, Err(Failure::cancelled()))
         }
+        Stop::Slowly(rest) => (rest, Err(Failure::cancelled())),
+        Stop::Not => (fate.takes, Err(Failure::cancelled())),
+        Stop::Later if fate.end == End::Well => (fate.takes, Ok(())),
+        Stop::Later => (fate.takes, Err(Failure::cancelled())),
+    };
+    let clock = cx.clock();
+    tokio::select! {
+        biased;
+        () = clock.sleep(rest) => ended,
+        () = cx.cancel.hard.cancelled() => Err(Failure::cancelled()),
     }
 }
 
@@ -219,8 +232,12 @@ impl Step for Looked {
         self.0.work(cx).boxed()
     }
 
-    fn undo<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
-        async { Ok(()) }.boxed()
+    fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        self.0.take_back(cx).boxed()
+    }
+
+    fn undo_intent(&self) -> Vec<String> {
+        vec!["take it away".to_owned()]
     }
 }
 
@@ -239,12 +256,7 @@ impl Cloud {
                 Answer::Failed(class) => return Err(failure(class)),
                 Answer::Wait { id, until } => {
                     awaited = Some(id);
-                    let rest = until.saturating_sub(notes::now());
-                    cx.unless_cancelled(async {
-                        cx.clock().sleep(rest).await;
-                        Ok(())
-                    })
-                    .await?;
+                    wait_until(cx, until).await?;
                 }
             }
         }
@@ -272,6 +284,60 @@ impl Step for Cloud {
 
     fn perform<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Outputs, Failure>> {
         self.order(cx).boxed()
+    }
+
+    fn undo<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            while let Some(until) = world::with(|world| world.makes_until(&cx.step)) {
+                wait_until(cx, until).await?;
+            }
+            self.0.take_back(cx).await
+        }
+        .boxed()
+    }
+
+    fn undo_intent(&self) -> Vec<String> {
+        vec!["take it away".to_owned()]
+    }
+}
+
+async fn wait_until(cx: &Context, until: Duration) -> Result<(), Failure> {
+    let rest = until.saturating_sub(notes::now());
+    cx.unless_cancelled(async {
+        cx.clock().sleep(rest).await;
+        Ok(())
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Undoes {
+    mark: u64,
+    takes_ms: u64,
+    spawns: bool,
+}
+
+impl Undoes {
+    async fn go(&self, cx: &Context) -> Result<(), Failure> {
+        alive().await;
+        let takes = Duration::from_millis(self.takes_ms);
+        let begun = world::with(|world| world.begin_undo(&cx.step, cx.attempt, self.mark, takes));
+        at_work(cx, begun, self.spawns).await
+    }
+}
+
+impl Step for Undoes {
+    fn intent(&self) -> Vec<String> {
+        vec!["take it away".to_owned()]
+    }
+
+    fn observe<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<Standing, Failure>> {
+        async { Ok(Standing::Unknown) }.boxed()
+    }
+
+    fn perform<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Outputs, Failure>> {
+        async { self.go(cx).await.map(|()| Outputs::new()) }.boxed()
     }
 
     fn undo<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::pending;
 use runbook::plan::model::{Plan, StepId};
+use runbook::run::undo::{self, Choice, Undoing};
 use runbook::run::{Header, Interrupter, Interrupts, Options, Run, Signal, Summary, drive, verdicts};
 use runbook::state::lock::Holder;
 use runbook::state::record::{Record, Verdict};
@@ -36,8 +38,8 @@ struct Chaos {
 }
 
 /// How a run came to its end.
-enum Came {
-    Ended(Box<Summary>),
+enum Came<S = Summary> {
+    Ended(Box<S>),
     Broke,
     Died,
 }
@@ -82,13 +84,20 @@ impl Life {
         notes::say(|| format!("the plan:{}", self.draft));
         for _ in 0..self.random.within(1, 5) {
             let (chaos, options) = (self.chaos(), self.options());
-            self.run(chaos, options).await;
+            if self.random.percent(20) {
+                self.destroy(chaos).await;
+            } else {
+                self.run(chaos, options).await;
+            }
             if !notes::all_is_well() {
                 return;
             }
             self.between().await;
         }
         self.heal().await;
+        if notes::all_is_well() && self.random.percent(60) {
+            self.end().await;
+        }
     }
 
     fn chaos(&mut self) -> Chaos {
@@ -191,19 +200,52 @@ impl Life {
         });
         let Some(journal) = self.open(chaos.faults.clone()) else { return Came::Broke };
         let came = self.drive(&plan, &chaos, &options, journal).await;
-        match &came {
-            Came::Ended(summary) => {
-                notes::say(|| format!("ends: {:?}", summary.verdict));
-                checks::summary(summary, &plan, &options, &self.disk);
-            }
-            Came::Broke => {}
-            Came::Died if chaos.death == Some(Death::PowerCut) => {
-                world::with(World::power_cut);
-                self.disk.lock().forget();
-            }
-            Came::Died => {}
+        if let Came::Ended(summary) = &came {
+            notes::say(|| format!("ends: {:?}", summary.verdict));
+            checks::summary(summary, &plan, &options, &self.disk);
         }
         came
+    }
+
+    /// Takes back what was made, as far as there is something. What cannot be, by step.
+    async fn destroy(&mut self, chaos: Chaos) -> Option<(Came<undo::drive::Summary>, Vec<StepId>)> {
+        self.runs += 1;
+        notes::say(|| format!("DESTROY {} {chaos:?}", self.runs));
+        let (plan, parallel) = (self.draft.plan(), 1 + self.random.index(6));
+        world::with(|world| (world.terms, world.parallel) = (self.draft.terms(), parallel));
+        let journal = self.open(chaos.faults.clone())?;
+        let undo = undo::plan(&plan, journal.state(), &Choice::default());
+        if undo.items.is_empty() {
+            return None;
+        }
+        let wanted: Vec<StepId> = undo.in_order().map(|item| item.step.clone()).collect();
+        let left = undo.left.iter().map(|(id, _)| id.clone()).collect();
+        let (interrupter, interrupts) = Interrupts::channel();
+        let undoing = Undoing {
+            undo,
+            selection: String::new(),
+            world: Arc::new(self.outside()),
+            journal,
+            secrets: Arc::new(Secrets::new(BTreeMap::new())),
+            parallel,
+            seed: self.random.next(),
+            sync_inline: true,
+            header: header("destroy"),
+            watcher: Box::new(Checker::new(
+                self.disk.clone(),
+                Arc::clone(&plan),
+                self.draft.clone(),
+                &Options::default(),
+            )),
+            interrupts,
+            plan,
+        };
+        let came = self.lives(Box::pin(undo::drive(undoing)), &chaos, interrupter).await;
+        if let Came::Ended(summary) = &came {
+            notes::say(|| format!("ends: {:?}", summary.verdict));
+            checks::undone(summary, &wanted, &self.disk);
+        }
+        Some((came, left))
     }
 
     async fn drive(&mut self, plan: &Arc<Plan>, chaos: &Chaos, options: &Options, journal: Journal) -> Came {
@@ -217,12 +259,21 @@ impl Life {
             journal,
             secrets: Arc::new(Secrets::new(BTreeMap::new())),
             options,
-            header: Header { command: "apply".to_owned(), who: "me@here".to_owned(), version: "0".to_owned() },
+            header: header("apply"),
             watcher: Box::new(checker),
             interrupts,
         };
+        self.lives(Box::pin(drive(run)), chaos, interrupter).await
+    }
+
+    /// Lets a process live until it ends or dies.
+    async fn lives<S>(
+        &mut self,
+        mut driving: Pin<Box<impl Future<Output = Result<S, StateError>>>>,
+        chaos: &Chaos,
+        interrupter: Interrupter,
+    ) -> Came<S> {
         let died = self.disk.lock().died();
-        let mut driving = Box::pin(drive(run));
         let ended = tokio::select! {
             biased;
             () = died.notified() => None,
@@ -242,12 +293,18 @@ impl Life {
         world::with(|world| world.death = chaos.death.unwrap_or(Death::Killed));
         drop(driving);
         all_gone().await;
-        self.came(ended)
+        self.came(ended, chaos)
     }
 
-    fn came(&self, ended: Option<Result<Summary, StateError>>) -> Came {
+    fn came<S>(&self, ended: Option<Result<S, StateError>>, chaos: &Chaos) -> Came<S> {
         match ended {
-            None => Came::Died,
+            None => {
+                if chaos.death == Some(Death::PowerCut) {
+                    world::with(World::power_cut);
+                    self.disk.lock().forget();
+                }
+                Came::Died
+            }
             Some(Ok(summary)) => Came::Ended(Box::new(summary)),
             Some(Err(error)) => {
                 notes::say(|| format!("breaks: {error}"));
@@ -330,6 +387,26 @@ impl Life {
         None
     }
 
+    /// Without faults all is taken back that somebody knows how to, and then there is nothing left to do.
+    async fn end(&mut self) {
+        let mut left = Vec::new();
+        for _ in 0..4 {
+            match self.destroy(Chaos::default()).await {
+                None => return self.is_gone(&left),
+                Some((Came::Ended(_), cannot)) => left = cannot,
+                Some(_) => return notes::wrong("a destroy without faults does not end"),
+            }
+        }
+        notes::wrong("without faults it does not come to be undone");
+    }
+
+    fn is_gone(&self, left: &[StepId]) {
+        let standing = world::with(|world| world.standing().cloned().collect::<Vec<_>>());
+        for step in standing.iter().filter(|step| !left.contains(&StepId::from(step.as_str()))) {
+            notes::wrong(format!("all is undone, and something of {step} stands"));
+        }
+    }
+
     fn is_healed(&self, state: &RunState) {
         for id in self.draft.ids() {
             let wanted = self.draft.lasting_mark(id.as_str()).map(|mark| Made { mark });
@@ -386,6 +463,10 @@ async fn interrupt(interrupter: Interrupter, signals: &[Duration]) -> std::conve
         interrupter.send(Signal::Interrupt);
     }
     pending().await
+}
+
+fn header(command: &str) -> Header {
+    Header { command: command.to_owned(), who: "me@here".to_owned(), version: "0".to_owned() }
 }
 
 fn brief(options: &Options) -> String {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Real are the driver, the schedule, retries, the journal and its fold. Simulated are the time, the disk, the steps and what they
-//! act on. Each seed is a deployment: a random plan that is run, killed, cut from power, interrupted, edited and continued until all
-//! holds. The same seed is the same to the byte.
+//! act on. Each seed is a deployment: a random plan that is run, taken back, killed, cut from power, interrupted, edited and continued
+//! until all holds, or all is gone. The same seed is the same to the byte.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 mod checks;

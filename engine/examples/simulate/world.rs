@@ -2,9 +2,10 @@
 //! that nobody may break. One for each thread, as a step reaches outside only through what surrounds it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use runbook::plan::StepId;
 use runbook::state::record::{Entry, Fingerprint, Record};
 use runbook_steps::Class;
 
@@ -57,6 +58,24 @@ pub(crate) struct Terms {
     pub(crate) finally: bool,
     pub(crate) may_hang: bool,
     pub(crate) locks: Vec<String>,
+    pub(crate) needs: Vec<String>,
+    /// Somebody knows how to take back what it makes.
+    pub(crate) can_undo: bool,
+}
+
+/// What a step has made and nobody has taken away; another mark is another thing.
+#[derive(Clone, Debug)]
+struct Thing {
+    /// The nearest steps before it of which something stood when it was begun.
+    stands_on: BTreeSet<String>,
+    can_undo: bool,
+}
+
+/// What a worker is at.
+#[derive(Clone, Debug)]
+enum Does {
+    Makes(Thing),
+    TakesAway,
 }
 
 /// Something that works on a step: an attempt, or the process that one left behind.
@@ -65,7 +84,9 @@ struct Worker {
     id: u64,
     step: String,
     mark: u64,
-    makes: Option<Duration>,
+    does: Does,
+    /// When it has its effect.
+    acts: Option<Duration>,
     ends: Duration,
     /// It has a process of its own, so it outlives the engine.
     has_process: bool,
@@ -79,6 +100,7 @@ struct Worker {
 struct Operation {
     id: u64,
     mark: u64,
+    makes: Thing,
     until: Duration,
     fails: Option<Class>,
 }
@@ -116,6 +138,7 @@ pub(crate) struct World {
     /// How often steps acted.
     pub(crate) acts: u64,
     made: BTreeMap<String, Made>,
+    things: BTreeMap<(String, u64), Thing>,
     operations: BTreeMap<String, Operation>,
     workers: Vec<Worker>,
     next: u64,
@@ -151,6 +174,7 @@ impl World {
             death: Death::Killed,
             acts: 0,
             made: BTreeMap::new(),
+            things: BTreeMap::new(),
             operations: BTreeMap::new(),
             workers: Vec::new(),
             next: 0,
@@ -179,19 +203,57 @@ impl World {
     /// Lets happen what has happened by now.
     fn pass(&mut self) {
         let now = notes::now();
+        let mut done = Vec::new();
         for worker in &mut self.workers {
-            if worker.makes.is_some_and(|at| at <= now) {
-                worker.makes = None;
-                self.made.insert(worker.step.clone(), Made { mark: worker.mark });
+            if worker.acts.take_if(|at| *at <= now).is_some() {
+                done.push((worker.step.clone(), worker.mark, worker.does.clone()));
             }
         }
         self.workers.retain(|worker| !worker.orphan || worker.ends > now);
         for (step, operation) in &self.operations {
             if operation.until <= now && operation.fails.is_none() {
-                self.made.insert(step.clone(), Made { mark: operation.mark });
+                done.push((step.clone(), operation.mark, Does::Makes(operation.makes.clone())));
             }
         }
+        done.into_iter().for_each(|(step, mark, does)| self.happens(&step, mark, does));
         self.operations.retain(|_, operation| operation.until > now || operation.fails.is_some());
+    }
+
+    fn happens(&mut self, step: &str, mark: u64, does: Does) {
+        match does {
+            Does::Makes(thing) => {
+                self.made.insert(step.to_owned(), Made { mark });
+                self.things.insert((step.to_owned(), mark), thing);
+            }
+            Does::TakesAway => {
+                if self.made(step) == Some(Made { mark }) {
+                    self.made.remove(step);
+                }
+                self.things.remove(&(step.to_owned(), mark));
+            }
+        }
+    }
+
+    /// What a step that begins now would stand on, and whether that can be taken back.
+    fn thing(&self, step: &str) -> Thing {
+        let needs = |step: &str| self.terms.get(step).map(|terms| terms.needs.clone()).unwrap_or_default();
+        let (mut open, mut seen, mut stands_on) = (needs(step), BTreeSet::new(), BTreeSet::new());
+        while let Some(need) = open.pop() {
+            if !seen.insert(need.clone()) {
+                continue;
+            }
+            if self.standing().any(|other| *other == need) {
+                stands_on.insert(need);
+            } else {
+                open.extend(needs(&need));
+            }
+        }
+        Thing { stands_on, can_undo: self.terms.get(step).is_some_and(|terms| terms.can_undo) }
+    }
+
+    /// The steps of which something stands that can be taken back.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = &String> {
+        self.things.iter().filter(|(_, thing)| thing.can_undo).map(|((step, _), _)| step)
     }
 
     pub(crate) fn made(&self, step: &str) -> Option<Made> {
@@ -205,6 +267,12 @@ impl World {
             || self.operations.get(step).is_some_and(|operation| operation.until > now)
     }
 
+    /// Until when an operation is under way that makes something of a step.
+    pub(crate) fn makes_until(&self, step: &str) -> Option<Duration> {
+        let operation = self.operations.get(step)?;
+        (operation.until > notes::now()).then_some(operation.until)
+    }
+
     /// All that was made.
     pub(crate) fn all_made(&self) -> BTreeMap<String, Made> {
         self.made.clone()
@@ -214,21 +282,35 @@ impl World {
     pub(crate) fn begin(&mut self, step: &str, attempt: u32, mark: u64, takes: Duration) -> (u64, Fate) {
         let fate = self.fate(step, takes);
         self.may_begin(step, attempt, mark);
+        notes::say(|| format!("     {step} acts, attempt {attempt}, mark {mark}: {fate:?}"));
+        let does = Does::Makes(self.thing(step));
+        (self.works(step, mark, does, fate), fate)
+    }
+
+    /// An attempt begins to take something away. Returns its number and how it will go.
+    pub(crate) fn begin_undo(&mut self, step: &str, attempt: u32, mark: u64, takes: Duration) -> (u64, Fate) {
+        let fate = self.fate(step, takes);
+        self.may_undo(step, attempt);
+        notes::say(|| format!("     {step} is taken back, attempt {attempt}, mark {mark}: {fate:?}"));
+        (self.works(step, mark, Does::TakesAway, fate), fate)
+    }
+
+    fn works(&mut self, step: &str, mark: u64, does: Does, fate: Fate) -> u64 {
         self.acts += 1;
         self.next += 1;
         let now = notes::now();
-        notes::say(|| format!("     {step} acts, attempt {attempt}, mark {mark}: {fate:?}"));
         self.workers.push(Worker {
             id: self.next,
             step: step.to_owned(),
             mark,
-            makes: fate.makes.map(|at| now + at),
+            does,
+            acts: fate.makes.map(|at| now + at),
             ends: now + fate.takes,
             has_process: false,
             run: self.run(),
             orphan: false,
         });
-        (self.next, fate)
+        self.next
     }
 
     /// By what the present run marks its processes.
@@ -244,9 +326,9 @@ impl World {
         self.workers.iter_mut().filter(|worker| worker.id == id).for_each(|worker| worker.has_process = true);
     }
 
-    /// The worker will not make anything any more that it has not made yet.
+    /// The worker will have no effect any more that it has not had yet.
     pub(crate) fn gives_up(&mut self, id: u64) {
-        self.workers.iter_mut().filter(|worker| worker.id == id).for_each(|worker| worker.makes = None);
+        self.workers.iter_mut().filter(|worker| worker.id == id).for_each(|worker| worker.acts = None);
     }
 
     /// The worker is gone; if the engine is, and nobody killed the worker's process, that goes on.
@@ -296,7 +378,8 @@ impl World {
         let (id, until) = (self.next, notes::now() + fate.takes.min(takes * 2));
         notes::say(|| format!("     the cloud begins {step}, mark {mark}: {fails:?} in {:?}", fate.takes));
         self.acts += 1;
-        self.operations.insert(step.to_owned(), Operation { id, mark, until, fails });
+        let makes = self.thing(step);
+        self.operations.insert(step.to_owned(), Operation { id, mark, makes, until, fails });
         Answer::Wait { id, until }
     }
 
@@ -329,6 +412,32 @@ impl World {
     /// The rules for beginning to act.
     fn may_begin(&self, step: &str, attempt: u32, mark: u64) {
         let terms = self.terms.get(step).cloned().unwrap_or_default();
+        self.may_work(step, &terms);
+        if terms.can_look && self.made(step) == Some(Made { mark }) {
+            notes::wrong(format!("{step} acts though what it makes is there, and can be seen"));
+        }
+        self.may_by_the_journal(step, attempt, &terms);
+    }
+
+    /// The rules for beginning to take something away.
+    fn may_undo(&self, step: &str, attempt: u32) {
+        self.may_work(step, &self.terms.get(step).cloned().unwrap_or_default());
+        let on_it = |thing: &Thing| thing.can_undo && thing.stands_on.contains(step);
+        if let Some(((other, _), _)) = self.things.iter().find(|((other, _), thing)| other != step && on_it(thing)) {
+            notes::wrong(format!("{step} is taken back while {other} stands on it"));
+        }
+        let disk = self.disk.lock();
+        let of_step = |entry: &Entry| touched(&entry.record).is_some_and(|id| id.as_str() == step);
+        let last = disk.entries().iter().rev().find(|(_, entry)| of_step(entry));
+        match last.map(|(end, entry)| (*end, &entry.record)) {
+            Some((end, Record::UndoStarted { attempt: found, .. })) if *found == attempt && disk.is_safe(end) => {}
+            Some((_, Record::UndoneInPart { attempt: found, .. })) if *found == attempt => {}
+            other => notes::wrong(format!("{step} is taken back, and the journal says {other:?} of it")),
+        }
+    }
+
+    /// The rules for working at all.
+    fn may_work(&self, step: &str, terms: &Terms) {
         if let Some(other) = self.workers.iter().find(|worker| worker.step == step) {
             let who = if other.orphan { "the process of an earlier run" } else { "an attempt" };
             notes::wrong(format!("{step} acts while {who} is at it"));
@@ -344,10 +453,6 @@ impl World {
         if let Some(other) = alive.clone().find(locked) {
             notes::wrong(format!("{step} acts while {} has a lock of it", other.step));
         }
-        if terms.can_look && self.made(step) == Some(Made { mark }) {
-            notes::wrong(format!("{step} acts though what it makes is there, and can be seen"));
-        }
-        self.may_by_the_journal(step, attempt, &terms);
     }
 
     /// What is on the disk must allow it.
@@ -379,6 +484,20 @@ impl World {
         if same && !terms.finally {
             notes::wrong(format!("{step} acts again, though it succeeded"));
         }
+    }
+}
+
+/// The step that a record begins or ends something of, but for the processes that it starts.
+fn touched(record: &Record) -> Option<&StepId> {
+    match record {
+        Record::Started(started) => Some(&started.step),
+        Record::Succeeded(succeeded) => Some(&succeeded.step),
+        Record::Failed(failed) | Record::UndoFailed(failed) => Some(&failed.step),
+        Record::UndoStarted { step, .. } | Record::UndoneInPart { step, .. } | Record::Undone { step, .. } => {
+            Some(step)
+        }
+        Record::Cancelled { step, .. } | Record::Settled { step, .. } => Some(step),
+        _ => None,
     }
 }
 
@@ -414,6 +533,8 @@ impl Past {
                 let holds = !succeeded.note.as_ref().is_some_and(|note| note.starts_with("failed as expected"));
                 self.done = self.print.clone().filter(|_| holds);
             }
+            Record::UndoStarted { step: other, .. } if other.as_str() == step => (self.doubt, self.done) = (true, None),
+            Record::Undone { step: other, .. } if other.as_str() == step => (self.doubt, self.done) = (false, None),
             Record::Failed(failed) if failed.step.as_str() == step && failed.attempt > 0 => self.doubt = false,
             Record::Cancelled { step: other, untouched: true, .. } if other.as_str() == step => self.doubt = false,
             Record::Settled { step: other, done, .. } if other.as_str() == step => {

@@ -244,6 +244,7 @@ impl Deployment {
             secrets: Arc::new(secrets),
             parallel: how.parallel.into(),
             seed: 0,
+            sync_inline: false,
             header: deployment::header("destroy", &self.env),
             watcher: Box::new(talk),
             interrupts,

@@ -193,6 +193,7 @@ impl Place {
             secrets: Arc::new(Secrets::default()),
             parallel: 4,
             seed: 0,
+            sync_inline: false,
             header: Header { command: "destroy".to_owned(), who: "me@here".to_owned(), version: "0".to_owned() },
             watcher: watch(interrupter),
             interrupts,

@@ -43,6 +43,8 @@ pub struct Undoing {
     pub parallel: usize,
     /// For the jitter of pauses.
     pub seed: u64,
+    /// Whether grouped syncs hold it up, so that the same events lead to the same journal.
+    pub sync_inline: bool,
     /// Who does it.
     pub header: Header,
     /// Who looks on.
@@ -119,14 +121,14 @@ impl Driver for Unmaking {
 
 impl Unmaking {
     fn new(undoing: Undoing) -> (Self, Terms) {
-        let Undoing { plan, undo, selection, world, journal, secrets, parallel, seed, header, watcher, interrupts } =
-            undoing;
+        let Undoing { plan, undo, selection, world, journal, secrets, parallel, seed, .. } = undoing;
+        let Undoing { sync_inline, header, watcher, interrupts, .. } = undoing;
         let count = undo.graph.order.len();
         let took: Vec<Duration> = (0..count).map(|node| plan.steps.get(node).map_or(UNSAID, Step::typical)).collect();
         let ways = schedule::ways(&undo.graph, &took);
         let schedule = Schedule::new(&undo.graph, ways, vec![false; count], parallel);
         let work = |item: super::plan::Item| Work { id: item.step, deeds: Arc::new(item.deeds), locks: item.locks };
-        let terms = Terms { interrupts, sync_inline: false, lanes: 0 };
+        let terms = Terms { interrupts, sync_inline, lanes: 0 };
         let start = Start { plan: &plan, world, journal, secrets, schedule, header, watcher, seed };
         let unmaking = Self {
             course: Course::new(start),

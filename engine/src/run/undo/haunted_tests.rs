@@ -15,6 +15,7 @@ async fn undone(haunted: &Haunted, is_alive: bool) -> Summary {
         secrets: Arc::default(),
         parallel: 4,
         seed: 0,
+        sync_inline: false,
         header: Haunted::header(),
         watcher: Haunted::watcher(),
         interrupts: Interrupts::channel().1,
