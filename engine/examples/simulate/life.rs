@@ -85,7 +85,8 @@ impl Life {
         for _ in 0..self.random.within(1, 5) {
             let (chaos, options) = (self.chaos(), self.options());
             if self.random.percent(20) {
-                self.destroy(chaos).await;
+                let choice = self.choice();
+                self.destroy(chaos, choice).await;
             } else {
                 self.run(chaos, options).await;
             }
@@ -145,6 +146,14 @@ impl Life {
             sync_inline: true,
             ..Options::default()
         }
+    }
+
+    /// All of it, or a part.
+    fn choice(&mut self) -> Choice {
+        let ids = self.draft.ids();
+        let part = self.random.percent(30);
+        let only = ids.into_iter().filter(|_| part && self.random.percent(30)).collect();
+        Choice { only, ..Choice::default() }
     }
 
     fn home(&self) -> Home {
@@ -208,13 +217,13 @@ impl Life {
     }
 
     /// Takes back what was made, as far as there is something. What cannot be, by step.
-    async fn destroy(&mut self, chaos: Chaos) -> Option<(Came<undo::drive::Summary>, Vec<StepId>)> {
+    async fn destroy(&mut self, chaos: Chaos, choice: Choice) -> Option<(Came<undo::drive::Summary>, Vec<StepId>)> {
         self.runs += 1;
-        notes::say(|| format!("DESTROY {} {chaos:?}", self.runs));
+        notes::say(|| format!("DESTROY {} {chaos:?} {choice:?}", self.runs));
         let (plan, parallel) = (self.draft.plan(), 1 + self.random.index(6));
         world::with(|world| (world.terms, world.parallel) = (self.draft.terms(), parallel));
         let journal = self.open(chaos.faults.clone())?;
-        let undo = undo::plan(&plan, journal.state(), &Choice::default());
+        let undo = undo::plan(&plan, journal.state(), &choice);
         if undo.items.is_empty() {
             return None;
         }
@@ -391,7 +400,7 @@ impl Life {
     async fn end(&mut self) {
         let mut left = Vec::new();
         for _ in 0..4 {
-            match self.destroy(Chaos::default()).await {
+            match self.destroy(Chaos::default(), Choice::default()).await {
                 None => return self.is_gone(&left),
                 Some((Came::Ended(_), cannot)) => left = cannot,
                 Some(_) => return notes::wrong("a destroy without faults does not end"),
