@@ -15,6 +15,7 @@ use super::check::Output;
 use super::deployment::{self, Deployment, Opened, state_fatal};
 use super::exit::{Exit, Fatal, exit_of};
 use super::ui::Ui;
+use super::unbegun::Unbegun;
 use super::{Inputs, Session, apply, check, resume, secrets, status};
 use crate::event::Event;
 use crate::plan::load::Given;
@@ -217,11 +218,13 @@ impl Deployment {
         if how.dry_run {
             return self.dry_run(how, session);
         }
+        let unbegun = Unbegun::before(&self.home()?);
         let journal = self.open(session, opening)?;
         let undo = undo::plan(&self.plan, journal.state(), &how.choice(&self.plan, journal.state())?);
         let preview = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
         session.ui.say(&preview);
         if undo.items.is_empty() {
+            unbegun.clear(&journal);
             return Ok(self.nothing(&undo, how, journal.state().clone(), session));
         }
         let world = Arc::new(self.world(journal.home()));

@@ -1,5 +1,6 @@
 //! The command line: one file a command, and the only part that reads the environment, asks, and exits.
 
+mod announce;
 mod apply;
 mod bug;
 mod check;
@@ -26,6 +27,7 @@ mod settle;
 mod status;
 mod tool;
 mod ui;
+mod unbegun;
 mod unlock;
 mod verify;
 mod world;

@@ -7,8 +7,9 @@ use clap::Args;
 use runbook_steps::Redactor;
 use serde_json::json;
 
+use super::announce::fates;
 use super::check::Output;
-use super::deployment::{fates, state_fatal};
+use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::select::{Selection, meaning};
 use super::status::held_by;

@@ -128,7 +128,7 @@ impl Rehearse {
         if let Some(note) = really_run(&plan) {
             session.ui.say(&format!("{} {note}", session.ui.paint.warn("note:")));
         }
-        let stage = self.stage(&rehearsal, plan, &name, session)?;
+        let stage = self.stage(&rehearsal, &plan, &name, session)?;
         if !self.attach {
             self.begun().keep(&rehearsal.root, &name);
         }
@@ -238,7 +238,7 @@ impl Rehearse {
     }
 
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
-    fn stage(&self, rehearsal: &Rehearsal, plan: Plan, name: &str, session: &Session) -> Result<Stage, Fatal> {
+    fn stage(&self, rehearsal: &Rehearsal, plan: &Plan, name: &str, session: &Session) -> Result<Stage, Fatal> {
         let claim = Claim::all(&rehearsal.root, name, session)?;
         let live = stage::live(&rehearsal.root);
         let partial = self.how.selection.is_partial();
@@ -272,14 +272,14 @@ impl Rehearse {
     fn refuse_what_cannot_begin(
         &self,
         rehearsal: &Rehearsal,
-        mut plan: Plan,
+        plan: &Plan,
         name: &str,
         session: &Session,
     ) -> Result<(), Fatal> {
-        let Err(fatal) = self.how.judge(&mut plan, &RunState::default()) else { return Ok(()) };
+        let Err(fatal) = self.how.judge(plan, &RunState::default()) else { return Ok(()) };
         let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
         let last = journal::read(&home).map(|reading| reading.state).unwrap_or_default();
-        if self.how.judge(&mut plan, &last).is_err() {
+        if self.how.judge(plan, &last).is_err() {
             return Err(fatal);
         }
         Err(fatal.hint(match (self.fresh, stage::live(&rehearsal.root)) {
