@@ -30,6 +30,7 @@ mod state_history;
 mod state_lock;
 mod state_power;
 mod state_room;
+mod status;
 mod surroundings;
 mod tidy;
 mod undo_bench;
