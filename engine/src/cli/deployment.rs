@@ -17,6 +17,7 @@ use super::screen::{Said, Screen};
 use super::select::{Selection, Stale};
 use super::unbegun::Unbegun;
 use super::{Environment, Session, secrets};
+use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
 use crate::report::commands::Commands;
 use crate::report::events::Events;
@@ -400,7 +401,9 @@ fn answers_of<'a>(plan: &Plan, answers: &'a [(String, String)]) -> Result<Vec<An
         let index = plan.step(step).filter(asks).filter(|_| !question.is_empty());
         index.map(|index| (index, question, value.as_str())).ok_or_else(|| {
             let what = format!("`--answer {name}=…` answers nothing: write STEP.NAME, where STEP is a `manual` step");
-            Fatal::new(Exit::Usage, what)
+            let known = (0..plan.steps.len()).filter(asks).map(|index| plan.steps[index].id.as_str());
+            let near = did_you_mean(step, known);
+            near.into_iter().fold(Fatal::new(Exit::Usage, what), Fatal::hint)
         })
     };
     answers.iter().map(one).collect()

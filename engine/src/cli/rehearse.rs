@@ -245,6 +245,8 @@ impl Rehearse {
         let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
         match live {
             Some(info) if wanted => {
+                // Before the world is told anything.
+                self.how.judge(plan, &last_state(&rehearsal.root, name)?)?;
                 // The engine that is to be killed is a part of this rehearsal, and no later one.
                 if !self.attach {
                     session.ui.say("continuing on the simulated world that the last rehearsal left\n");
@@ -277,8 +279,7 @@ impl Rehearse {
         session: &Session,
     ) -> Result<(), Fatal> {
         let Err(fatal) = self.how.judge(plan, &RunState::default()) else { return Ok(()) };
-        let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
-        let last = journal::read(&home).map(|reading| reading.state).unwrap_or_default();
+        let last = last_state(&rehearsal.root, name).unwrap_or_default();
         if self.how.judge(plan, &last).is_err() {
             return Err(fatal);
         }
@@ -491,10 +492,15 @@ fn scenarios_of(plan: &Path) -> String {
     }
 }
 
+/// What follows from the journal of the last rehearsal.
+fn last_state(root: &Path, name: &str) -> Result<RunState, Fatal> {
+    let home = Home::new(root, name).map_err(state_fatal)?;
+    Ok(journal::read(&home).map_err(state_fatal)?.state)
+}
+
 /// Whether the last rehearsal did not come to an end that leaves nothing to do.
 fn unfinished(root: &Path, name: &str) -> Result<bool, Fatal> {
-    let home = Home::new(root, name).map_err(state_fatal)?;
-    let state = journal::read(&home).map_err(state_fatal)?.state;
+    let state = last_state(root, name)?;
     Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)) || has_failures(&state))
 }
 
@@ -505,8 +511,7 @@ fn has_failures(state: &RunState) -> bool {
 
 /// Whether what the last run did was to undo, and it did not come to its end.
 fn half_undone(root: &Path, name: &str) -> Result<bool, Fatal> {
-    let home = Home::new(root, name).map_err(state_fatal)?;
-    let state = journal::read(&home).map_err(state_fatal)?.state;
+    let state = last_state(root, name)?;
     Ok(state.current().is_some_and(|run| run.opened.command == "destroy" && run.verdict != Some(Verdict::Holds)))
 }
 

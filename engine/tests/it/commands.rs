@@ -384,6 +384,7 @@ fn a_manual_step_is_answered_from_the_command_line() {
     sandbox.run(&["apply", "plan.yaml"]).exits(7).says("--answer ask.chips=");
     sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(4).says("nothing asks for `other`");
     sandbox.run(&["resume", "--answer", "use.chips=4"]).exits(2).says("answers nothing");
+    sandbox.run(&["resume", "--answer", "aks.chips=4"]).exits(2).says("answers nothing").says("did you mean `ask`?");
     sandbox.run(&["resume", "--answer", "ask.chips=4"]).exits(0).says("everything holds");
     let again = sandbox.run(&["resume", "-o", "json"]).exits(0).says("reuse   2 steps");
     let result: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");

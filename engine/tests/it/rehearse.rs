@@ -146,3 +146,24 @@ fn what_to_type_next_can_be_typed() {
     }
     end_world(&sandbox, "my plan");
 }
+
+#[test]
+fn what_is_refused_has_put_nothing_right_before() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: lifted\nsteps:\n  project: { uses: gcloud, with: { args: [projects, describe, rehearsal-project] }, \
+         read_only: true, retry: { attempts: 1 } }\n  after: { needs: [project], run: 'true' }\n",
+    );
+    sandbox.write("bad.yaml", "plan: plan.yaml\nfaults: [{ kind: api-401, at: gcp }]\n");
+    let rehearse = |more: &[&str]| sandbox.run(&[&["rehearse", "bad.yaml"], more].concat());
+    rehearse(&[]).exits(4).says("rehearse bad.yaml --lift");
+    for flag in ["--only", "--redo", "--skip", "--from"] {
+        rehearse(&["--lift", flag, "projet"]).exits(2).says("did you mean `project`?");
+    }
+    rehearse(&["--lift", "--only", "after"]).exits(2).says("`after` needs `project`, which does not hold");
+    rehearse(&["--lift", "--answer", "project.x=1"]).exits(2).says("`--answer project.x=…` answers nothing");
+    rehearse(&["--lift", "--destroy", "--only", "projet"]).exits(2);
+    rehearse(&[]).exits(4);
+    rehearse(&["--lift"]).exits(0);
+}
