@@ -345,7 +345,7 @@ fn confirm(name: &str, next: &str, how: &HowToDestroy, session: &Session) -> Res
     if !session.ui.asks {
         return Err(refuse("nobody is there to confirm this").hint(format!("if it is what you want: {next} --yes")));
     }
-    match session.ui.ask(&format!("type `{name}` to undo this")) {
+    match session.ui.ask(&format!("type `{name}` to undo this"))? {
         Some(answer) if answer.trim() == name => Ok(()),
         _ => Err(refuse("not confirmed")),
     }

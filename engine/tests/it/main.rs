@@ -12,6 +12,7 @@ mod kinds;
 mod manifests;
 mod orphans;
 mod plan;
+mod prompts;
 mod readme;
 mod rehearse;
 mod run;
