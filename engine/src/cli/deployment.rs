@@ -21,7 +21,6 @@ use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
 use crate::report::commands::Commands;
 use crate::report::events::Events;
-use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
 use crate::report::words::{label, list, seconds};
@@ -450,15 +449,16 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
         .iter()
         .map(|row| {
             let state = summary.journal.state().step(&row.id);
-            let failure = state.and_then(|step| step.failure()).filter(|_| row.standing == Standing::Failed);
+            let failure = state.and_then(|step| step.failure()).filter(|_| row.standing.has_failed());
             json!({ "step": row.id, "outcome": row.standing.word(), "reused": row.reused, "attempts": row.attempts,
-                    "took_seconds": seconds(row.took), "failure": failure })
+                    "took_seconds": seconds(row.took), "by": row.by, "failure": failure })
         })
         .collect();
-    let partial = ended.part.map(|(asked, left)| json!({ "selection": asked, "left_out": left }));
+    let (asked, left) = ended.part.unzip();
     let value = json!({ "deployment": ended.deployment, "run": summary.run, "verdict": summary.verdict,
-                        "simulated": ended.simulated, "partial": partial, "kept_stale": ended.kept, "steps": steps,
-                        "elapsed_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
+                        "simulated": ended.simulated, "selection": asked.unwrap_or_default(),
+                        "left_out": left.into_iter().flatten().collect::<Vec<_>>(), "kept_stale": ended.kept, "steps": steps,
+                        "took_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }
 

@@ -399,10 +399,10 @@ fn as_json(
     left: &[(StepId, undo::Left)],
     before: &[StepId],
 ) -> String {
-    let goes = left.iter().filter_map(|(id, why)| Some(json!({ "step": id, "with": why.goes_with()? })));
+    let goes = left.iter().filter_map(|(id, why)| Some(json!({ "step": id, "cluster": why.goes_with()? })));
     let goes: Vec<_> = goes.collect();
     let left = left.iter().filter(|(_, why)| why.goes_with().is_none());
-    let left: Vec<_> = left.map(|(id, why)| json!({ "step": id, "why": why.to_string() })).collect();
+    let left: Vec<_> = left.map(|(id, why)| json!({ "step": id, "why": [why.to_string()] })).collect();
     let value = json!({ "deployment": name, "run": run, "steps": steps, "goes_with": goes, "left_alone": left,
                         "there_before": before });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))

@@ -165,7 +165,7 @@ impl Line {
 
     fn json(&self) -> Value {
         json!({ "deployment": self.name, "rehearsal": self.rehearsal, "command": self.command, "began": self.began,
-                "ended": self.ended })
+                "summary": self.ended })
     }
 }
 
@@ -472,8 +472,8 @@ fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> Stri
         .iter()
         .map(|row| {
             json!({ "step": row.id, "outcome": row.stands.word(), "attempts": row.step.map_or(0, StepState::attempts),
-                    "outputs": row.step.and_then(StepState::outputs), "stale": row.stale,
-                    "failure": row.step.and_then(StepState::failure) })
+                    "took_seconds": row.took(state, held).map(seconds), "by": row.by(), "why": row.why, "stale": row.stale,
+                    "outputs": row.step.and_then(StepState::outputs), "failure": row.step.and_then(StepState::failure) })
         })
         .collect();
     let runs = runs_json(state, held);
@@ -484,8 +484,8 @@ fn runs_json(state: &RunState, held: bool) -> Vec<Value> {
     let run = |run: &RunSummary| {
         json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
                 "took_seconds": seconds(between(run.began, run.last)), "verdict": run.verdict,
-                "signal": run.signal, "ended": ended(state, run, held), "who": run.opened.who,
-                "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.file,
+                "signal": run.signal, "summary": ended(state, run, held), "who": run.opened.who,
+                "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.plan, "file": run.opened.file,
                 "simulated": run.opened.simulated })
     };
     state.runs().iter().map(run).collect()

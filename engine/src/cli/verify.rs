@@ -251,7 +251,7 @@ impl Told<'_> {
         let steps: Vec<_> = self
             .found
             .iter()
-            .map(|(id, found)| json!({ "step": id, "found": word(found), "why": why(found) }))
+            .map(|(id, found)| json!({ "step": id, "found": word(found).replace(' ', "_"), "why": why(found) }))
             .collect();
         let value = json!({ "deployment": self.name, "drift": self.exit() == Exit::Drift, "steps": steps });
         format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))

@@ -36,3 +36,4 @@ mod surroundings;
 mod tidy;
 mod undo_bench;
 mod verify;
+mod vocabulary;

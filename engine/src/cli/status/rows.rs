@@ -1,6 +1,7 @@
 //! The rows of `runbook status`: how each step stands, and why. Does not read anything.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use runbook_steps::Clock;
@@ -47,7 +48,7 @@ impl<'s> Sight<'s, '_> {
             Standing::Waiting if !held && fallen.is_none() => step.map_or(Standing::Waiting, as_it_was_left),
             now => now,
         };
-        let mut row = Row { id: id.clone(), step, stands, fallen, stale: Vec::new(), why: String::new() };
+        let mut row = Row { id: id.clone(), step, stands, fallen, stale: Vec::new(), why: Vec::new() };
         row.stale = self.stale.get(id).cloned().unwrap_or_default();
         row.why = self.why(&row);
         row
@@ -61,28 +62,32 @@ impl<'s> Sight<'s, '_> {
     }
 
     /// Why it stands so, where its word does not say it.
-    fn why(&self, row: &Row) -> String {
-        match row.step.map(StepState::status) {
-            Some(Step::Blocked { by }) if row.stands == Standing::Blocked => format!("by {}", list(by)),
-            Some(Step::Skipped { why }) => why.clone(),
+    fn why(&self, row: &Row) -> Vec<String> {
+        let one = match row.step.map(StepState::status) {
+            Some(Step::Blocked { .. }) => return Vec::new(),
+            Some(Step::Skipped { why }) => Some(why.clone()),
             Some(Step::Pending) => self.why_pending(row),
-            _ if !row.stale.is_empty() => format!("stale: {}", row.stale.join("; ")),
-            _ => row.step.and_then(why).unwrap_or_default(),
-        }
+            _ if !row.stale.is_empty() => return row.stale.clone(),
+            _ => row.step.and_then(why),
+        };
+        one.into_iter().collect()
     }
 
-    fn why_pending(&self, row: &Row) -> String {
+    fn why_pending(&self, row: &Row) -> Option<String> {
         let failure = row.step.and_then(StepState::failure).and_then(|failure| failure.what.lines().next());
         match row.fallen {
-            Some(Fallen::Made) => self.left.get(&row.id).cloned().unwrap_or_default(),
-            Some(Fallen::Found) => "it was there before".to_owned(),
-            Some(Fallen::Looked) => "it only looks".to_owned(),
-            Some(Fallen::MadeNothing) => String::new(),
-            None if row.step.is_some_and(StepState::is_to_be_redone) => "you settled that it is done again".to_owned(),
-            None if row.stands.ended() || row.stands == Standing::Running => {
-                failure.map_or_else(|| "since an earlier run".to_owned(), |what| format!("{what} (in an earlier run)"))
+            Some(Fallen::Made) => self.left.get(&row.id).cloned(),
+            Some(Fallen::Found) => Some("it was there before".to_owned()),
+            Some(Fallen::Looked) => Some("it only looks".to_owned()),
+            Some(Fallen::MadeNothing) => None,
+            None if row.step.is_some_and(StepState::is_to_be_redone) => {
+                Some("you settled that it is done again".to_owned())
             }
-            None => String::new(),
+            None if row.stands.ended() || row.stands == Standing::Running => {
+                let what = failure.map(|what| format!("{what} (in an earlier run)"));
+                what.or_else(|| Some("since an earlier run".to_owned()))
+            }
+            None => None,
         }
     }
 }
@@ -95,8 +100,8 @@ pub(super) struct Row<'s> {
     fallen: Option<Fallen>,
     /// What it would now do otherwise, though it holds.
     pub(super) stale: Vec<String>,
-    /// Why it stands so, in a line; may be empty.
-    pub(super) why: String,
+    /// Why it stands so, where its word does not say it.
+    pub(super) why: Vec<String>,
 }
 
 /// What there is of a step that counts as done no more, because what it stood on was undone.
@@ -124,6 +129,33 @@ impl Fallen {
 }
 
 impl Row<'_> {
+    /// The steps that keep it from running.
+    pub(super) fn by(&self) -> &[StepId] {
+        match self.step.map(StepState::status) {
+            Some(Step::Blocked { by }) if self.stands == Standing::Blocked => by,
+            _ => &[],
+        }
+    }
+
+    /// How long it took, or has been running.
+    pub(super) fn took(&self, state: &RunState, held: bool) -> Option<Duration> {
+        match self.step.map(|step| (step.status(), step.started(), step.ended()))? {
+            (Step::Pending, ..) => None,
+            (Step::Running { since, .. }, ..) if held => Some(between(*since, now(state))),
+            (_, Some(started), Some(ended)) => Some(between(started, ended)),
+            _ => None,
+        }
+    }
+
+    /// What stands behind its word.
+    fn about(&self) -> String {
+        let stale = if self.stale.is_empty() { "" } else { "stale: " };
+        match self.by() {
+            [] => format!("{stale}{}", self.why.join("; ")),
+            by => format!("by {}", list(by)),
+        }
+    }
+
     fn word(&self, held: bool) -> &'static str {
         match (self.fallen, held) {
             (Some(Fallen::Made), _) => "not undone",
@@ -169,14 +201,9 @@ pub(super) fn table(rows: &[Row], state: &RunState, held: bool) -> String {
 }
 
 fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
-    let took = match row.step.map(|step| (step.status(), step.started(), step.ended())) {
-        Some((Step::Pending, ..)) => String::new(),
-        Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
-        Some((_, Some(started), Some(ended))) => span(between(started, ended)),
-        _ => String::new(),
-    };
+    let took = row.took(state, held).map(span).unwrap_or_default();
     let (name, word) = (pad(row.id.as_str(), names), pad(row.word(held), words));
-    let line = format!("  {} {name}  {word}  {}  {}", row.mark(), pad(&took, 8), row.why);
+    let line = format!("  {} {name}  {word}  {}  {}", row.mark(), pad(&took, 8), row.about());
     format!("{}\n", line.trim_end())
 }
 
