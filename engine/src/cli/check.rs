@@ -50,8 +50,8 @@ impl Check {
             };
             match load::load(file, &given) {
                 Ok(loaded) => {
-                    reports.push(json!({ "file": file, "ok": true, "steps": loaded.plan.steps.len(),
-                        "critical_path_seconds": graph::critical_path(&loaded.plan).1.as_secs(),
+                    reports.push(json!({ "file": file, "ok": true, "step_count": loaded.plan.steps.len(),
+                        "estimate_seconds": graph::critical_path(&loaded.plan).1.as_secs(),
                         "warnings": loaded.warnings.iter().map(Problem::to_json).collect::<Vec<_>>() }));
                     if self.output == Output::Text {
                         warn(session, &loaded.warnings);

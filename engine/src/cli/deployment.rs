@@ -13,23 +13,21 @@ use serde_json::json;
 use super::bug::bug;
 use super::check::Output;
 use super::exit::{Exit, Fatal, exit_of};
-use super::plan::SETTLED;
 use super::screen::{Said, Screen};
-use super::select::{Selection, Stale, meaning};
-use super::{Environment, Session, secrets, status};
+use super::select::{Selection, Stale};
+use super::unbegun::Unbegun;
+use super::{Environment, Session, secrets};
+use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
 use crate::report::commands::Commands;
 use crate::report::events::Events;
-use crate::report::snapshot::Standing;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{count, label, list, seconds, some};
+use crate::report::words::{label, list, seconds};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
 use crate::state::dir::this_host;
-use crate::state::fold::RunSummary;
 use crate::state::journal::Cut;
 use crate::state::lock::{Holder, Lock};
-use crate::state::record::Verdict;
 use crate::state::{Early, Home, Journal, RunState, StateError};
 
 /// How a plan is run.
@@ -77,9 +75,9 @@ impl HowToRun {
     }
 
     /// Refuses what cannot be asked of a plan in this state, before anything is touched.
-    pub(super) fn judge(&self, plan: &mut Plan, state: &RunState) -> Result<(), Fatal> {
+    pub(super) fn judge(&self, plan: &Plan, state: &RunState) -> Result<(), Fatal> {
         self.selection.options(plan, state)?;
-        give_answers(plan, &self.answer)?;
+        answers_of(plan, &self.answer)?;
         self.events.as_deref().map_or(Ok(()), |file| open_events(file, self.goes_on).map(drop))
     }
 
@@ -171,6 +169,15 @@ impl Part {
     }
 }
 
+/// What a run needs besides its plan and its world, once nothing keeps it from beginning.
+struct Settled {
+    options: Options,
+    secrets: Secrets,
+    /// The steps that are stale and stay as they are.
+    kept: Vec<StepId>,
+    events: Option<Events>,
+}
+
 /// A run that has ended, and what telling of it takes.
 struct Ran {
     summary: Summary,
@@ -195,12 +202,12 @@ impl Deployment {
         session: &Session,
         opening: impl FnOnce(Lock, Clock) -> Opened,
     ) -> Result<Outcome, Fatal> {
+        let unbegun = Unbegun::before(&self.home()?);
         let journal = self.open(session, opening)?;
         let world = Arc::new(self.world(journal.home()));
-        let (options, secrets, kept) = self.settle(how, session, &journal, &world)?;
-        give_answers(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), &how.answer)?;
+        let settled = self.settle(how, session, &journal, &world).inspect_err(|_| unbegun.clear(&journal))?;
+        let Settled { options, secrets, kept, events } = settled;
         let part = Part::of(&self.plan, &options, kept);
-        let events = how.events.as_deref().map(|path| open_events(path, how.goes_on)).transpose()?;
         let screen = Screen::new(self.plan.clone(), self.title(), self.clock, session.ui, events);
         let screen = screen.without(part.left.clone());
         let (advice, redactor) = (screen.advice(), secrets.redactor());
@@ -212,19 +219,22 @@ impl Deployment {
 
     /// Finds what the run needs, says what becomes of the steps, and asks where a person is to decide.
     fn settle(
-        &self,
+        &mut self,
         how: &HowToRun,
         session: &Session,
         journal: &Journal,
         world: &World,
-    ) -> Result<(Options, Secrets, Vec<StepId>), Fatal> {
+    ) -> Result<Settled, Fatal> {
         let mut options = self.options(how, session, journal)?;
+        let answers = answers_of(&self.plan, &how.answer)?;
         let (secrets, fates) = self.get_ready(&options, world, session, journal)?;
         self.announce(session, journal, &options, &fates);
         Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
         let kept = self.kept(&options, &fates, journal.state(), &secrets);
         options.trust(&fates);
-        Ok((options, secrets, kept))
+        give(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), answers);
+        let events = how.events.as_deref().map(|path| open_events(path, how.goes_on)).transpose()?;
+        Ok(Settled { options, secrets, kept, events })
     }
 
     /// The steps that would run again if the user had not said that what is stale stays.
@@ -337,13 +347,18 @@ impl Deployment {
         Ok((secrets, fates))
     }
 
+    /// The deployment's folder.
+    pub(super) fn home(&self) -> Result<Home, Fatal> {
+        Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)
+    }
+
     /// Takes the deployment's lock and reads its journal.
     pub(super) fn open(
         &self,
         session: &Session,
         opening: impl FnOnce(Lock, Clock) -> Opened,
     ) -> Result<Journal, Fatal> {
-        let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
+        let home = self.home()?;
         let command = format!("{} {}", self.command, self.plan.file.display());
         let lock = home.lock(holder(&command, &self.env)).map_err(|error| held(error, session, &self.root))?;
         let (journal, cut) = opening(lock, self.clock).map_err(state_fatal)?;
@@ -372,119 +387,32 @@ impl Deployment {
             simulated: self.simulated.clone(),
         }
     }
-
-    /// Says what part of the plan this is for, and what is reused, looked at, stale and new, if this continues an earlier run.
-    fn announce(&self, session: &Session, journal: &Journal, options: &Options, verdicts: &[(StepId, Fate)]) {
-        let (ui, state) = (session.ui, journal.state());
-        if let Some(last) = state.current() {
-            self.say_what_is_continued(ui, last, state);
-            for line in fates(verdicts, MOST_LINES) {
-                ui.say(&line);
-            }
-            ui.say("");
-        }
-        let meaning = meaning(options, verdicts);
-        if !meaning.is_empty() {
-            ui.say(&format!("{}\n", meaning.join("\n")));
-        }
-    }
-
-    fn say_what_is_continued(&self, ui: super::ui::Ui, last: &RunSummary, state: &RunState) {
-        let how = match (last.verdict, &last.signal) {
-            (None, _) => "it ended without a word: killed, or the machine went down".to_owned(),
-            (Some(_), Some(signal)) => format!("interrupted by {signal}"),
-            (Some(Verdict::Holds), None) if last.opened.command == "destroy" => {
-                format!("it was {}", status::undone(&last.opened))
-            }
-            (Some(_), None) if last.opened.command == "destroy" => "it was undone in part".to_owned(),
-            (Some(Verdict::Holds), None) if !last.opened.selection.is_empty() => "what was asked for held".to_owned(),
-            (Some(Verdict::Holds), None) => "everything held".to_owned(),
-            (Some(Verdict::NeedsPerson), None) => "a person was needed".to_owned(),
-            (Some(_), None) => "a step failed".to_owned(),
-        };
-        let head = format!("{} · continuing after run {} ({how})", self.name, last.opened.run);
-        ui.say(&format!("{}\n", ui.paint.bold(&head)));
-        if let Some(why) = another_plan(&self.plan, last, state) {
-            let (name, file) = (&self.name, &last.opened.file);
-            let what = format!("`{name}` was last run with `{file}`, {why}; another deployment wants another --name");
-            ui.say(&format!("{} {what}\n", ui.paint.warn("note:")));
-        }
-    }
 }
 
-/// A screen full of steps is enough before a run; `runbook plan` shows them all.
-const MOST_LINES: usize = 24;
+/// An answer: the step's place in the plan, the question, and what is answered.
+type Answer<'a> = (usize, &'a str, &'a str);
 
-/// What speaks for it that a deployment was made by another file, which only happens to have the same name. One that is gone was renamed,
-/// if it had the same steps.
-fn another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> Option<&'static str> {
-    let file = Path::new(&last.opened.file);
-    let mut known = state.steps().peekable();
-    if file == absolute(&plan.file) || known.peek().is_none() {
-        return None;
-    }
-    if !known.any(|(id, _)| plan.index.contains_key(id)) {
-        return Some("and this plan shares no step with it");
-    }
-    file.is_file().then_some("which is still there")
-}
-
-/// The lines that say what becomes of the steps, so many at most for single steps.
-pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
-    let having = |wanted: &Fate| {
-        verdicts.iter().filter(|(_, fate)| fate == wanted).map(|(id, _)| id.clone()).collect::<Vec<_>>()
-    };
-    let mut lines = Vec::new();
-    for (word, fate) in [("reuse", Fate::Reuse), ("left ", Fate::Left)] {
-        let number = verdicts.iter().filter(|(_, found)| *found == fate).count();
-        if number > 0 {
-            lines.push(format!("  {word}   {}", count(number, "step")));
-        }
-    }
-    let single: Vec<String> = verdicts.iter().filter_map(|(id, fate)| single(id, fate)).collect();
-    lines.extend(single.iter().take(most).cloned());
-    if single.len() > most {
-        lines.push(format!("  …       {} more; `runbook plan` shows them all", single.len() - most));
-    }
-    let lists = [("redo", Fate::Redo), ("new ", Fate::New), ("gone", Fate::Gone)];
-    for (word, ids) in lists.map(|(word, wanted)| (word, having(&wanted))) {
-        if !ids.is_empty() {
-            lines.push(format!("  {word}    {}", some(&ids, most)));
-        }
-    }
-    lines
-}
-
-/// The line of a step whose fate has a reason.
-fn single(id: &StepId, fate: &Fate) -> Option<String> {
-    match fate {
-        Fate::InFlight(flight) if !flight.recoverable => Some(format!("  settle  {id}: {flight}")),
-        Fate::InFlight(flight) => Some(format!("  look    {id}: {flight}")),
-        Fate::Look(by) => {
-            Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
-        }
-        Fate::Stale(why) => Some(format!("  stale   {id}: {}", why.join("; "))),
-        Fate::Again(how) => Some(format!("  again   {id} ({how} last time)")),
-        Fate::Settled => Some(format!("  again   {id} ({SETTLED})")),
-        _ => None,
-    }
-}
-
-/// Puts the answers of the command line where their steps find them.
-fn give_answers(plan: &mut Plan, answers: &[(String, String)]) -> Result<(), Fatal> {
-    for (name, value) in answers {
+/// The answers of the command line, to steps that ask.
+fn answers_of<'a>(plan: &Plan, answers: &'a [(String, String)]) -> Result<Vec<Answer<'a>>, Fatal> {
+    let one = |(name, value): &'a (String, String)| {
         let (step, question) = name.rsplit_once('.').unwrap_or((name, ""));
-        let index = plan.step(step).filter(|&index| {
-            let work = plan.steps[index].work.as_ref();
-            !question.is_empty() && work.is_some_and(|work| work.kind.name == "manual")
-        });
-        let Some(index) = index else {
+        let asks = |index: &usize| plan.steps[*index].work.as_ref().is_some_and(|work| work.kind.name == "manual");
+        let index = plan.step(step).filter(asks).filter(|_| !question.is_empty());
+        index.map(|index| (index, question, value.as_str())).ok_or_else(|| {
             let what = format!("`--answer {name}=…` answers nothing: write STEP.NAME, where STEP is a `manual` step");
-            return Err(Fatal::new(Exit::Usage, what));
-        };
-        plan.steps[index].answers.get_or_insert_default().insert(question.to_owned(), value.clone().into());
+            let known = (0..plan.steps.len()).filter(asks).map(|index| plan.steps[index].id.as_str());
+            let near = did_you_mean(step, known);
+            near.into_iter().fold(Fatal::new(Exit::Usage, what), Fatal::hint)
+        })
+    };
+    answers.iter().map(one).collect()
+}
+
+/// Puts answers where their steps find them.
+fn give(plan: &mut Plan, answers: Vec<Answer>) {
+    for (index, question, value) in answers {
+        plan.steps[index].answers.get_or_insert_default().insert(question.to_owned(), value.into());
     }
-    Ok(())
 }
 
 /// Refuses to begin where programs are missing.
@@ -521,15 +449,16 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
         .iter()
         .map(|row| {
             let state = summary.journal.state().step(&row.id);
-            let failure = state.and_then(|step| step.failure()).filter(|_| row.standing == Standing::Failed);
+            let failure = state.and_then(|step| step.failure()).filter(|_| row.standing.has_failed());
             json!({ "step": row.id, "outcome": row.standing.word(), "reused": row.reused, "attempts": row.attempts,
-                    "took_seconds": seconds(row.took), "failure": failure })
+                    "took_seconds": seconds(row.took), "by": row.by, "failure": failure })
         })
         .collect();
-    let partial = ended.part.map(|(asked, left)| json!({ "selection": asked, "left_out": left }));
+    let (asked, left) = ended.part.unzip();
     let value = json!({ "deployment": ended.deployment, "run": summary.run, "verdict": summary.verdict,
-                        "simulated": ended.simulated, "partial": partial, "kept_stale": ended.kept, "steps": steps,
-                        "elapsed_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
+                        "simulated": ended.simulated, "selection": asked.unwrap_or_default(),
+                        "left_out": left.into_iter().flatten().collect::<Vec<_>>(), "kept_stale": ended.kept, "steps": steps,
+                        "took_seconds": seconds(ended.snapshot.elapsed), "outputs": ended.outputs });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }
 

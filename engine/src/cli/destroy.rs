@@ -16,6 +16,7 @@ use super::check::Output;
 use super::deployment::{self, Deployment, Opened, state_fatal};
 use super::exit::{Exit, Fatal, exit_of};
 use super::ui::Ui;
+use super::unbegun::Unbegun;
 use super::{Inputs, Session, apply, check, resume, secrets, status};
 use crate::event::Event;
 use crate::plan::load::Given;
@@ -218,11 +219,13 @@ impl Deployment {
         if how.dry_run {
             return self.dry_run(how, session);
         }
+        let unbegun = Unbegun::before(&self.home()?);
         let journal = self.open(session, opening)?;
         let undo = undo::plan(&self.plan, journal.state(), &how.choice(&self.plan, journal.state())?);
         let preview = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
         session.ui.say(&preview);
         if undo.items.is_empty() {
+            unbegun.clear(&journal);
             return Ok(self.nothing(&undo, how, journal.state().clone(), session));
         }
         let world = Arc::new(self.world(journal.home()));
@@ -355,7 +358,7 @@ fn confirm(name: &str, next: &str, how: &HowToDestroy, session: &Session) -> Res
     if !session.ui.asks {
         return Err(refuse("nobody is there to confirm this").hint(format!("if it is what you want: {next} --yes")));
     }
-    match session.ui.ask(&format!("type `{name}` to undo this")) {
+    match session.ui.ask(&format!("type `{name}` to undo this"))? {
         Some(answer) if answer.trim() == name => Ok(()),
         _ => Err(refuse("not confirmed")),
     }
@@ -409,10 +412,10 @@ fn as_json(
     left: &[(StepId, undo::Left)],
     before: &[StepId],
 ) -> String {
-    let goes = left.iter().filter_map(|(id, why)| Some(json!({ "step": id, "with": why.goes_with()? })));
+    let goes = left.iter().filter_map(|(id, why)| Some(json!({ "step": id, "cluster": why.goes_with()? })));
     let goes: Vec<_> = goes.collect();
     let left = left.iter().filter(|(_, why)| why.goes_with().is_none());
-    let left: Vec<_> = left.map(|(id, why)| json!({ "step": id, "why": why.to_string() })).collect();
+    let left: Vec<_> = left.map(|(id, why)| json!({ "step": id, "why": [why.to_string()] })).collect();
     let value = json!({ "deployment": name, "run": run, "steps": steps, "goes_with": goes, "left_alone": left,
                         "there_before": before });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))

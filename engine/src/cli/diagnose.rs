@@ -14,7 +14,7 @@ use runbook_steps::survey::{Sighting, Survey};
 use runbook_steps::{Cancel, Class, Facts, Secrets};
 
 use super::check::Output;
-use super::deployment::{Deployment, absolute, state_fatal};
+use super::deployment::{Deployment, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, resume, secrets, status};
 use crate::hints::findings::{Finding, Look, findings, unexplained};
@@ -80,7 +80,7 @@ const LOG_END: u64 = 1 << 20;
 impl Deployment {
     /// Looks around and says what is known of what is seen.
     pub(super) fn diagnose(self, how: &HowToDiagnose, session: &Session) -> Result<Exit, Fatal> {
-        let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
+        let home = self.home()?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
         let concern = concern(&self.plan, &state, how.step.as_deref())?;
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };

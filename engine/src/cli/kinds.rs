@@ -96,11 +96,16 @@ fn json(kinds: &[&Kind]) -> String {
         .iter()
         .map(|kind| {
             serde_json::json!({
-                "name": kind.name, "summary": kind.summary, "docs": kind.docs, "example": kind.example,
-                "reads_only": kind.effect == Effect::Reads, "observes": kind.observes, "idempotent": kind.idempotent,
-                "outputs": kind.outputs.iter().map(|output| output.name).collect::<Vec<_>>(), "with": (kind.schema)(),
+                "kind": kind.name, "summary": kind.summary, "docs": kind.docs, "example": kind.example,
+                "read_only": kind.effect == Effect::Reads, "observes": kind.observes, "idempotent": kind.idempotent,
+                "outputs": outputs(kind), "with": (kind.schema)(),
             })
         })
         .collect();
     format!("{}\n", serde_json::to_string_pretty(&list).expect("a JSON value has a text"))
+}
+
+/// What a step of a kind gives to others, and what each of it is.
+fn outputs(kind: &Kind) -> serde_json::Map<String, serde_json::Value> {
+    kind.outputs.iter().map(|output| (output.name.to_owned(), output.about.into())).collect()
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a command, and the only part that reads the environment, asks, and exits.
 
+mod announce;
 mod apply;
 mod bug;
 mod check;
@@ -11,10 +12,10 @@ mod early;
 pub mod exit;
 mod follow;
 mod graph;
-mod hidden;
 mod kinds;
 mod log;
 mod plan;
+mod prompt;
 mod rehearse;
 mod remedy;
 mod resume;
@@ -26,6 +27,7 @@ mod settle;
 mod status;
 mod tool;
 mod ui;
+mod unbegun;
 mod unlock;
 mod verify;
 mod world;

@@ -7,8 +7,9 @@ use clap::Args;
 use runbook_steps::Redactor;
 use serde_json::json;
 
+use super::announce::fates;
 use super::check::Output;
-use super::deployment::{fates, state_fatal};
+use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::select::{Selection, meaning};
 use super::status::held_by;
@@ -50,7 +51,7 @@ impl Plan {
         let options = self.selection.options(&plan, &state)?;
         let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
         match self.output {
-            Output::Json => session.ui.data(&as_json(&plan, &verdicts, &options.asked.to_string())),
+            Output::Json => session.ui.data(&as_json(&plan, home.deployment(), &verdicts, &options.asked.to_string())),
             Output::Text => {
                 let meaning = meaning(&options, &verdicts);
                 let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
@@ -151,11 +152,12 @@ fn table(plan: &Checked, verdicts: &[(StepId, Fate)], width: usize) -> String {
     places.map(line).collect()
 }
 
-fn as_json(plan: &Checked, verdicts: &[(StepId, Fate)], selection: &str) -> String {
+fn as_json(plan: &Checked, deployment: &str, verdicts: &[(StepId, Fate)], selection: &str) -> String {
     let (path, long) = graph::critical_path(plan);
     let steps: Vec<_> =
         verdicts.iter().map(|(id, fate)| json!({ "step": id, "fate": word(fate), "why": why(fate) })).collect();
     let path: Vec<_> = path.iter().map(|&index| &plan.steps[index].id).collect();
-    let value = json!({ "plan": plan.name, "selection": selection, "estimate_seconds": long.as_secs(), "critical_path": path, "steps": steps });
+    let value = json!({ "deployment": deployment, "plan": plan.name, "file": plan.file, "selection": selection, "estimate_seconds": long.as_secs(),
+                        "critical_path": path, "steps": steps });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }

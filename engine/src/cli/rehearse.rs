@@ -128,7 +128,7 @@ impl Rehearse {
         if let Some(note) = really_run(&plan) {
             session.ui.say(&format!("{} {note}", session.ui.paint.warn("note:")));
         }
-        let stage = self.stage(&rehearsal, plan, &name, session)?;
+        let stage = self.stage(&rehearsal, &plan, &name, session)?;
         if !self.attach {
             self.begun().keep(&rehearsal.root, &name);
         }
@@ -238,13 +238,15 @@ impl Rehearse {
     }
 
     /// The world of an interrupted rehearsal if it can be continued, or a new one.
-    fn stage(&self, rehearsal: &Rehearsal, plan: Plan, name: &str, session: &Session) -> Result<Stage, Fatal> {
+    fn stage(&self, rehearsal: &Rehearsal, plan: &Plan, name: &str, session: &Session) -> Result<Stage, Fatal> {
         let claim = Claim::all(&rehearsal.root, name, session)?;
         let live = stage::live(&rehearsal.root);
         let partial = self.how.selection.is_partial();
         let wanted = self.attach || (!self.fresh && (partial || unfinished(&rehearsal.root, name)?));
         match live {
             Some(info) if wanted => {
+                // Before the world is told anything.
+                self.how.judge(plan, &last_state(&rehearsal.root, name)?)?;
                 // The engine that is to be killed is a part of this rehearsal, and no later one.
                 if !self.attach {
                     session.ui.say("continuing on the simulated world that the last rehearsal left\n");
@@ -272,14 +274,13 @@ impl Rehearse {
     fn refuse_what_cannot_begin(
         &self,
         rehearsal: &Rehearsal,
-        mut plan: Plan,
+        plan: &Plan,
         name: &str,
         session: &Session,
     ) -> Result<(), Fatal> {
-        let Err(fatal) = self.how.judge(&mut plan, &RunState::default()) else { return Ok(()) };
-        let home = Home::new(&rehearsal.root, name).map_err(state_fatal)?;
-        let last = journal::read(&home).map(|reading| reading.state).unwrap_or_default();
-        if self.how.judge(&mut plan, &last).is_err() {
+        let Err(fatal) = self.how.judge(plan, &RunState::default()) else { return Ok(()) };
+        let last = last_state(&rehearsal.root, name).unwrap_or_default();
+        if self.how.judge(plan, &last).is_err() {
             return Err(fatal);
         }
         Err(fatal.hint(match (self.fresh, stage::live(&rehearsal.root)) {
@@ -491,10 +492,15 @@ fn scenarios_of(plan: &Path) -> String {
     }
 }
 
+/// What follows from the journal of the last rehearsal.
+fn last_state(root: &Path, name: &str) -> Result<RunState, Fatal> {
+    let home = Home::new(root, name).map_err(state_fatal)?;
+    Ok(journal::read(&home).map_err(state_fatal)?.state)
+}
+
 /// Whether the last rehearsal did not come to an end that leaves nothing to do.
 fn unfinished(root: &Path, name: &str) -> Result<bool, Fatal> {
-    let home = Home::new(root, name).map_err(state_fatal)?;
-    let state = journal::read(&home).map_err(state_fatal)?.state;
+    let state = last_state(root, name)?;
     Ok(state.current().is_some_and(|run| run.verdict != Some(Verdict::Holds)) || has_failures(&state))
 }
 
@@ -505,8 +511,7 @@ fn has_failures(state: &RunState) -> bool {
 
 /// Whether what the last run did was to undo, and it did not come to its end.
 fn half_undone(root: &Path, name: &str) -> Result<bool, Fatal> {
-    let home = Home::new(root, name).map_err(state_fatal)?;
-    let state = journal::read(&home).map_err(state_fatal)?.state;
+    let state = last_state(root, name)?;
     Ok(state.current().is_some_and(|run| run.opened.command == "destroy" && run.verdict != Some(Verdict::Holds)))
 }
 

@@ -18,10 +18,20 @@ pub(super) fn run(
     let mut tried = BTreeSet::new();
     let mut how = how.clone();
     loop {
-        let outcome = deployment()?.run(&how, session)?;
+        let mut outcome = deployment()?.run(&how, session)?;
         let open = offers(outcome.journal.state()).find(|step| !tried.contains(step));
-        let wanted = open.filter(|step| outcome.exit == Exit::StepFailed && is_wanted(step, session));
-        let Some(step) = wanted else { return Ok(outcome) };
+        let Some(step) = open.filter(|_| session.ui.asks && outcome.exit == Exit::StepFailed) else {
+            return Ok(outcome);
+        };
+        match session.ui.confirm(&format!("run `{step}` now?")) {
+            Ok(true) => {}
+            Ok(false) => return Ok(outcome),
+            // How the run has ended is said already.
+            Err(stopped) => {
+                outcome.exit = stopped.exit;
+                return Ok(outcome);
+            }
+        }
         // The lock goes with the journal, for the run of the remedy.
         drop(outcome);
         let put = deployment()?.run(&how.only(&step), session)?;
@@ -31,10 +41,6 @@ pub(super) fn run(
         tried.insert(step);
         how = how.once_more();
     }
-}
-
-fn is_wanted(step: &str, session: &Session) -> bool {
-    session.ui.asks && session.ui.confirm(&format!("run `{step}` now?"))
 }
 
 /// The remedies of the steps that failed, in the order of the journal.

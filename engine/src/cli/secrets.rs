@@ -33,12 +33,9 @@ pub(super) fn resolve(plan: &Plan, needed: &BTreeSet<String>, places: &Places) -
     for (name, spec) in &plan.secrets {
         let wanted = needed.contains(name);
         let mut looked_at = Vec::new();
-        let sources = spec.from.iter().filter(|source| wanted || !asks(source));
         let value = match places.given {
             Some(given) => given.get(name).cloned(),
-            None => sources
-                .map(|source| look(source, plan, places))
-                .find_map(|look| look.map_err(|place| looked_at.push(place)).ok()),
+            None => find(plan, spec, wanted, places, &mut looked_at)?,
         };
         match value {
             Some(value) => drop(found.insert(name.clone(), Secret::new(value))),
@@ -103,9 +100,26 @@ fn asks(source: &SecretSource) -> bool {
     matches!(source, SecretSource::Prompt(_))
 }
 
+/// Looks in one source after the other; a person is asked only for what is wanted.
+fn find(
+    plan: &Plan,
+    spec: &SecretSpec,
+    wanted: bool,
+    places: &Places,
+    looked_at: &mut Vec<String>,
+) -> Result<Option<String>, Fatal> {
+    for source in spec.from.iter().filter(|source| wanted || !asks(source)) {
+        match look(source, plan, places)? {
+            Ok(value) => return Ok(Some(value)),
+            Err(place) => looked_at.push(place),
+        }
+    }
+    Ok(None)
+}
+
 /// The secret, or the place where it is not, and why it cannot be had from there.
-fn look(source: &SecretSource, plan: &Plan, places: &Places) -> Result<String, String> {
-    match source {
+fn look(source: &SecretSource, plan: &Plan, places: &Places) -> Result<Result<String, String>, Fatal> {
+    Ok(match source {
         SecretSource::Env(name) => match places.env.get(name).map(|value| value.to_str()) {
             Some(Some(value)) => Ok(value.to_owned()),
             Some(None) => Err(format!("the variable {name} (it is not UTF-8)")),
@@ -115,9 +129,9 @@ fn look(source: &SecretSource, plan: &Plan, places: &Places) -> Result<String, S
             read(&expand(path, &plan.dir, places.env)).map_err(|why| format!("the file {}{why}", path.display()))
         }
         SecretSource::Prompt(question) => {
-            places.ui.ask_secret(question).ok_or_else(|| "a prompt on a terminal".to_owned())
+            places.ui.ask_secret(question)?.ok_or_else(|| "a prompt on a terminal".to_owned())
         }
-    }
+    })
 }
 
 /// What is in a file, or why nothing is; that it is not there needs no words.

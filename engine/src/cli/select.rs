@@ -150,7 +150,7 @@ impl Stale {
         }
         let them = if stale == 1 { "it" } else { "them" };
         let question = format!("{}: run {them} again?", are_stale(stale));
-        if session.ui.confirm(&question) { Ok(()) } else { Err(refusal) }
+        if session.ui.confirm(&question)? { Ok(()) } else { Err(refusal) }
     }
 }
 

@@ -1,11 +1,12 @@
 //! `runbook status`: where a deployment stands, also while another process runs it.
 
-use std::collections::BTreeSet;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
-use runbook_steps::Clock;
 use runbook_steps::tools::quote;
 use serde_json::{Value, json};
 
@@ -13,17 +14,20 @@ use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
 use super::rehearse::begun::Begun;
+use super::secrets::{self, Places};
 use super::{Session, follow, resume};
-use crate::plan::{Plan, Step as Planned, StepId};
+use crate::plan::{Plan, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
-use crate::report::tracker::{between, failed, stands, why};
-use crate::report::words::{MODEL_TIME, count, label, list, pad, seconds, span};
-use crate::run::only_reads;
-use crate::state::fold::{Made, RunState, RunSummary, Status as Step, StepState};
+use crate::report::tracker::{between, stands};
+use crate::report::words::{MODEL_TIME, label, list, pad, seconds, span};
+use crate::run::{Fate, Options, verdicts};
+use crate::state::fold::{RunState, RunSummary, Status as Step, StepState};
+use crate::state::follow::Follower;
 use crate::state::lock::{Holder, Note};
-use crate::state::record::{Format, Opened, Verdict};
+use crate::state::record::{Format, Opened, Record, Verdict};
 use crate::state::{Home, journal};
+use rows::{Row, Sight, now};
 
 /// Show where a deployment stands
 ///
@@ -161,7 +165,7 @@ impl Line {
 
     fn json(&self) -> Value {
         json!({ "deployment": self.name, "rehearsal": self.rehearsal, "command": self.command, "began": self.began,
-                "ended": self.ended })
+                "summary": self.ended })
     }
 }
 
@@ -331,6 +335,7 @@ pub(super) fn text(session: &Session, home: &Home, state: &RunState, held: bool)
     let Some(run) = state.current() else { return format!("{} has never run\n", home.deployment()) };
     let (mut out, rows) = standing(session, home, state, run, held);
     let next = next(session, home, state, run, held, &rows);
+    out.extend(again(session, home, &rows).filter(|_| state.simulated().is_none()));
     out.extend(next.map(|next| format!("{} {next}\n", session.ui.paint.busy("next"))));
     out
 }
@@ -353,15 +358,40 @@ fn standing<'s>(
     let clock = state.simulated().map(|_| format!(" ({MODEL_TIME}, as all here)")).unwrap_or_default();
     let plan = follow::plan_now(session, home, state);
     let (file, began) = (file_of(home, &run.opened, plan.as_ref()), run.began.strftime("%F %TZ"));
-    let mut out = format!("{head}\nplan {file} · began {began}{clock}\n\n");
-    let rows = rows(plan.as_ref().filter(|plan| plan.digest == run.opened.digest), state, held);
-    let names = rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0);
-    let words = rows.iter().map(|row| row.word(held).chars().count()).max().unwrap_or(0).max(9);
-    for row in &rows {
-        out.push_str(&line(row, state, held, (names, words)));
-    }
-    out.push_str(&format!("\n{}\n", totals(&rows, held)));
-    (out, rows)
+    let rows = rows(session, home, state, plan.as_ref().filter(|plan| plan.digest == run.opened.digest), held);
+    (format!("{head}\nplan {file} · began {began}{clock}\n\n{}", rows::table(&rows, state, held)), rows)
+}
+
+/// How each step stands, by the journal and by the plan as it was run.
+fn rows<'s>(session: &Session, home: &Home, state: &'s RunState, plan: Option<&Plan>, held: bool) -> Vec<Row<'s>> {
+    let undoes = state.current().is_some_and(|run| run.opened.command == "destroy");
+    let left = if undoes { left_alone(home) } else { BTreeMap::new() };
+    let stale = plan.filter(|_| !held && !undoes).map(|plan| stale(session, state, plan)).unwrap_or_default();
+    Sight { state, plan, held, left, stale }.rows()
+}
+
+/// What the last run has left alone, and why. Where the journal cannot be read on, whoever read it before has said so.
+fn left_alone(home: &Home) -> BTreeMap<StepId, String> {
+    let mut left = BTreeMap::new();
+    let _ = Follower::new(home).read_on(|entry, _| match &entry.record {
+        Record::Opened(_) => left.clear(),
+        Record::UndoSkipped { step, why } => drop(left.insert(step.clone(), why.clone())),
+        _ => {}
+    });
+    left
+}
+
+/// The steps that hold and would now do something else, and what. What is masked counts in that: nothing is said where secrets are no
+/// secrets.
+fn stale(session: &Session, state: &RunState, plan: &Plan) -> BTreeMap<StepId, Vec<String>> {
+    let places = Places { given: None, env: &session.env, ui: session.ui };
+    let Ok(secrets) = secrets::resolve(plan, &BTreeSet::new(), &places) else { return BTreeMap::new() };
+    let fates = verdicts(plan, state, &Options::default(), &secrets.redactor());
+    let stale = fates.into_iter().filter_map(|(id, fate)| match fate {
+        Fate::Stale(why) => Some((id, why)),
+        _ => None,
+    });
+    stale.collect()
 }
 
 /// The plan's file, where it is now, and whether it is still what was run.
@@ -369,104 +399,6 @@ fn file_of(home: &Home, opened: &Opened, plan: Option<&Plan>) -> String {
     let Some(file) = resume::plan_file(home, opened) else { return format!("{} (gone)", opened.file) };
     let changed = plan.is_some_and(|plan| plan.digest != opened.digest);
     format!("{}{}", file.display(), if changed { " (changed since)" } else { "" })
-}
-
-/// A step, and what the journal knows of it; nothing where it has not had its turn.
-struct Row<'s> {
-    id: StepId,
-    step: Option<&'s StepState>,
-    stands: Standing,
-    /// What it made is still there, though it counts as done no more: what it stood on was undone.
-    left_alone: bool,
-}
-
-impl<'s> Row<'s> {
-    fn new(id: &StepId, planned: Option<&Planned>, state: &'s RunState, held: bool) -> Self {
-        let step = state.step(id);
-        let undoing = state.current().filter(|run| run.opened.command == "destroy");
-        let touched = |step: &&StepState| undoing.is_some_and(|run| run.opened.run == step.run());
-        let fallen = step.filter(|step| *step.status() == Step::Pending).filter(touched);
-        let left_alone = fallen.is_some_and(|step| step.made() != Made::Nothing) && !planned.is_some_and(only_reads);
-        let stands = match stands(step) {
-            _ if fallen.is_some() && !left_alone => Standing::Undone,
-            Standing::Blocked if !held && step.is_some_and(|step| is_free(step, state)) => Standing::Waiting,
-            Standing::Waiting if !held => step.map_or(Standing::Waiting, as_it_was_left),
-            now => now,
-        };
-        Self { id: id.clone(), step, stands, left_alone }
-    }
-
-    fn word(&self, held: bool) -> &'static str {
-        match (self.left_alone, held) {
-            (true, _) => "not undone",
-            (false, true) => self.stands.said(),
-            (false, false) => self.stands.said_afterwards(),
-        }
-    }
-}
-
-/// Whether nothing blocks a step any more that was blocked: a person has settled what became of those that did.
-fn is_free(step: &StepState, state: &RunState) -> bool {
-    let Step::Blocked { by } = step.status() else { return false };
-    let settled = |step: &StepState| step.is_to_be_redone() || stands(Some(step)).holds();
-    by.iter().all(|id| state.step(id).is_some_and(settled))
-}
-
-/// How a step stands that the last run left out: as an earlier one left it.
-fn as_it_was_left(step: &StepState) -> Standing {
-    match (step.in_flight(), step.failure()) {
-        _ if step.is_to_be_redone() => Standing::Waiting,
-        (Some(flight), _) if flight.recoverable => Standing::Running,
-        (Some(_), _) => Standing::Unknown,
-        (None, Some(failure)) => failed(failure),
-        (None, None) => Standing::Waiting,
-    }
-}
-
-/// The steps of the plan, as far as it can still be read as it was, and after them those that only the journal knows.
-fn rows<'s>(plan: Option<&Plan>, state: &'s RunState, held: bool) -> Vec<Row<'s>> {
-    let steps = plan.iter().flat_map(|plan| &plan.steps);
-    let known = |step: &&Planned| !step.on_demand || state.step(&step.id).is_some();
-    let mut rows: Vec<Row> = steps.filter(known).map(|step| Row::new(&step.id, Some(step), state, held)).collect();
-    let gone = state.steps().filter(|(id, _)| plan.is_none_or(|plan| plan.step(id.as_str()).is_none()));
-    rows.extend(gone.map(|(id, _)| Row::new(id, None, state, held)));
-    rows
-}
-
-fn line(row: &Row, state: &RunState, held: bool, (names, words): (usize, usize)) -> String {
-    let to_redo = row.step.is_some_and(StepState::is_to_be_redone);
-    let took = match row.step.map(|step| (step.status(), step.started(), step.ended())) {
-        Some((Step::Pending, ..)) => String::new(),
-        Some((Step::Running { since, .. }, ..)) if held => span(between(*since, now(state))),
-        Some((_, Some(started), Some(ended))) => span(between(started, ended)),
-        _ => String::new(),
-    };
-    let about = match row.step.map(StepState::status) {
-        Some(Step::Blocked { by }) if row.stands == Standing::Blocked => format!("by {}", list(by)),
-        Some(Step::Skipped { why }) => why.clone(),
-        Some(Step::Pending) if to_redo => "you settled that it is done again".to_owned(),
-        Some(Step::Pending) if row.stands.ended() || row.stands == Standing::Running => {
-            let what = row.step.and_then(StepState::failure).and_then(|failure| failure.what.lines().next());
-            what.map_or_else(|| "since an earlier run".to_owned(), |what| format!("{what} (in an earlier run)"))
-        }
-        _ => row.step.and_then(why).unwrap_or_default(),
-    };
-    let (name, word) = (pad(row.id.as_str(), names), pad(row.word(held), words));
-    let line = format!("  {} {name}  {word}  {}  {about}", row.stands.mark(), pad(&took, 8));
-    format!("{}\n", line.trim_end())
-}
-
-/// How many steps stand how: `4 steps: 2 ok, 1 failed, 1 not started`.
-fn totals(rows: &[Row], held: bool) -> String {
-    let mut numbers: Vec<(&str, usize)> = Vec::new();
-    for word in rows.iter().map(|row| row.word(held)) {
-        match numbers.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, number)) => *number += 1,
-            None => numbers.push((word, 1)),
-        }
-    }
-    let parts: Vec<String> = numbers.iter().map(|(word, number)| format!("{number} {word}")).collect();
-    format!("{}: {}", count(rows.len(), "step"), parts.join(", "))
 }
 
 /// What a user types to go on, where the last run did not come to its end, or was for a part of the plan.
@@ -494,6 +426,17 @@ fn next(
     let asks = state.steps().filter(|(_, step)| stands(Some(step)) == Standing::NeedsPerson);
     let flags = asks.filter_map(|(_, step)| answer(step.failure()?)).map(|flags| format!(" --answer {flags}"));
     Some(format!("{go_on}{}", flags.collect::<String>()))
+}
+
+/// How the steps that are stale are run again.
+fn again(session: &Session, home: &Home, rows: &[Row]) -> Option<String> {
+    let stale = rows.iter().filter(|row| !row.stale.is_empty()).count();
+    let resume = format!("{} resume {} --stale rerun", session.program(), home.deployment());
+    match stale {
+        0 => None,
+        1 => Some(format!("1 step is stale; run it again: {resume}\n")),
+        stale => Some(format!("{stale} steps are stale; run them again: {resume}\n")),
+    }
 }
 
 /// Whether only a person can say what became of a step.
@@ -528,18 +471,13 @@ pub(super) fn rehearsing(session: &Session, home: &Home, last: &Opened, flag: Op
     format!("{program} rehearse {}{flag}, with what else you gave it then", quote(&last.file))
 }
 
-/// The time now. A rehearsal's times are model times, which only its own processes can tell: there the last record stands in.
-fn now(state: &RunState) -> Timestamp {
-    let last = state.current().filter(|run| run.opened.simulated.is_some()).map(|run| run.last);
-    last.unwrap_or_else(|| Clock::real().now())
-}
-
 fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> String {
     let plan = follow::plan_of(session, home, state);
-    let steps: Vec<_> = rows(plan.as_ref(), state, held)
+    let steps: Vec<_> = rows(session, home, state, plan.as_ref(), held)
         .iter()
         .map(|row| {
             json!({ "step": row.id, "outcome": row.stands.word(), "attempts": row.step.map_or(0, StepState::attempts),
+                    "took_seconds": row.took(state, held).map(seconds), "by": row.by(), "why": row.why, "stale": row.stale,
                     "outputs": row.step.and_then(StepState::outputs), "failure": row.step.and_then(StepState::failure) })
         })
         .collect();
@@ -551,8 +489,8 @@ fn runs_json(state: &RunState, held: bool) -> Vec<Value> {
     let run = |run: &RunSummary| {
         json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
                 "took_seconds": seconds(between(run.began, run.last)), "verdict": run.verdict,
-                "signal": run.signal, "ended": ended(state, run, held), "who": run.opened.who,
-                "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.file,
+                "signal": run.signal, "summary": ended(state, run, held), "who": run.opened.who,
+                "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.plan, "file": run.opened.file,
                 "simulated": run.opened.simulated })
     };
     state.runs().iter().map(run).collect()

@@ -4,9 +4,10 @@ use std::io::{self, ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::sync::OnceLock;
 
 use super::exit::{Exit, Fatal};
-use super::hidden::Hidden;
+use super::prompt::{Prompt, Typed};
 use crate::report::layout;
 use crate::report::words::Paint;
+use crate::run::Signal;
 
 /// Why data could not be written, if it could not. The stream is the process's, and so is this.
 static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
@@ -125,31 +126,35 @@ impl Ui {
     }
 
     /// Asks a question whose usual answer is no.
-    pub(crate) fn confirm(self, question: &str) -> bool {
-        let answer = self.ask(&format!("{question} [y/N]")).unwrap_or_default();
-        matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    pub(crate) fn confirm(self, question: &str) -> Result<bool, Fatal> {
+        let answer = self.ask(&format!("{question} [y/N]"))?.unwrap_or_default();
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Asks for a line. `None` when nobody answers.
-    pub(crate) fn ask(self, question: &str) -> Option<String> {
-        if !self.asks {
-            return None;
-        }
-        let _ = write!(io::stderr(), "{question}: ");
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).ok().map(|_| line.trim_end_matches(['\r', '\n']).to_owned())
+    pub(crate) fn ask(self, question: &str) -> Result<Option<String>, Fatal> {
+        self.typed(question, Prompt::shown)
     }
 
     /// Asks for a secret without showing it. `None` when nobody answers.
-    pub(crate) fn ask_secret(self, question: &str) -> Option<String> {
-        if !self.asks {
-            return None;
-        }
-        let hidden = Hidden::begin()?;
+    pub(crate) fn ask_secret(self, question: &str) -> Result<Option<String>, Fatal> {
+        let answer = self.typed(question, Prompt::hidden)?;
+        Ok(answer.filter(|answer| !answer.is_empty()))
+    }
+
+    /// What is typed at a prompt; an error where somebody rather wants to stop.
+    fn typed(self, question: &str, begin: fn() -> Option<Prompt>) -> Result<Option<String>, Fatal> {
+        let Some(prompt) = self.asks.then(begin).flatten() else { return Ok(None) };
         let _ = write!(io::stderr(), "{question}: ");
-        let answer = hidden.line();
-        self.say("");
-        answer.filter(|answer| !answer.is_empty())
+        let typed = prompt.line();
+        if prompt.is_hidden() || typed == Typed::Stop {
+            self.say("");
+        }
+        match typed {
+            Typed::Line(line) => Ok(Some(line)),
+            Typed::Nothing => Ok(None),
+            Typed::Stop => Err(Fatal::interrupted(Signal::Interrupt)),
+        }
     }
 }
 

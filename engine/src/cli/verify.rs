@@ -9,7 +9,7 @@ use runbook_steps::Cancel;
 use serde_json::json;
 
 use super::check::Output;
-use super::deployment::{Deployment, absolute, state_fatal};
+use super::deployment::{Deployment, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, resume, secrets, status};
 use crate::plan::duration;
@@ -17,7 +17,7 @@ use crate::plan::{Plan, StepId};
 use crate::report::words::{count, hold, list, pad};
 use crate::run::verify::{Found, Verification, verify};
 use crate::run::{Fate, Interrupts, only_reads, orphans, preflight};
-use crate::state::{Home, RunState, journal};
+use crate::state::{RunState, journal};
 
 /// Look at everything again, change nothing, and say what differs
 ///
@@ -74,7 +74,7 @@ impl Verify {
 impl Deployment {
     /// Looks at every step that holds, and says what differs.
     pub(super) fn verify(self, how: &HowToLook, session: &Session) -> Result<Exit, Fatal> {
-        let home = Home::new(&absolute(&self.root), &self.name).map_err(state_fatal)?;
+        let home = self.home()?;
         let journal::Reading { state, later } = journal::read(&home).map_err(state_fatal)?;
         status::note_later(session, later);
         if let Some(note) = home.holder().map_err(state_fatal)? {
@@ -251,7 +251,7 @@ impl Told<'_> {
         let steps: Vec<_> = self
             .found
             .iter()
-            .map(|(id, found)| json!({ "step": id, "found": word(found), "why": why(found) }))
+            .map(|(id, found)| json!({ "step": id, "found": word(found).replace(' ', "_"), "why": why(found) }))
             .collect();
         let value = json!({ "deployment": self.name, "drift": self.exit() == Exit::Drift, "steps": steps });
         format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))

@@ -37,11 +37,17 @@ impl Standing {
         matches!(self, Standing::Ok | Standing::Changed | Standing::Skipped)
     }
 
+    /// Whether there is a failure to tell, also where that is only what a person is asked for.
+    pub(crate) fn has_failed(self) -> bool {
+        matches!(self, Standing::Failed | Standing::NeedsPerson)
+    }
+
     /// The word for it, for people.
     pub(crate) fn said(self) -> &'static str {
         match self {
             Standing::NeedsPerson => "needs you",
             Standing::Cancelled => "stopped",
+            Standing::Left => "left out",
             other => other.word(),
         }
     }
@@ -68,7 +74,7 @@ impl Standing {
             Standing::Blocked => "blocked",
             Standing::Cancelled => "cancelled",
             Standing::Unknown => "unknown",
-            Standing::Left => "left out",
+            Standing::Left => "left_out",
             Standing::Undoing => "undoing",
             Standing::Undone => "undone",
         }

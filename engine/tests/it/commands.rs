@@ -210,6 +210,67 @@ fn a_missing_program_is_found_before_anything_runs() {
     assert!(!sandbox.path("touched").exists());
 }
 
+/// A plan that can be refused in every way before its run begins.
+const FITS_NOT: &str = "runbook: 1
+name: refused
+inputs: { where: { type: string, default: here } }
+secrets:
+  token: { from: [{ env: PLANTED }] }
+  user: { from: [{ env: USERNAME }], required: false }
+steps:
+  use: { run: 'true', env: { TOKEN: '${{ secrets.token }}', WHERE: '${{ inputs.where }}' } }
+  tool: { needs: [use], command: [PROGRAM] }
+";
+
+/// What refuses it: the program that it needs, arguments, and the code.
+const REFUSALS: [(&str, &[&str], i32); 6] = [
+    ("no-such-program-here", &["apply", "plan.yaml"], 3),
+    ("true", &["apply", "plan.yaml"], 7),
+    ("true", &["apply", "plan.yaml", "--only", "nope"], 2),
+    ("true", &["apply", "plan.yaml", "--skip", "use", "--answer", "use.x=1"], 2),
+    ("true", &["apply", "plan.yaml", "--skip", "use", "--events", "no/such/folder"], 2),
+    ("true", &["destroy", "plan.yaml", "--yes"], 0),
+];
+
+#[test]
+fn what_never_began_leaves_no_deployment() {
+    for (program, args, code) in REFUSALS {
+        let sandbox = Sandbox::new();
+        sandbox.write("plan.yaml", &FITS_NOT.replace("PROGRAM", program));
+        sandbox.run(args).exits(code);
+        assert!(!sandbox.path(".runbook").exists(), "{args:?}");
+        sandbox.run(&["status"]).exits(2).says("there is no deployment");
+        // What was there before stays.
+        sandbox.write("hello.yaml", HELLO);
+        sandbox.run(&["apply", "hello.yaml"]).exits(0);
+        sandbox.run(args).exits(code);
+        assert!(!sandbox.path(".runbook/refused").exists(), "{args:?}");
+        assert!(sandbox.run(&["status"]).exits(0).out.contains("greet"));
+        sandbox.run(&["apply", "hello.yaml", "--only", "nope"]).exits(2);
+        assert!(sandbox.run(&["status"]).exits(0).out.contains("greet"));
+    }
+}
+
+#[test]
+fn a_rehearsal_that_never_began_leaves_no_deployment() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", &FITS_NOT.replace("PROGRAM", "no-such-program-here"));
+    sandbox.run(&["rehearse", "plan.yaml"]).exits(3);
+    sandbox.run(&["status"]).exits(2).says("there is no deployment");
+}
+
+/// Older programs left one behind.
+#[test]
+fn a_journal_without_a_record_goes_with_a_run_that_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", &FITS_NOT.replace("PROGRAM", "no-such-program-here"));
+    sandbox.write(".runbook/refused/journal.jsonl", "");
+    sandbox.write(".runbook/refused/note", "somebody's own");
+    sandbox.run(&["apply", "plan.yaml"]).exits(3);
+    sandbox.run(&["status"]).exits(2).says("there is no deployment");
+    assert_eq!(sandbox.read(".runbook/refused/note"), "somebody's own");
+}
+
 #[test]
 fn a_broken_journal_names_its_line() {
     let sandbox = Sandbox::new();
@@ -323,6 +384,7 @@ fn a_manual_step_is_answered_from_the_command_line() {
     sandbox.run(&["apply", "plan.yaml"]).exits(7).says("--answer ask.chips=");
     sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(4).says("nothing asks for `other`");
     sandbox.run(&["resume", "--answer", "use.chips=4"]).exits(2).says("answers nothing");
+    sandbox.run(&["resume", "--answer", "aks.chips=4"]).exits(2).says("answers nothing").says("did you mean `ask`?");
     sandbox.run(&["resume", "--answer", "ask.chips=4"]).exits(0).says("everything holds");
     let again = sandbox.run(&["resume", "-o", "json"]).exits(0).says("reuse   2 steps");
     let result: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");

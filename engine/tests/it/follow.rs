@@ -136,5 +136,5 @@ fn runs_are_listed_with_how_they_ended() {
     let json = sandbox.run(&["status", "--runs", "-o", "json"]).exits(0).out;
     let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(found["runs"][1]["selection"], "--redo b");
-    assert_eq!(found["runs"][0]["ended"], "failed");
+    assert_eq!(found["runs"][0]["summary"], "failed");
 }

@@ -92,7 +92,7 @@ fn a_rehearsal_says_so_to_programs_and_counts_milliseconds() {
         [rehearsed.out, status.out].map(|out| serde_json::from_str::<serde_json::Value>(&out).expect("JSON"));
     assert!(ran["simulated"].is_string());
     assert_eq!(ran["simulated"], status["runs"][0]["simulated"]);
-    for seconds in [&ran["elapsed_seconds"], &ran["steps"][0]["took_seconds"], &status["runs"][0]["took_seconds"]] {
+    for seconds in [&ran["took_seconds"], &ran["steps"][0]["took_seconds"], &status["runs"][0]["took_seconds"]] {
         let digits = seconds.to_string();
         let behind = digits.split_once('.').map_or("", |(_, behind)| behind);
         assert!(seconds.is_number() && behind.len() <= 3, "{digits}");
@@ -145,4 +145,25 @@ fn what_to_type_next_can_be_typed() {
         sandbox.run(&[command]).exits(2).says(&format!("{again} --{command}\n"));
     }
     end_world(&sandbox, "my plan");
+}
+
+#[test]
+fn what_is_refused_has_put_nothing_right_before() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: lifted\nsteps:\n  project: { uses: gcloud, with: { args: [projects, describe, rehearsal-project] }, \
+         read_only: true, retry: { attempts: 1 } }\n  after: { needs: [project], run: 'true' }\n",
+    );
+    sandbox.write("bad.yaml", "plan: plan.yaml\nfaults: [{ kind: api-401, at: gcp }]\n");
+    let rehearse = |more: &[&str]| sandbox.run(&[&["rehearse", "bad.yaml"], more].concat());
+    rehearse(&[]).exits(4).says("rehearse bad.yaml --lift");
+    for flag in ["--only", "--redo", "--skip", "--from"] {
+        rehearse(&["--lift", flag, "projet"]).exits(2).says("did you mean `project`?");
+    }
+    rehearse(&["--lift", "--only", "after"]).exits(2).says("`after` needs `project`, which does not hold");
+    rehearse(&["--lift", "--answer", "project.x=1"]).exits(2).says("`--answer project.x=…` answers nothing");
+    rehearse(&["--lift", "--destroy", "--only", "projet"]).exits(2);
+    rehearse(&[]).exits(4);
+    rehearse(&["--lift"]).exits(0);
 }

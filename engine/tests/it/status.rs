@@ -1,0 +1,99 @@
+//! `runbook status`: whether what it says of each step is true.
+
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+/// The row of a step, without what is between its words.
+fn row(status: &str, step: &str) -> String {
+    let is_it = |line: &&str| line.split_whitespace().nth(1) == Some(step);
+    let row = status.lines().find(is_it).unwrap_or_else(|| panic!("no row of `{step}`:\n{status}"));
+    row.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A step of every sort that a destroy comes across; the clone is there already.
+const SORTS: &str = "runbook: 1
+name: sorts
+steps:
+  base: { run: touch base, undo: { run: rm base } }
+  found: { needs: [base], uses: git.clone, with: { repo: REPO, ref: COMMIT, dir: clone } }
+  looks: { needs: [base], uses: tools, with: { programs: { git: any } } }
+  kept: { needs: [base], run: touch kept, undo: false }
+  blind: { needs: [base], run: touch blind }
+  apart: { uses: tools, with: { programs: { git: any } } }
+  needed: { run: touch needed, undo: { run: rm needed } }
+  guarded: { needs: [needed], run: touch guarded, undo: { run: rm guarded }, protect: true }
+";
+
+fn sorts() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let git = "git -c user.name=me -c user.email=me@here -c init.defaultBranch=main";
+    let make = format!(
+        "git init -q repo && cd repo && {git} commit -q --allow-empty -m first && cd .. && git clone -q repo clone && \
+         git -C repo rev-parse HEAD > commit"
+    );
+    sandbox.write("before.yaml", &format!("runbook: 1\nname: before\nsteps: {{ a: {{ run: '{make}' }} }}\n"));
+    sandbox.run(&["--state", "before", "apply", "before.yaml"]).exits(0);
+    let (repo, commit) = (sandbox.path("repo"), sandbox.read("commit"));
+    sandbox.write("plan.yaml", &SORTS.replace("REPO", &repo.display().to_string()).replace("COMMIT", commit.trim()));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox
+}
+
+#[test]
+fn after_a_destroy_every_word_of_every_sort_of_step_is_true() {
+    let sandbox = sorts();
+    sandbox.run(&["destroy", "--yes"]).exits(0).says("1 of 1 step undone");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    let rows = [
+        ("base", "↩ base undone"),
+        ("found", "- found nothing to undo it was there before"),
+        ("looks", "- looks nothing to undo it only looks"),
+        ("kept", "· kept not undone the plan keeps it (`undo: false`)"),
+        ("blind", "· blind not undone `run` does not know how; give the step an `undo`, or take it back by hand"),
+        ("apart", "✓ apart ok"),
+        ("needed", "✓ needed changed"),
+        ("guarded", "✓ guarded changed"),
+    ];
+    for (step, wanted) in rows {
+        let found = row(&status, step);
+        assert!(found.starts_with(wanted), "`{found}` is not `{wanted}`");
+    }
+    assert!(status.contains("8 steps: 1 undone, 2 nothing to undo, 2 not undone, 1 ok, 2 changed"), "{status}");
+    let json: Value = serde_json::from_str(&sandbox.run(&["status", "-o", "json"]).exits(0).out).expect("JSON");
+    let outcomes: Vec<&Value> = json["steps"].as_array().expect("steps").iter().map(|step| &step["outcome"]).collect();
+    assert_eq!(outcomes, ["undone", "waiting", "waiting", "waiting", "waiting", "ok", "changed", "changed"]);
+    // Without the plan nobody knows which of them only looks.
+    std::fs::remove_file(sandbox.path("plan.yaml")).expect("there");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert_eq!(row(&status, "found"), "- found nothing to undo");
+    assert_eq!(row(&status, "looks"), "- looks nothing to undo");
+    assert!(row(&status, "kept").starts_with("· kept not undone the plan keeps it"), "{status}");
+}
+
+#[test]
+fn what_is_stale_and_was_kept_is_said_with_the_reason() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: hello\ninputs: { who: { type: string, default: world } }\nsteps:\n  \
+                greet: { run: 'echo \"$WHO\"', env: { WHO: '${{ inputs.who }}' } }\n  other: { run: 'true' }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let status = |sandbox: &Sandbox| sandbox.run(&["status"]).exits(0).out;
+    assert!(!status(&sandbox).contains("stale"), "{}", status(&sandbox));
+    sandbox.run(&["apply", "plan.yaml", "--input", "who=moon", "--stale", "keep"]).exits(0);
+    let told = status(&sandbox);
+    let why = "changed stale: with.env.WHO changed";
+    assert!(row(&told, "greet").contains("stale: ") && row(&told, "greet").contains("WHO"), "{why}: {told}");
+    assert!(!row(&told, "other").contains("stale"), "{told}");
+    assert!(told.contains("1 step is stale; run it again: runbook resume hello --stale rerun\n"), "{told}");
+    let json: Value = serde_json::from_str(&sandbox.run(&["status", "-o", "json"]).exits(0).out).expect("JSON");
+    let reason = json["steps"][0]["stale"][0].as_str().expect("a reason");
+    assert!(reason.contains("WHO") && told.contains(reason), "{reason}");
+    assert_eq!(json["steps"][1]["stale"], Value::Array(Vec::new()));
+    // Of a plan that is not the one that was run nothing is known.
+    sandbox.write("plan.yaml", &plan.replace("true", "false"));
+    assert!(!status(&sandbox).contains("stale"), "{}", status(&sandbox));
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["resume", "--stale", "rerun"]).exits(0);
+    assert!(!status(&sandbox).contains("stale"), "{}", status(&sandbox));
+}
