@@ -1,12 +1,18 @@
 //! The language of expressions that plans, conditions and probes share: its functions and tests, and how much work one may be.
 //!
-//! Knows no names: whoever evaluates gives them.
+//! Knows no names: whoever evaluates gives them. Whoever reads an expression does it here, or asks [`too_long`] first.
+
+mod names;
+mod words;
 
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, Expression, Template, UndefinedBehavior};
 use regex::Regex;
 use serde_json::Value;
 
+pub use self::names::{FILTERS, FUNCTIONS, TESTS};
+pub(crate) use self::names::{Scope, problems, strangers};
+pub use self::words::{MOST_OPERATORS, Token, What, Words, too_long, words};
 use crate::duration;
 
 /// Enough for any sensible expression, and over within milliseconds.
@@ -21,6 +27,37 @@ pub fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     environment.add_function("duration", seconds);
     environment.add_test("matching", matches);
     environment
+}
+
+/// Reads an expression, unless it is too long.
+pub(crate) fn compiled<'e>(
+    environment: &'e Environment<'static>,
+    text: &str,
+) -> Result<Expression<'e, 'static>, Error> {
+    too_long(text).map_or(Ok(()), |why| Err(invalid(why)))?;
+    environment.compile_expression_owned(text.to_owned())
+}
+
+/// Reads a text with `{{ }}` in it, unless what stands in there is too long.
+pub(crate) fn template<'t>(environment: &'t Environment<'static>, text: &'t str) -> Result<Template<'t, 't>, Error> {
+    words::too_long_within(text).map_or(Ok(()), |why| Err(invalid(why)))?;
+    environment.template_from_str(text)
+}
+
+/// Why an expression cannot be read or has no value, in a few words.
+pub(crate) fn told(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::OutOfFuel => "it takes too long".to_owned(),
+        kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
+    }
+}
+
+/// An expression as messages show it: the start of a long one.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(160) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// `cond(object, 'Ready')`: the status of a condition of an object, `Unknown` where it has none.

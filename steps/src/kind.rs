@@ -78,6 +78,18 @@ pub struct ReadError {
     pub message: String,
 }
 
+impl ReadError {
+    /// Several problems as one: at the place of the first, the others told with theirs.
+    pub(crate) fn all(problems: Vec<Self>) -> Result<(), Self> {
+        let mut problems = problems.into_iter();
+        let Some(mut first) = problems.next() else { return Ok(()) };
+        for other in problems {
+            first.message.push_str(&format!("; and `{}`: {}", other.path, other.message));
+        }
+        Err(first)
+    }
+}
+
 /// A family of steps.
 #[derive(Debug)]
 pub struct Kind {

@@ -16,6 +16,7 @@ pub mod context;
 pub mod duration;
 pub mod expression;
 pub mod failure;
+pub mod files;
 mod gcloud;
 mod helm;
 mod http;

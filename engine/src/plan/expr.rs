@@ -10,6 +10,7 @@ use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurp
 use base64::prelude::BASE64_STANDARD;
 use minijinja::value::{Serde, Value as Item, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use runbook_steps::expression::{FILTERS, FUNCTIONS, TESTS, too_long};
 use serde_json::Value;
 
 use super::duration;
@@ -43,93 +44,8 @@ impl Fault {
     }
 }
 
-const FUNCTIONS: [&str; 4] = ["duration", "cond", "range", "dict"];
-
-const FILTERS: [&str; 49] = [
-    "abs",
-    "attr",
-    "b64",
-    "b64decode",
-    "basename",
-    "batch",
-    "bool",
-    "capitalize",
-    "chain",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "dirname",
-    "first",
-    "float",
-    "format",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "lines",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "region_of_zone",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "split",
-    "string",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "unique",
-    "upper",
-    "zip",
-];
-
-const TESTS: [&str; 31] = [
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "eq",
-    "equalto",
-    "even",
-    "false",
-    "float",
-    "ge",
-    "gt",
-    "in",
-    "int",
-    "integer",
-    "iterable",
-    "le",
-    "lower",
-    "lt",
-    "mapping",
-    "ne",
-    "none",
-    "number",
-    "odd",
-    "sameas",
-    "sequence",
-    "startingwith",
-    "string",
-    "true",
-    "undefined",
-    "upper",
-    "matching",
-];
+/// The filters of plans besides those of every expression.
+const OWN_FILTERS: [&str; 5] = ["b64", "b64decode", "basename", "dirname", "region_of_zone"];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
@@ -200,8 +116,8 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if Dotted::read(text).is_some() {
         return Ok(scan::mentions(text));
     }
-    if let Some(why) = scan::too_long(text) {
-        return Err(vec![too_long(why)]);
+    if let Some(why) = too_long(text) {
+        return Err(vec![in_parts(why)]);
     }
     if let Err(error) = ENVIRONMENT.compile_expression_owned(text) {
         return Err(vec![syntax(&error)]);
@@ -219,8 +135,8 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
         found
             .filters
             .iter()
-            .filter(|used| !FILTERS.contains(&used.name.as_str()))
-            .map(|used| unknown("filter", used, FILTERS)),
+            .filter(|used| !filters().any(|filter| filter == used.name))
+            .map(|used| unknown("filter", used, filters())),
     );
     faults.extend(
         found.tests.iter().filter(|used| !TESTS.contains(&used.name.as_str())).map(|used| unknown("test", used, TESTS)),
@@ -228,7 +144,11 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if faults.is_empty() { Ok(found) } else { Err(faults) }
 }
 
-fn too_long(why: String) -> Fault {
+fn filters() -> impl Iterator<Item = &'static str> {
+    FILTERS.into_iter().chain(OWN_FILTERS)
+}
+
+fn in_parts(why: String) -> Fault {
     Fault::new(why).help("compute it in parts: give each a name in `vars`, or have a step compute it")
 }
 
@@ -251,8 +171,8 @@ fn unknown<'c>(what: &str, used: &Used, known: impl IntoIterator<Item = &'c str>
 
 /// Evaluates an expression over a map of names.
 pub(crate) fn eval(text: &str, found: &Mentions, names: &Item) -> Result<Item, Fault> {
-    if let Some(why) = scan::too_long(text) {
-        return Err(too_long(why));
+    if let Some(why) = too_long(text) {
+        return Err(in_parts(why));
     }
     let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error))?;
     match compiled.eval(names.clone()) {
@@ -316,6 +236,7 @@ pub(crate) fn to_text(value: &Item) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use runbook_steps::expression::MOST_OPERATORS;
     use serde_json::json;
 
     use super::*;
@@ -381,8 +302,8 @@ mod tests {
     fn the_longest_chains_have_a_value_or_an_error_on_a_threads_stack() {
         let all = || {
             let names = from_json(&json!({"n": 3, "z": 0, "l": [1, 2]}));
-            for text in chains(scan::MOST_OPERATORS) {
-                assert_eq!(scan::too_long(&text), None, "{text}");
+            for text in chains(MOST_OPERATORS) {
+                assert_eq!(too_long(&text), None, "{text}");
                 let _ = check(&text);
                 let _ = eval(&text, &scan::mentions(&text), &names);
             }
@@ -393,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_refused_with_a_way_out() {
-        for operators in [scan::MOST_OPERATORS * 2, 100_000] {
+        for operators in [MOST_OPERATORS * 2, 100_000] {
             for text in chains(operators) {
                 let fault = value(&text).unwrap_err();
                 assert!(fault.message.contains("too long") && fault.help.is_some(), "{fault:?}");
@@ -411,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_listed_name_exists() {
-        for name in FILTERS {
+        for name in filters() {
             let test = ENVIRONMENT.compile_expression_owned(format!("'{name}' is filter")).unwrap();
             assert!(test.eval(()).unwrap().is_true(), "{name}");
         }

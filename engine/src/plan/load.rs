@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use runbook_steps::Kind;
+pub(crate) use runbook_steps::files::odd_thing;
 use sha2::{Digest, Sha256};
 
 use super::bind::{Binder, Frame, Pending};
@@ -236,18 +236,6 @@ fn read_text(path: &Path) -> Result<String, String> {
     let bytes = fs::read(path).map_err(|error| reason(&error))?;
     String::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))
-}
-
-/// What stands at a path, if it is neither a file nor a folder. What is not there, or cannot be looked at, is nothing odd: whoever needs
-/// it will say so better. Opens nothing: opening a pipe waits until somebody writes to it.
-pub(crate) fn odd_thing(path: &Path) -> Option<&'static str> {
-    match path.metadata().ok()?.file_type() {
-        found if found.is_file() || found.is_dir() => None,
-        found if found.is_fifo() => Some("a named pipe"),
-        found if found.is_socket() => Some("a socket"),
-        found if found.is_char_device() || found.is_block_device() => Some("a device"),
-        _ => Some("neither a file nor a folder"),
-    }
 }
 
 fn reason(error: &std::io::Error) -> String {

@@ -1,9 +1,11 @@
 //! What an expression mentions, without evaluating it: references with their places, functions, filters and tests.
 //!
-//! A small lexer over the expression language of minijinja, which tells the names of what an expression refers to, but neither
-//! where they stand nor whether `default` guards them. Owns `${{ }}` as well: where each begins and ends in a text.
+//! Goes by the words of the expression: minijinja tells the names of what an expression refers to, but neither where they stand nor
+//! whether `default` guards them. Owns `${{ }}` as well: where each begins and ends in a text.
 
 use std::ops::Range;
+
+use runbook_steps::expression::{Token, What, Words, too_long, words};
 
 /// One part of a text with `${{ }}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +50,13 @@ fn closing_plain(text: &str, from: usize) -> Option<usize> {
 /// Where the `}}` of an expression is: not in a string, not closing a map.
 fn closing(text: &str, from: usize) -> Option<usize> {
     let mut depth = 0usize;
-    let mut lexer = Lexer { text, at: from };
+    let mut words = Words::from(text, from);
     loop {
-        if depth == 0 && text[lexer.skip_space()..].starts_with("}}") {
-            return Some(lexer.at);
+        let at = words.skip_space();
+        if depth == 0 && text[at..].starts_with("}}") {
+            return Some(at);
         }
-        match lexer.next()?.what {
+        match words.next()?.what {
             What::Mark("{") => depth += 1,
             What::Mark("}") => depth = depth.saturating_sub(1),
             _ => {}
@@ -149,30 +152,6 @@ pub(crate) struct Mentions {
     pub(crate) tests: Vec<Used>,
 }
 
-/// The most bytes that an expression may have.
-const LONGEST: usize = 8 << 10;
-
-/// The most operators that an expression may have. The interpreter goes one level down for each, on the stack; a thread's, of 2 MiB,
-/// holds about 1,000 levels where nothing is optimised.
-pub(crate) const MOST_OPERATORS: usize = 400;
-
-/// Words that are operators.
-const WORDY: [&str; 6] = ["and", "or", "not", "in", "is", "if"];
-
-/// Why an expression is too long to be read, if it is.
-pub(crate) fn too_long(text: &str) -> Option<String> {
-    if text.len() > LONGEST {
-        let kib = text.len().div_ceil(1 << 10);
-        return Some(format!("the expression is too long: {kib} KiB, where {} KiB is the most", LONGEST >> 10));
-    }
-    if text.len() <= MOST_OPERATORS {
-        return None;
-    }
-    let count: usize = tokens(text).iter().map(Token::operators).sum();
-    (count > MOST_OPERATORS)
-        .then(|| format!("the expression is too long: {count} operators, where {MOST_OPERATORS} is the most"))
-}
-
 /// Reads what an expression mentions; offsets count from the start of `text`. Nothing, if it is too long: nobody evaluates it.
 pub(crate) fn mentions(text: &str) -> Mentions {
     if let Some(dotted) = Dotted::read(text) {
@@ -184,100 +163,13 @@ pub(crate) fn mentions(text: &str) -> Mentions {
     walk(text)
 }
 
-fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut lexer = Lexer { text, at: 0 };
-    std::iter::from_fn(|| lexer.next()).collect()
-}
-
 fn walk(text: &str) -> Mentions {
-    let tokens = tokens(text);
+    let tokens = words(text);
     let mut walk = Walk { tokens: &tokens, at: 0, found: Mentions::default() };
     while walk.at < tokens.len() {
         walk.step();
     }
     walk.found
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum What<'t> {
-    Name(&'t str),
-    Text(String),
-    Number(&'t str),
-    Mark(&'t str),
-}
-
-#[derive(Clone, Debug)]
-struct Token<'t> {
-    what: What<'t>,
-    span: Range<usize>,
-}
-
-impl Token<'_> {
-    /// How many operators it may be for the interpreter.
-    fn operators(&self) -> usize {
-        match &self.what {
-            What::Text(_) => 0,
-            What::Name(name) => WORDY.contains(name).into(),
-            // To the interpreter, a number ends where a word begins: `1or 2`.
-            What::Number(digits) => digits.bytes().filter(u8::is_ascii_alphabetic).count(),
-            What::Mark(mark) => (!matches!(*mark, "," | ":" | ")" | "]" | "}" | "=")).into(),
-        }
-    }
-}
-
-struct Lexer<'t> {
-    text: &'t str,
-    at: usize,
-}
-
-impl<'t> Lexer<'t> {
-    fn skip_space(&mut self) -> usize {
-        let rest = &self.text[self.at..];
-        self.at += rest.len() - rest.trim_start().len();
-        self.at
-    }
-
-    fn next(&mut self) -> Option<Token<'t>> {
-        let start = self.skip_space();
-        let rest = &self.text[start..];
-        let first = rest.chars().next()?;
-        let (what, length) = match first {
-            '\'' | '"' => string(rest, first)?,
-            '0'..='9' => run(rest, |letter| letter.is_alphanumeric() || letter == '_', What::Number),
-            '_' => run(rest, |letter| letter.is_alphanumeric() || letter == '_', What::Name),
-            letter if letter.is_alphabetic() => {
-                run(rest, |letter| letter.is_alphanumeric() || letter == '_', What::Name)
-            }
-            _ => mark(rest, first),
-        };
-        self.at = start + length;
-        Some(Token { what, span: start..self.at })
-    }
-}
-
-fn run<'t>(rest: &'t str, belongs: fn(char) -> bool, make: fn(&'t str) -> What<'t>) -> (What<'t>, usize) {
-    let length = rest.find(|letter| !belongs(letter)).unwrap_or(rest.len());
-    (make(&rest[..length]), length)
-}
-
-fn mark(rest: &str, first: char) -> (What<'_>, usize) {
-    const DOUBLE: [&str; 6] = ["==", "!=", "<=", ">=", "**", "//"];
-    let length = if DOUBLE.iter().any(|double| rest.starts_with(double)) { 2 } else { first.len_utf8() };
-    (What::Mark(&rest[..length]), length)
-}
-
-/// A quoted text; none if it does not end.
-fn string(rest: &str, quote: char) -> Option<(What<'_>, usize)> {
-    let mut value = String::new();
-    let mut letters = rest.char_indices().skip(1);
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '\\' => value.push(letters.next()?.1),
-            _ if letter == quote => return Some((What::Text(value), at + 1)),
-            _ => value.push(letter),
-        }
-    }
-    None
 }
 
 struct Walk<'t> {

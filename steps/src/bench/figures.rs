@@ -13,6 +13,40 @@ use crate::context::Context;
 /// The shares of all requests whose times are shown.
 const SHARES: [(&str, f64); 4] = [("p50_ms", 0.50), ("p90_ms", 0.90), ("p95_ms", 0.95), ("p99_ms", 0.99)];
 
+/// What a scenario has besides times; `*` stands for anything.
+const COUNTED: [&str; 16] = [
+    "load.*",
+    "requests",
+    "ok",
+    "failed",
+    "success",
+    "statuses.*",
+    "troubles.*",
+    "seconds",
+    "requests_per_s",
+    "bytes",
+    "min_ms",
+    "max_ms",
+    "deviation_ms",
+    "prompt_tokens",
+    "tokens",
+    "tokens_per_s",
+];
+
+/// What all scenarios have together.
+pub(crate) const TOTAL: [&str; 8] =
+    ["requests", "ok", "failed", "success", "statuses.*", "troubles.*", "tokens", "seconds"];
+
+/// What the times of a scenario may begin with: the latencies, those without the wait, and those of streams.
+const PREFIXES: [&str; 4] = ["", "service_", "first_token_", "token_"];
+
+/// All figures that a scenario may have.
+pub(crate) fn named() -> Vec<String> {
+    let shares = || ["mean_ms"].into_iter().chain(SHARES.map(|(name, _)| name));
+    let times = PREFIXES.into_iter().flat_map(|prefix| shares().map(move |name| format!("{prefix}{name}")));
+    COUNTED.map(str::to_owned).into_iter().chain(times).collect()
+}
+
 /// The figures of one scenario.
 pub(crate) fn of(load: &Load, ran: &Ran, clock: Clock) -> Map<String, Value> {
     let tally = &ran.tally;
@@ -156,6 +190,18 @@ mod tests {
         assert!((number(&figures["p95_ms"]) - 95.0).abs() < 0.2);
         assert!((number(&figures["first_token_p95_ms"]) - 47.5).abs() < 0.2);
         assert!(!figures.contains_key("service_p95_ms"));
+    }
+
+    #[test]
+    fn every_figure_is_among_those_that_may_be_named() {
+        let known = named();
+        let rated = serde_json::from_value(json!({ "name": "a", "requests": 101, "rate": 5 })).expect("a load");
+        for name in of(&rated, &ran(), Clock::real()).keys() {
+            assert!(known.iter().any(|known| known.trim_end_matches(".*") == name), "{name}");
+        }
+        let whole = total(&ran().tally, Duration::from_secs(2), Clock::real());
+        let names: Vec<&String> = whole.as_object().expect("figures").keys().collect();
+        assert_eq!(names, TOTAL.map(|name| name.trim_end_matches(".*")));
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl CacheTest {
                 "one request cannot find what another has left in a cache: give at least 2 `requests`".to_owned(),
             );
         }
-        judge::template_problem(&self.prompt)
+        judge::template_problem(&self.prompt, &["number"])
     }
 
     /// Why it does not pass.

@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, context};
 use regex::Regex;
 use serde_json::Value;
 
 use super::leaf::Stands;
-use crate::expression::environment;
+use crate::expression::{Scope, compiled, environment, problems, told};
 
 /// The expressions.
 #[derive(Debug)]
@@ -38,6 +38,9 @@ impl fmt::Debug for Expression {
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| environment(UndefinedBehavior::Chainable));
 
+/// What expressions are over: an object may have any field.
+const OBJECT: Scope<'static> = Scope { root: "object", paths: &["*"] };
+
 /// What an expression names of the object.
 static NAMES: LazyLock<Regex> = LazyLock::new(|| {
     let names = Regex::new(r#"\bobject(?:\.[A-Za-z_]\w*|\[-?\d+\]|\['[^']*'\]|\["[^"]*"\])+"#);
@@ -47,20 +50,12 @@ static NAMES: LazyLock<Regex> = LazyLock::new(|| {
 impl Expression {
     /// Reads an expression. Wrong names are found here, before anything runs.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        let told = |error: &minijinja::Error| format!("`{text}` is no expression: {}", reason(error));
-        let compiled = ENVIRONMENT.compile_expression_owned(text.to_owned()).map_err(|error| told(&error))?;
-        let known = ["object", "cond", "duration", "range", "dict"];
-        let mut names: Vec<String> = compiled.undeclared_variables(false).into_iter().collect();
-        names.retain(|name| !known.contains(&name.as_str()));
-        names.sort();
-        if let Some(name) = names.first() {
-            return Err(format!("`{text}` names `{name}`, but there is only `object`, such as `object.status.phase`"));
+        let problems = problems(&ENVIRONMENT, text, &OBJECT);
+        if !problems.is_empty() {
+            return Err(problems.join("; "));
         }
-        // What has no filter or test of that name says so only when it is evaluated.
-        match compiled.eval(context! { object => Serde(&Value::Null) }) {
-            Err(error) if is_misspelt(&error) => Err(told(&error)),
-            _ => Ok(Self { text: text.to_owned(), compiled: Arc::new(compiled) }),
-        }
+        let compiled = compiled(&ENVIRONMENT, text).map_err(|error| told(&error))?;
+        Ok(Self { text: text.to_owned(), compiled: Arc::new(compiled) })
     }
 
     pub(super) fn text(&self) -> &str {
@@ -68,7 +63,7 @@ impl Expression {
     }
 
     fn holds(&self, object: &Value) -> Result<bool, String> {
-        let value = self.compiled.eval(context! { object => Serde(object) }).map_err(|error| reason(&error))?;
+        let value = self.compiled.eval(context! { object => Serde(object) }).map_err(|error| told(&error))?;
         Ok(value.is_true())
     }
 
@@ -76,7 +71,7 @@ impl Expression {
     fn values(&self, object: &Value) -> Vec<(String, Option<String>)> {
         let names: BTreeSet<&str> = NAMES.find_iter(&self.text).map(|found| found.as_str()).collect();
         let value = |name: &str| {
-            let compiled = ENVIRONMENT.compile_expression(name).ok()?;
+            let compiled = compiled(&ENVIRONMENT, name).ok()?;
             let value = compiled.eval(context! { object => Serde(object) }).ok()?;
             (!value.is_undefined())
                 .then(|| serde_json::to_value(&value).map(|value| clipped(&value.to_string())).ok())?
@@ -100,17 +95,6 @@ impl Expression {
 fn clipped(text: &str) -> String {
     const LONGEST: usize = 80;
     if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
-}
-
-fn reason(error: &minijinja::Error) -> String {
-    match error.kind() {
-        ErrorKind::OutOfFuel => "it takes too long".to_owned(),
-        kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
-    }
-}
-
-fn is_misspelt(error: &minijinja::Error) -> bool {
-    matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction)
 }
 
 impl Custom {
@@ -208,7 +192,7 @@ mod tests {
     fn mistakes_are_found_before_anything_runs() {
         let cases = [
             ("object.status.", "is no expression"),
-            ("status.phase == 'Up'", "names `status`, but there is only `object`"),
+            ("status.phase == 'Up'", "there is no `status`, only `object`"),
             ("object.a | uper == 'X'", "uper"),
             ("object.a is upp", "upp"),
             ("a && b", "is no expression"),

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::context::Context;
 use crate::failure::{Class, Failure};
+use crate::files::odd_thing;
 use crate::version::Version;
 
 /// Where a chart comes from.
@@ -146,7 +147,7 @@ fn local(path: &Path) -> Result<Expected, Failure> {
         return Ok(Expected { name: name.to_owned(), version, digest: Some(digest(path)?) });
     }
     let file = path.join("Chart.yaml");
-    let text = std::fs::read_to_string(&file).map_err(|error| {
+    let text = crate::files::read_text(&file).map_err(|error| {
         Failure::new(
             Class::NotFound,
             format!("`{}` is not a chart: cannot read its Chart.yaml: {error}", path.display()),
@@ -167,7 +168,7 @@ fn digest(path: &Path) -> Result<String, Failure> {
     let mut hash = Sha256::new();
     for file in files {
         let relative = file.strip_prefix(path).unwrap_or(&file).to_string_lossy().into_owned();
-        let content = std::fs::read(&file).map_err(|error| unreadable(&error))?;
+        let content = crate::files::read(&file).map_err(|error| unreadable(&error))?;
         hash.update([&relative.len().to_le_bytes()[..], relative.as_bytes(), &content.len().to_le_bytes()].concat());
         hash.update(&content);
     }
@@ -175,6 +176,9 @@ fn digest(path: &Path) -> Result<String, Failure> {
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if let Some(what) = odd_thing(path) {
+        return Err(std::io::Error::other(format!("`{}` in it is {what}, and a chart has only files", path.display())));
+    }
     if path.is_file() {
         files.push(path.to_owned());
         return Ok(());

@@ -51,7 +51,7 @@ fn reveal(value: &mut Value, cx: &Context) -> Result<(), Failure> {
 
 fn read_file(path: &Path, named: &Path) -> Result<Value, Failure> {
     let shown = named.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = crate::files::read_text(path).map_err(|error| {
         let class = if error.kind() == std::io::ErrorKind::NotFound { Class::NotFound } else { Class::Permanent };
         Failure::new(class, format!("cannot read the values file `{shown}`: {error}"))
     })?;

@@ -8,6 +8,8 @@ use regex::Regex;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
+pub(crate) use crate::expression::shown as clipped;
+use crate::expression::{Scope, compiled, problems, strangers, template, told};
 use crate::failure::Failure;
 use crate::secret::mentions_secret;
 
@@ -31,10 +33,9 @@ static PATHS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\b(?:response|bench)(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d+\]|\['[^']*'\])+").expect("a good pattern")
 });
 
-/// What is wrong with an expression's form.
-pub(crate) fn expression_problem(expression: &str) -> Option<String> {
-    let error = EXPRESSIONS.compile_expression(expression).err()?;
-    Some(format!("`{expression}` is no expression: {error}"))
+/// What is wrong with an expression over one name: its form, and what it names that can never have a value.
+pub(crate) fn expression_problems(expression: &str, scope: &Scope<'_>) -> Vec<String> {
+    problems(&EXPRESSIONS, expression, scope)
 }
 
 /// The value of an expression over one name.
@@ -53,7 +54,7 @@ pub(crate) fn holds(expression: &str, name: &str, seen: &Value) -> Result<bool, 
 
 fn evaluated(expression: &str, name: &str, seen: &Value) -> Result<Item, Failure> {
     let wrong = |error: minijinja::Error| Failure::invalid(format!("cannot evaluate `{expression}`: {error}"));
-    let compiled = EXPRESSIONS.compile_expression(expression).map_err(wrong)?;
+    let compiled = compiled(&EXPRESSIONS, expression).map_err(wrong)?;
     compiled.eval(Item::from_pairs([(name, Item::from(Serde(seen)))])).map_err(wrong)
 }
 
@@ -86,18 +87,13 @@ fn saw(assertion: &str, name: &str, seen: &Value) -> String {
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
 }
 
-/// The start of a long text.
-pub(crate) fn clipped(text: &str) -> String {
-    match text.char_indices().nth(160) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// What is wrong with the form of a text with `{{ }}`.
-pub(crate) fn template_problem(text: &str) -> Option<String> {
-    let error = TEXTS.template_from_str(text).err()?;
-    Some(format!("`{}` cannot be filled in: {error}", clipped(text)))
+/// What is wrong with a text with `{{ }}` where some names can be filled in.
+pub(crate) fn template_problem(text: &str, known: &[&str]) -> Option<String> {
+    let problem = match template(&TEXTS, text) {
+        Ok(template) => strangers(&template, known).join("; "),
+        Err(error) => told(&error),
+    };
+    (!problem.is_empty()).then(|| format!("`{}` cannot be filled in: {problem}", clipped(text)))
 }
 
 /// Whether a text has something to fill in.
@@ -110,7 +106,7 @@ pub(crate) fn filled(text: &str, names: &Map<String, Value>) -> Result<String, F
     if !is_template(text) {
         return Ok(text.to_owned());
     }
-    TEXTS.render_str(text, Serde(names)).map_err(|error| {
+    template(&TEXTS, text).and_then(|template| template.render(Serde(names))).map_err(|error| {
         let known: Vec<&str> = names.keys().map(String::as_str).collect();
         let known =
             if known.is_empty() { "nothing is known here".to_owned() } else { format!("known: {}", known.join(", ")) };
@@ -157,8 +153,15 @@ mod tests {
 
     #[test]
     fn bad_forms_are_found_before_anything_runs() {
-        assert!(expression_problem("response.status ==").is_some());
-        assert!(template_problem("{{ model").is_some());
-        assert_eq!((expression_problem("1 < 2"), template_problem("{{ a }}")), (None, None));
+        let scope = Scope { root: "response", paths: &["status"] };
+        assert_eq!(expression_problems("response.status ==", &scope).len(), 1);
+        assert_eq!(expression_problems("1 < 2", &scope), [] as [String; 0]);
+        assert!(template_problem("{{ model", &[]).is_some());
+        assert_eq!(template_problem("{{ a }} {% for x in range(2) %}{{ x }}{% endfor %}", &["a"]), None);
+        let problem = template_problem("{{ modle }}", &["model"]).expect("a slip");
+        assert_eq!(
+            problem,
+            "`{{ modle }}` cannot be filled in: there is no `modle`; did you mean `model`? (known: model)"
+        );
     }
 }

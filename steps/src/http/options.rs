@@ -111,8 +111,8 @@ impl Parts<'_> {
         self.method.map_or_else(|| if has_body { "POST" } else { "GET" }.to_owned(), |method| method.to_uppercase())
     }
 
-    /// What can be seen to be wrong before anything is sent. Texts with `{{ }}` are only looked at for their form.
-    pub(crate) fn verify(&self, templates: bool) -> Result<(), ReadError> {
+    /// What can be seen to be wrong before anything is sent. `known` are the names that may be filled in, where texts have `{{ }}`.
+    pub(crate) fn verify(&self, known: Option<&[&str]>) -> Result<(), ReadError> {
         let bodies = [self.json.is_some(), self.body.is_some(), self.form.is_some()];
         if bodies.into_iter().filter(|given| *given).count() > 1 {
             return wrong("", "give at most one of `json`, `body`, `form`");
@@ -123,10 +123,13 @@ impl Parts<'_> {
         if mentions_secret(self.url) {
             return wrong("url", "a secret cannot stand in an address: put it into a header or the body");
         }
-        if templates && let Some(problem) = self.texts().iter().find_map(|text| judge::template_problem(text)) {
-            return wrong("", problem);
+        let unfilled =
+            known.map(|known| self.texts().into_iter().filter_map(|text| judge::template_problem(text, known)));
+        let unfilled: Vec<String> = unfilled.into_iter().flatten().collect();
+        if !unfilled.is_empty() {
+            return wrong("", unfilled.join("; "));
         }
-        if !(templates && judge::is_template(self.url)) {
+        if !(known.is_some() && judge::is_template(self.url)) {
             address(self.url).map_err(|message| ReadError { path: "url".to_owned(), message })?;
         }
         for name in self.headers.keys() {

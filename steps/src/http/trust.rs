@@ -75,7 +75,7 @@ impl Trust {
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    tokio::fs::read(path)
+    crate::files::read_aside(path)
         .await
         .map_err(|error| Failure::invalid(format!("cannot read the certificates `{}`: {error}", path.display())))
 }

@@ -138,14 +138,25 @@ pub(super) async fn run_for_outputs(cx: &Context, program: Program) -> Result<Ou
     let mut file = OutputFile::new(&cx.state_dir);
     let program = program.env(OUTPUT_FILE, file.path().to_string_lossy());
     let finished = program.capture(true).run(cx).await?;
-    let text = file.read().map_err(|error| {
-        Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")).fix(
-            "write short `NAME=value` lines to it; what is long belongs into a file of its own, named by an output",
-        )
-    })?;
     let mut outputs = program_outputs(&finished);
-    outputs.extend(named_outputs(&text, cx)?);
+    outputs.extend(written_outputs(&mut file, cx).map_err(|failure| after_success(failure, cx))?);
     Ok(outputs)
+}
+
+fn written_outputs(file: &mut OutputFile, cx: &Context) -> Result<Outputs, Failure> {
+    let text = file.read().map_err(|error| Failure::invalid(format!("cannot read `${OUTPUT_FILE}`: {error}")))?;
+    named_outputs(&text, cx)
+}
+
+/// What the program did is done: only what it says of it is of no use.
+fn after_success(mut failure: Failure, cx: &Context) -> Failure {
+    failure.what = format!("the program succeeded, but its outputs cannot be taken: {}", failure.what);
+    failure.fix(format!(
+        "write short `NAME=value` lines to `${OUTPUT_FILE}`; what is long belongs into a file of its own, named by an output. \
+         The next run starts the program again: where that would do harm, have it look first whether its work is done, \
+         or leave it out with `--skip {}`",
+        cx.step
+    ))
 }
 
 const OUTPUT_FILE: &str = "RUNBOOK_OUTPUT";

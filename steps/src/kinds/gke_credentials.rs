@@ -158,7 +158,7 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn load(path: &Path) -> Result<Option<Value>, Failure> {
-    match std::fs::read_to_string(path) {
+    match crate::files::read_text(path) {
         Ok(text) if text.trim().is_empty() => Ok(None),
         Ok(text) => serde_yaml::from_str(&text).map(Some).map_err(|error| {
             Failure::invalid(format!("`{}` is not a kubeconfig: {error}", path.display()))

@@ -106,21 +106,28 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
 
 fn one(with: Value) -> Result<Probe, ReadError> {
     let request: Request = read_with(with)?;
-    request.verify(false)?;
+    ReadError::all(request.problems(None))?;
     Ok(Probe { requests: vec![request], several: false })
 }
 
 fn several(shared: &Map<String, Value>, entries: Vec<Value>) -> Result<Probe, ReadError> {
-    let mut requests = Vec::new();
+    let (mut requests, mut problems) = (Vec::<Request>::new(), Vec::new());
     for (index, entry) in entries.into_iter().enumerate() {
         let under = |error: ReadError| {
             let dot = if error.path.is_empty() { "" } else { "." };
             ReadError { path: format!("requests[{index}]{dot}{}", error.path), message: error.message }
         };
-        let request: Request = read_with(joined(shared, entry)).map_err(under)?;
-        request.verify(true).map_err(under)?;
-        requests.push(request);
+        match read_with::<Request>(joined(shared, entry)) {
+            Err(error) => problems.push(under(error)),
+            Ok(request) => {
+                let captured: Vec<&str> =
+                    requests.iter().flat_map(|earlier| earlier.capture.keys()).map(String::as_str).collect();
+                problems.extend(request.problems(Some(&captured)).into_iter().map(under));
+                requests.push(request);
+            }
+        }
     }
+    ReadError::all(problems)?;
     Ok(Probe { requests, several: true })
 }
 

@@ -295,7 +295,7 @@ async fn copied_data(copied: &Copied, cluster: &Cluster) -> Result<(String, BTre
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    tokio::fs::read(path).await.map_err(|error| {
+    crate::files::read_aside(path).await.map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let class = if missing { Class::NotFound } else { Class::Permanent };
         Failure::new(class, format!("cannot read `{}`: {error}", path.display()))

@@ -117,6 +117,9 @@ fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
     Ok(Box::new(Kustomize { target, least, with }))
 }
 
+/// What kustomize calls the definition of a folder.
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
 #[derive(Debug)]
 enum Target {
     Folder(PathBuf),
@@ -150,6 +153,7 @@ impl Kustomize {
 
     async fn build(&self, cx: &Context) -> Result<Apply, Failure> {
         self.check_version(cx).await?;
+        self.no_odd_thing(cx)?;
         // Into a file: what comes of an overlay with definitions is larger than what is kept of an output.
         let file = scratch(cx)?;
         let path = file.path().to_owned();
@@ -158,6 +162,17 @@ impl Kustomize {
         Program::new("kustomize").args(args).called(title).run(cx).await.map_err(explain)?;
         let objects = manifest::Source { files: vec![path], ..manifest::Source::default() }.load(cx).await?;
         Ok(self.apply(objects))
+    }
+
+    /// Kustomize would wait until somebody writes to a pipe.
+    fn no_odd_thing(&self, cx: &Context) -> Result<(), Failure> {
+        for folder in self.with.dir.iter().chain(&self.with.bases) {
+            for file in KUSTOMIZATIONS.map(|name| folder.join(name)) {
+                crate::files::no_odd_thing(&cx.plan_path(&file))
+                    .map_err(|error| Failure::invalid(format!("cannot build from `{}`: {error}", file.display())))?;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&self, objects: Vec<Value>) -> Apply {

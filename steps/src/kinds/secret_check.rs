@@ -177,7 +177,7 @@ impl Check {
         let of_the_run = cx.world.var("SSL_CERT_FILE").map(PathBuf::from);
         let of_the_plan = self.with.ca_bundle.as_ref().map(|file| cx.plan_path(file));
         for file in of_the_run.into_iter().chain(of_the_plan) {
-            let read = std::fs::read(&file);
+            let read = crate::files::read(&file);
             all.extend(read.map_err(|error| {
                 Failure::invalid(format!("cannot read the certificates `{}`: {error}", file.display()))
             })?);
@@ -187,7 +187,7 @@ impl Check {
 }
 
 fn login_in_file(file: &Path, cx: &Context) -> Result<Value, Failure> {
-    let text = std::fs::read_to_string(cx.plan_path(file)).map_err(|error| {
+    let text = crate::files::read_text(&cx.plan_path(file)).map_err(|error| {
         Failure::new(Class::NotFound, format!("cannot read the login file `{}`: {error}", file.display()))
             .cause("a rootless `podman login` writes elsewhere unless it is given this file with --authfile")
             .fix(format!("run `podman login HOST --authfile {}`", file.display()))

@@ -12,7 +12,7 @@ use super::template;
 use crate::cluster::{api_version, kind_of, name_of};
 use crate::context::Context;
 use crate::failure::{Class, Failure};
-use crate::http;
+use crate::{files, http};
 
 /// A manifest on the web, pinned by its digest.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -87,7 +87,8 @@ impl Source {
 }
 
 async fn read_file(path: &Path) -> Result<String, Failure> {
-    tokio::fs::read_to_string(path).await.map_err(|error| unreadable(path, &error))
+    let bytes = files::read_aside(path).await.map_err(|error| unreadable(path, &error))?;
+    text_of(bytes, &path.display().to_string())
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {

@@ -5,7 +5,7 @@
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-use crate::expression::environment;
+use crate::expression::{compiled, environment, shown, told};
 
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
@@ -68,17 +68,13 @@ impl Renderer {
     }
 
     fn value(&self, expression: &str) -> Result<Value, String> {
-        let found = self.environment.compile_expression(expression).and_then(|it| it.eval(&self.scope));
-        let found = found.map_err(|error| format!("`{expression}`: {}", told(&error)))?;
+        let found = compiled(&self.environment, expression).and_then(|it| it.eval(&self.scope));
+        let found = found.map_err(|error| format!("`{}`: {}", shown(expression), told(&error)))?;
         if found.is_undefined() {
             return Err(format!("`{expression}` is undefined"));
         }
         serde_json::to_value(&found).map_err(|error| format!("`{expression}`: {error}"))
     }
-}
-
-fn told(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
 }
 
 enum Part<'t> {

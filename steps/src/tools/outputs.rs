@@ -36,7 +36,7 @@ impl OutputFile {
     /// # Errors
     /// The file cannot be read, is no text, or holds more than outputs may.
     pub(crate) fn read(&mut self) -> std::io::Result<String> {
-        match std::fs::File::open(&self.path) {
+        match crate::files::open(&self.path) {
             // Where its folder was moved away, what the program wrote went with it.
             Err(error)
                 if error.kind() == std::io::ErrorKind::NotFound && self.path.parent().is_some_and(Path::is_dir) =>

@@ -231,6 +231,15 @@ fn mistakes_are_found_where_they_are() {
         ),
         ("{url: 'http://a', scenarios: [{name: a, requests: 1}], assert: ['(']}", "assert[0]: `(` is no expression"),
         (
+            "{url: 'http://a', scenarios: [{name: heavy, requests: 1}], assert: [bench.hevy.ok == 1, bench.heavy.p95 < 9]}",
+            "assert[0]: `bench.hevy.ok == 1`: `bench` has no `hevy`; did you mean `heavy`? (it has heavy, simulated, \
+             since, total, when); and `assert[1]`: `bench.heavy.p95 < 9`: `bench.heavy` has no `p95`; did you mean `p95_ms`?",
+        ),
+        (
+            "{url: 'http://a', json: '{{ prompt }}', scenarios: [{name: a, requests: 1}]}",
+            ": `{{ prompt }}` cannot be filled in: there is no `prompt` (known: number)",
+        ),
+        (
             "{url: 'http://a', scenarios: [{name: a, requests: 1}], baseline: {p33_ms: 1%}}",
             "baseline: `p33_ms` is not compared",
         ),

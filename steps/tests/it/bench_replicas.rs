@@ -93,7 +93,7 @@ async fn requests_that_no_named_replica_counted_are_missed() {
 #[test]
 fn mistakes_are_found_where_they_are() {
     let with = |test: Value, json: Value| {
-        json!({ "url": "http://a", "json": json, "scenarios": [{ "name": "a", "requests": 1 }], "cache_test": test })
+        json!({ "url": "http://a", "json": json, "prompts": ["x"], "scenarios": [{ "name": "a", "requests": 1 }], "cache_test": test })
             .to_string()
     };
     let prompt = json!({ "prompt": "{{ prompt }}" });

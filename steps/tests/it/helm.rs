@@ -336,6 +336,19 @@ async fn objects_of_others_are_not_taken_over_unasked() {
     }
 }
 
+#[tokio::test]
+async fn what_is_no_file_is_refused_by_name_and_not_waited_for() {
+    let site = site(&Which::StandIn).await;
+    site.workshop.pipe("plan/charts/demo/templates/p.yaml");
+    let failure = release("").perform(&site.context()).await.unwrap_err();
+    let end = "/charts/demo/templates/p.yaml` in it is a named pipe, and a chart has only files";
+    assert!(failure.what.ends_with(end), "{}", failure.what);
+    site.workshop.pipe("plan/piped.yaml");
+    let failure = release(", value_files: [piped.yaml]").perform(&site.context()).await.unwrap_err();
+    let expected = "cannot read the values file `piped.yaml`: it is a named pipe, and a step reads only files";
+    assert_eq!(failure.what, expected);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_yaml_reads_in_two_ways_is_refused_before_anything_is_done() {
     let site = site(&Which::StandIn).await;

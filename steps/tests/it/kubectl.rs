@@ -126,6 +126,21 @@ async fn files_and_folders_are_read_and_rendered() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_is_refused_by_name_and_not_waited_for() {
+    let site = Site::new().await;
+    site.workshop.pipe("plan/folder/p.yaml");
+    for (kind, with) in [
+        ("kubectl.apply", "{folder: folder}"),
+        ("kubectl.secret", "{name: s, files: {k: folder/p.yaml}}"),
+        ("http.probe", "{url: 'https://127.0.0.1:1', ca_bundle: folder/p.yaml}"),
+    ] {
+        let failure = step(kind, with).perform(&site.context()).await.expect_err(kind);
+        let end = "/plan/folder/p.yaml`: it is a named pipe, and a step reads only files";
+        assert!(failure.what.ends_with(end), "{kind}: {}", failure.what);
+    }
+}
+
+#[tokio::test]
 async fn a_secret_may_only_stand_in_the_data_of_a_secret() {
     let mut site = Site::new().await;
     site.workshop.secrets =

@@ -74,6 +74,15 @@ async fn a_crash_and_an_old_version_are_told_apart_from_mistakes() {
     assert_eq!(step("kustomize", "{ dir: nowhere }").perform(&cx).await.unwrap_err().class, Class::NotFound);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_place_of_a_definition_is_refused_and_not_waited_for() {
+    let site = site().await;
+    site.workshop.pipe("plan/pipes/Kustomization");
+    let failure = step("kustomize", "{ dir: pipes }").perform(&site.context()).await.unwrap_err();
+    let expected = "cannot build from `pipes/Kustomization`: it is a named pipe, and a step reads only files";
+    assert_eq!((failure.class, failure.what.as_str()), (Class::Invalid, expected));
+}
+
 #[test]
 fn a_remote_without_a_ref_is_refused() {
     assert!(refusal("kustomize", "{ url: 'https://github.com/a/b' }").starts_with("ref: without a ref"));

@@ -177,7 +177,21 @@ async fn a_stream_that_breaks_off_is_a_failure() {
 fn mistakes_are_found_where_they_are() {
     for (with, expected) in [
         ("{url: 'http://a', until: '1 +'}", "until: `1 +` is no expression"),
-        ("{url: 'http://a', assert: ['(']}", "assert: `(` is no expression"),
+        ("{url: 'http://a', assert: ['(']}", "assert[0]: `(` is no expression"),
+        (
+            "{url: 'http://a', until: 'statuss == 200', assert: ['response.stats == 200']}",
+            "until: `statuss == 200`: there is no `statuss`, only `response`; did you mean `response.status`?; \
+             and `assert[0]`: `response.stats == 200`: `response` has no `stats`; did you mean `status`? (it has ",
+        ),
+        ("{url: 'http://a', capture: {a: 'respons.json'}}", "capture.a: `respons.json`: there is no `respons`"),
+        (
+            "{requests: [{url: 'http://a', capture: {model: response.json}}, {url: 'http://a/{{ modle }}'}]}",
+            "requests[1]: `http://a/{{ modle }}` cannot be filled in: there is no `modle`; did you mean `model`?",
+        ),
+        (
+            "{requests: [{url: 'http://a', until: x}, {url: 'http://a', until: y}]}",
+            "requests[0].until: `x`: there is no `x`, only `response`; and `requests[1].until`: `y`: there is no `y`",
+        ),
         ("{url: 'http://a', capture: {status: 'response.status'}}", "capture: `status` is an output of every probe"),
         ("{url: 'http://a', json: {}, body: x}", ": give at most one of"),
         ("{url: 'ftp://a'}", "url: `ftp://a` is no address that can be asked"),

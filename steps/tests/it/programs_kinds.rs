@@ -22,6 +22,23 @@ async fn a_script_gives_outputs() {
     );
 }
 
+/// What a failure says first of a program that has done its work.
+const DONE: &str = "the program succeeded, but its outputs cannot be taken: ";
+
+#[tokio::test]
+async fn outputs_that_cannot_be_read_do_not_hide_that_the_program_succeeded() {
+    let shop = Workshop::new();
+    for (way, why) in
+        [("mkdir", "Is a directory (os error 21)"), ("mkfifo", "it is a named pipe, and a step reads only files")]
+    {
+        let with = format!("{{ script: '{way} \"$RUNBOOK_OUTPUT\"' }}");
+        let failure = perform(&shop, "run", &with).await.unwrap_err();
+        assert_eq!(failure.what, format!("{DONE}cannot read `$RUNBOOK_OUTPUT`: {why}"));
+        let fix = failure.fix.unwrap();
+        assert!(fix.contains("starts the program again") && fix.contains("`--skip "), "{fix}");
+    }
+}
+
 #[tokio::test]
 async fn a_script_stops_at_the_first_failure() {
     let shop = Workshop::new();
@@ -44,14 +61,14 @@ async fn a_secret_is_not_an_output() {
     let shop = Workshop::new().secret("token", "hf_sesame");
     let with = format!("{{ script: 'echo \"t=$T\" >> \"$RUNBOOK_OUTPUT\"', env: {{ T: {} }} }}", marker("token"));
     let failure = perform(&shop, "run", &with).await.unwrap_err();
-    assert_eq!(failure.what, "the output `t` holds a secret, and outputs are written to the journal");
+    assert_eq!(failure.what, format!("{DONE}the output `t` holds a secret, and outputs are written to the journal"));
 }
 
 #[tokio::test]
 async fn what_is_no_output_is_named_by_its_line() {
     let shop = Workshop::new();
     let failure = perform(&shop, "run", "{ script: 'printf \"a=1\\nfoo\\n\" > $RUNBOOK_OUTPUT' }").await.unwrap_err();
-    assert_eq!(failure.what, "line 2 of `$RUNBOOK_OUTPUT` is not `NAME=value`");
+    assert_eq!(failure.what, format!("{DONE}line 2 of `$RUNBOOK_OUTPUT` is not `NAME=value`"));
 }
 
 #[tokio::test]
@@ -61,7 +78,7 @@ async fn so_many_outputs_are_refused_before_they_are_read() {
     let outputs = perform(&shop, "run", &script(65_534)).await.unwrap();
     assert_eq!(outputs["a"].as_str().map(str::len), Some(65_534));
     let failure = perform(&shop, "run", &script(65_535)).await.unwrap_err();
-    assert_eq!(failure.what, "cannot read `$RUNBOOK_OUTPUT`: it holds more than 64 KiB");
+    assert_eq!(failure.what, format!("{DONE}cannot read `$RUNBOOK_OUTPUT`: it holds more than 64 KiB"));
 }
 
 #[tokio::test]

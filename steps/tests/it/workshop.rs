@@ -106,6 +106,13 @@ impl Workshop {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Something that whoever opens it to read waits at for ever.
+    pub(crate) fn pipe(&self, relative: &str) {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    }
+
     pub(crate) fn read(&self, relative: &str) -> String {
         std::fs::read_to_string(self.path(relative)).unwrap_or_default()
     }

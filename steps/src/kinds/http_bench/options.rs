@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::bench::baseline::{COMPARED, Percent};
+use crate::bench::figures;
 use crate::bench::load::Load;
 use crate::bench::replicas::CacheTest;
+use crate::expression::Scope;
 use crate::http::forward::PortForward;
 use crate::http::judge;
 use crate::http::options::{Expect, HttpVersion, Parts, Way};
@@ -106,17 +108,13 @@ fn wrong(path: impl Into<String>, message: impl Into<String>) -> Result<(), Read
 
 impl Bench {
     fn verify(&self) -> Result<(), ReadError> {
-        self.parts().verify(true)?;
+        let names = if self.prompts.is_empty() { &["number"][..] } else { &["number", "prompt"] };
+        self.parts().verify(Some(names))?;
         if judge::is_template(&self.url) {
             return wrong("url", "the address is the same for all requests: `{{ }}` stands in bodies only");
         }
         self.verify_loads()?;
-        if let Some((at, problem)) = first_problem(&self.prompts, judge::template_problem) {
-            return wrong(format!("prompts[{at}]"), problem);
-        }
-        if let Some((at, problem)) = first_problem(&self.assert, judge::expression_problem) {
-            return wrong(format!("assert[{at}]"), problem);
-        }
+        ReadError::all(self.verify_texts())?;
         if let Some(name) = self.baseline.keys().find(|name| !COMPARED.contains(&name.as_str())) {
             return wrong("baseline", format!("`{name}` is not compared; these are: {}", COMPARED.join(", ")));
         }
@@ -127,6 +125,33 @@ impl Bench {
             Some(test) => self.verify_cache_test(test),
             None => Ok(()),
         }
+    }
+
+    fn verify_texts(&self) -> Vec<ReadError> {
+        let named = self.named();
+        let named: Vec<&str> = named.iter().map(String::as_str).collect();
+        let scope = Scope { root: "bench", paths: &named };
+        let prompts = self.prompts.iter().map(|text| judge::template_problem(text, &["number"]).into_iter().collect());
+        let assertions = self.assert.iter().map(|text| judge::expression_problems(text, &scope));
+        let prompts = prompts.enumerate().map(|(at, problems)| (format!("prompts[{at}]"), problems));
+        let all = prompts.chain(assertions.enumerate().map(|(at, problems)| (format!("assert[{at}]"), problems)));
+        let errors = all.flat_map(|(path, problems): (String, Vec<String>)| {
+            problems.into_iter().map(move |message| ReadError { path: path.clone(), message })
+        });
+        errors.collect()
+    }
+
+    /// What assertions may name of the figures.
+    fn named(&self) -> Vec<String> {
+        let figures = figures::named();
+        let below = |name: &str, figures: &[String]| -> Vec<String> {
+            figures.iter().map(|figure| format!("{name}.{figure}")).collect()
+        };
+        let mut all: Vec<String> = self.scenarios.iter().flat_map(|load| below(&load.name, &figures)).collect();
+        all.extend(below("total", &figures::TOTAL.map(str::to_owned)));
+        all.extend(["since.*", "simulated", "when"].map(str::to_owned));
+        all.extend(self.cache_test.iter().map(|_| "cache.*".to_owned()));
+        all
     }
 
     fn verify_cache_test(&self, test: &CacheTest) -> Result<(), ReadError> {
@@ -205,8 +230,4 @@ impl Bench {
         let forward = self.port_forward.iter().map(PortForward::command);
         forward.chain(self.scenarios.iter().map(command)).collect()
     }
-}
-
-fn first_problem(texts: &[String], problem: impl Fn(&str) -> Option<String>) -> Option<(usize, String)> {
-    texts.iter().enumerate().find_map(|(at, text)| problem(text).map(|problem| (at, problem)))
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::seen::ANSWER;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::http::exchange::Ask;
@@ -116,31 +117,35 @@ fn minute() -> Span {
 const TAKEN: [&str; 7] = ["status", "headers", "body", "json", "time_ms", "response", "responses"];
 
 impl Request {
-    /// What can be seen to be wrong before anything is sent.
-    pub(super) fn verify(&self, templates: bool) -> Result<(), ReadError> {
-        let wrong = |path: &str, message: String| Err(ReadError { path: path.to_owned(), message });
-        self.parts().verify(templates)?;
-        let until = self.until.iter().map(|text| ("until", text));
-        let asserted = self.assert.iter().map(|text| ("assert", text));
-        let captured = self.capture.values().map(|text| ("capture", text));
-        for (path, expression) in until.chain(asserted).chain(captured) {
-            if let Some(problem) = judge::expression_problem(expression) {
-                return wrong(path, problem);
-            }
-        }
+    /// All that can be seen to be wrong before anything is sent. `known` are the names that may be filled in, where texts have `{{ }}`.
+    pub(super) fn problems(&self, known: Option<&[&str]>) -> Vec<ReadError> {
+        let mut found: Vec<ReadError> = self.parts().verify(known).err().into_iter().collect();
+        found.extend(self.expressions().flat_map(|(path, text)| {
+            let problems = judge::expression_problems(text, &ANSWER);
+            problems.into_iter().map(move |message| ReadError { path: path.clone(), message })
+        }));
+        found.extend(self.misfit().map(|(path, message)| ReadError { path: path.to_owned(), message }));
+        found
+    }
+
+    /// Every expression over the answer, with its place.
+    fn expressions(&self) -> impl Iterator<Item = (String, &String)> {
+        let until = self.until.iter().map(|text| ("until".to_owned(), text));
+        let asserted = self.assert.iter().enumerate().map(|(at, text)| (format!("assert[{at}]"), text));
+        let captured = self.capture.iter().map(|(name, text)| (format!("capture.{name}"), text));
+        until.chain(asserted).chain(captured)
+    }
+
+    /// What does not go together.
+    fn misfit(&self) -> Option<(&'static str, String)> {
         if let Some(name) = self.capture.keys().find(|name| TAKEN.contains(&name.as_str())) {
-            return wrong("capture", format!("`{name}` is an output of every probe: choose another name"));
+            return Some(("capture", format!("`{name}` is an output of every probe: choose another name")));
         }
         if let Some(problem) = self.port_forward.as_ref().and_then(PortForward::problem) {
-            return wrong("port_forward", problem.to_owned());
+            return Some(("port_forward", problem.to_owned()));
         }
-        if self.insecure && self.ca_bundle.is_some() {
-            return wrong(
-                "insecure",
-                "with `insecure` any certificate is taken, so `ca_bundle` means nothing".to_owned(),
-            );
-        }
-        Ok(())
+        (self.insecure && self.ca_bundle.is_some())
+            .then(|| ("insecure", "with `insecure` any certificate is taken, so `ca_bundle` means nothing".to_owned()))
     }
 
     fn parts(&self) -> Parts<'_> {

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::context::Context;
+use crate::expression::Scope;
 use crate::failure::Facts;
 use crate::http::events::Streamed;
 use crate::http::exchange::Answer;
@@ -15,6 +16,40 @@ pub(super) const LARGEST_BODY: usize = 1 << 20;
 
 /// The most of a body that stays in the outputs.
 const KEPT_BODY: usize = 64 << 10;
+
+/// What expressions may name of an answer.
+pub(super) const ANSWER: Scope<'static> = Scope {
+    root: "response",
+    paths: &[
+        "status",
+        "headers.*a",
+        "body",
+        "truncated",
+        "json.*",
+        "time_ms",
+        "connect_ms",
+        "first_byte_ms",
+        "http_version",
+        "url",
+        "tls.version",
+        "tls.cipher",
+        "tls.certificate.subject",
+        "tls.certificate.issuer",
+        "tls.certificate.names",
+        "tls.certificate.not_before",
+        "tls.certificate.not_after",
+        "tls.certificate.days_left",
+        "tls.certificate.sha256",
+        "stream.events",
+        "stream.first_token_ms",
+        "stream.tokens",
+        "stream.token_ms",
+        "stream.tokens_per_second",
+        "stream.text",
+        "stream.done",
+        "simulated",
+    ],
+};
 
 /// An answer, with what decides about it.
 pub(super) struct Seen {
@@ -98,4 +133,24 @@ fn shown(headers: &HeaderMap) -> Value {
         *entry = if before.is_empty() { json!(text) } else { json!(format!("{before}, {text}")) };
     }
     Value::Object(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// That an answer has all that the table names is shown where the examples of the docs run.
+    #[test]
+    fn what_may_be_named_is_what_the_docs_name() {
+        let docs = include_str!("../../../docs/http.md");
+        let table = docs.split("| `response.` |").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("the table");
+        let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+        let named: BTreeSet<&str> = ANSWER.paths.iter().filter_map(|path| path.split('.').next()).collect();
+        assert_eq!(rows.collect::<BTreeSet<_>>(), named);
+        for path in ANSWER.paths.iter().flat_map(|path| path.split('.')).filter(|name| !name.starts_with('*')) {
+            assert!(table.contains(&format!("`{path}`")), "{path}");
+        }
+    }
 }
