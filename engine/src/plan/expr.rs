@@ -200,11 +200,8 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if Dotted::read(text).is_some() {
         return Ok(scan::mentions(text));
     }
-    if let Some(why) = scan::too_long(text) {
-        return Err(vec![too_long(why)]);
-    }
-    if let Err(error) = ENVIRONMENT.compile_expression_owned(text) {
-        return Err(vec![syntax(&error)]);
+    if let Some(fault) = unreadable(text) {
+        return Err(vec![fault]);
     }
     let found = scan::mentions(text);
     let mut faults: Vec<Fault> = Vec::new();
@@ -228,15 +225,27 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if faults.is_empty() { Ok(found) } else { Err(faults) }
 }
 
+/// Why a text is no expression, whatever it names.
+pub(crate) fn unreadable(text: &str) -> Option<Fault> {
+    if let Some(why) = scan::too_long(text) {
+        return Some(too_long(why));
+    }
+    ENVIRONMENT.compile_expression_owned(text.to_owned()).err().map(|error| syntax(&error, text))
+}
+
 fn too_long(why: String) -> Fault {
     Fault::new(why).help("compute it in parts: give each a name in `vars`, or have a step compute it")
 }
 
-fn syntax(error: &Error) -> Fault {
+fn syntax(error: &Error, text: &str) -> Fault {
     let detail = error.detail().unwrap_or("it cannot be read");
     let fault = Fault::new(format!("not an expression: {detail}"));
     if detail.contains('&') || detail.contains("unexpected character") {
         return fault.help("expressions are written as in Jinja: `and`, `or`, `not`, `==`, `in`");
+    }
+    if ["==", "!=", "<=", ">="].iter().fold(text.to_owned(), |text, operator| text.replace(operator, "")).contains('=')
+    {
+        return fault.help("two values are compared with `==`");
     }
     fault
 }
@@ -254,7 +263,7 @@ pub(crate) fn eval(text: &str, found: &Mentions, names: &Item) -> Result<Item, F
     if let Some(why) = scan::too_long(text) {
         return Err(too_long(why));
     }
-    let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error))?;
+    let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error, text))?;
     match compiled.eval(names.clone()) {
         Ok(value) if value.is_undefined() => {
             Err(missing(found, names).unwrap_or_else(|| Fault::new("it has no value")))
