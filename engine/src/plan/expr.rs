@@ -325,6 +325,8 @@ pub(crate) fn to_text(value: &Item) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -427,6 +429,46 @@ mod tests {
         for name in TESTS {
             let test = ENVIRONMENT.compile_expression_owned(format!("'{name}' is test")).unwrap();
             assert!(test.eval(()).unwrap().is_true(), "{name}");
+        }
+    }
+
+    /// What stands under a heading of the language's description.
+    fn section(heading: &str) -> impl Iterator<Item = &'static str> {
+        let text = include_str!("../../../plans/LANGUAGE.md");
+        let begins = text.split_once(&format!("\n### {heading}\n")).expect("a heading").1;
+        let ends = begins.find("\n#").unwrap_or(begins.len());
+        begins[..ends].lines()
+    }
+
+    #[test]
+    fn every_expression_of_the_description_has_the_value_that_it_says() {
+        let mut seen = 0;
+        for heading in ["Operators and values", "Functions", "Filters", "Tests"] {
+            for (text, expected) in section(heading).filter_map(|line| line.split_once(" → ")) {
+                let found = check(text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
+                let item =
+                    eval(text, &found, &from_json(&json!({}))).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+                let expected: Value = serde_json::from_str(expected).expect("JSON");
+                assert_eq!(to_json(&item), Ok(expected), "{text}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 70, "{seen} expressions are described");
+    }
+
+    #[test]
+    fn the_description_has_every_function_filter_and_test() {
+        type Names = fn(&Mentions) -> &Vec<Used>;
+        let cases: [(&str, &[&str], Names); 3] = [
+            ("Functions", &FUNCTIONS, |found| &found.functions),
+            ("Filters", &FILTERS, |found| &found.filters),
+            ("Tests", &TESTS, |found| &found.tests),
+        ];
+        for (heading, known, names) in cases {
+            let lines = section(heading).filter_map(|line| line.split_once(" → "));
+            let used: Vec<Mentions> = lines.map(|(text, _)| scan::mentions(text)).collect();
+            let described: BTreeSet<&str> = used.iter().flat_map(names).map(|used| used.name.as_str()).collect();
+            assert_eq!(described, known.iter().copied().collect(), "{heading}");
         }
     }
 
