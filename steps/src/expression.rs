@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use self::names::{FILTERS, FUNCTIONS, TESTS};
 pub(crate) use self::names::{Scope, problems, strangers};
-pub use self::words::{MOST_OPERATORS, Token, What, Words, too_long, words};
+pub use self::words::{MOST_OPERATORS, Token, WORDY, What, Words, too_long, words};
 use crate::duration;
 
 /// Enough for any sensible expression, and over within milliseconds.

@@ -211,6 +211,12 @@ impl Builder<'_> {
             }
         };
         match duration::parse(&text) {
+            Ok(duration) if duration.is_zero() && matches!(what, "`timeout`" | "`deadline`") => {
+                let help = "leave it out where nothing is to be bounded";
+                let remark = "nothing ends in no time";
+                self.reader().problem_with_help("plan::duration", &node.span, format!("{what} is zero"), remark, help);
+                None
+            }
             Ok(duration) => Some(duration),
             Err(why) => {
                 self.reader().problem("plan::duration", &node.span, format!("{what} is not a duration"), why);
@@ -484,7 +490,11 @@ impl Builder<'_> {
 
     fn cost(&mut self, node: &Node) -> Option<Cost> {
         let fields = self.reader().fields(node, "`cost`", &["per_hour"])?;
-        let per_hour = self.reader().number(fields.get("per_hour")?, "`per_hour`")?;
+        let node = fields.get("per_hour")?;
+        let per_hour = self.reader().number(node, "`per_hour`")?;
+        if per_hour < 0.0 {
+            self.reader().problem("plan::cost", &node.span, "`per_hour` is less than nothing", "0 or more");
+        }
         Some(Cost { per_hour })
     }
 

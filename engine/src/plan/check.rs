@@ -10,18 +10,20 @@ use indexmap::IndexMap;
 
 use super::bind::Frame;
 use super::build::{Built, Need, needs};
+use super::early;
 use super::error::{Problem, did_you_mean, nearest};
 use super::expr::{self, Fault};
-use super::file::{File, Reader};
+use super::file::{Fields, File, Reader};
 use super::graph;
 use super::model::{
     Accept, Edge, Expression, Graph, OutputRule, Place, SecretSpec, Source, Step, StepId, Target, Template, Unit,
 };
-use super::references::{Allowed, References};
+use super::references::{Allowed, Own, References};
 use super::scan::{self, Part, Reference};
 use super::sight::caret;
 use super::template;
 use super::texts::Texts;
+use super::tree::Node;
 
 /// Beyond so many problems nothing more is suggested: it takes time with many steps, and nobody reads it.
 const SUGGESTIONS: usize = 200;
@@ -45,9 +47,28 @@ struct Whole {
     place: Place,
 }
 
-/// The keys of a step, or of `defaults`, whose values must be known before anything runs.
-const FIXED: [&str; 10] =
-    ["name", "timeout", "deadline", "expected", "normal", "retry", "hints", "stages", "undo", "known_issue"];
+/// The keys of a step, or of `defaults`, whose values must be known before anything runs, and which of the keys within them.
+const FIXED: [(&str, &str, &[&str]); 10] = [
+    ("name", "`name`", &[]),
+    ("timeout", "`timeout`", &[]),
+    ("deadline", "`deadline`", &[]),
+    ("expected", "`expected`", &[]),
+    ("normal", "`normal`", &[]),
+    ("retry", "`retry`", &[]),
+    ("hints", "`hints`", &["id", "cause", "fix", "docs", "remedy"]),
+    ("stages", "`stages`", &["name", "expected", "normal"]),
+    ("undo", "`undo`", &["confirm"]),
+    ("known_issue", "`known_issue`", &["reason"]),
+];
+
+/// A node, or what stands below some keys of it or of its items.
+fn inner_nodes<'n>(node: &'n Node, keys: &'n [&str]) -> Vec<&'n Node> {
+    if keys.is_empty() {
+        return vec![node];
+    }
+    let maps = node.items().unwrap_or(std::slice::from_ref(node));
+    maps.iter().flat_map(|map| keys.iter().filter_map(|key| map.get(key))).collect()
+}
 
 /// A check under way.
 pub(crate) struct Checker<'c, 't> {
@@ -124,20 +145,30 @@ impl<'c, 't> Checker<'c, 't> {
         }
     }
 
-    /// What was evaluated and judged when the steps were built: here it only counts as a use.
+    /// What was evaluated when the steps were built, as far as its names are known: here its names are judged.
     fn fixed(&mut self, unit: usize, file: &File<'_>, source: &Arc<Source>) {
-        if file.inputs.is_empty() {
-            return;
+        if let Some(fields) = &file.defaults {
+            self.fixed_keys(unit, fields, &[], source);
         }
-        let fields = file.steps.iter().map(|step| &step.fields).chain(&file.defaults);
-        for node in fields.flat_map(|fields| FIXED.iter().filter_map(|key| fields.get(key))) {
-            for reference in template::references(&template::from_node(node, source)) {
-                self.references.mention(&reference, unit);
+        for step in &file.steps {
+            let foreach = step.fields.get("foreach").and_then(Node::entries).unwrap_or(&[]);
+            let each: Vec<String> = foreach.iter().map(|entry| entry.key.clone()).collect();
+            self.fixed_keys(unit, &step.fields, &each, source);
+        }
+    }
+
+    fn fixed_keys(&mut self, unit: usize, fields: &Fields<'_>, each: &[String], source: &Arc<Source>) {
+        for (key, what, inner) in FIXED {
+            let Some(node) = fields.get(key) else { continue };
+            // That it comes too late is told where it is evaluated.
+            let allowed = Allowed { each, steps: true, ..Allowed::early(what) };
+            for node in inner_nodes(node, inner) {
+                self.template(&template::from_node(node, source), unit, &allowed);
             }
         }
     }
 
-    fn foreach(&mut self, unit: usize, node: &super::tree::Node, source: &Arc<Source>) {
+    fn foreach(&mut self, unit: usize, node: &Node, source: &Arc<Source>) {
         let allowed = Allowed::early("`foreach`");
         match node.text().filter(|text| !scan::has_expression(text)) {
             Some(text) => {
@@ -181,6 +212,7 @@ impl<'c, 't> Checker<'c, 't> {
         for (reference, place) in found {
             self.follow(index, &reference, &place);
         }
+        self.problems.extend(early::problems(step));
         // Of very many steps most have one link or two, and room for four.
         self.links[index].shrink_to_fit();
     }
@@ -211,14 +243,14 @@ impl<'c, 't> Checker<'c, 't> {
 
     /// What sees the step's own outputs.
     fn own(&mut self, index: usize, step: &Step, each: &[String]) -> Vec<(Reference, Place)> {
-        let own = |what| Allowed { each, own: Some(index), ..Allowed::steps(what) };
+        let own = |above, what| Allowed { each, own: Some(Own { step: index, above }), ..Allowed::steps(what) };
         let mut found = Vec::new();
         for assertion in &step.assert {
-            found.extend(self.expression(assertion, step.scope.unit, &own("`assert`")));
+            found.extend(self.expression(assertion, step.scope.unit, &own(None, "`assert`")));
         }
-        for rule in step.outputs.values() {
+        for (above, rule) in step.outputs.values().enumerate() {
             let (OutputRule::Lookup(template) | OutputRule::Value(template)) = rule;
-            found.extend(self.template(template, step.scope.unit, &own("`outputs`")));
+            found.extend(self.template(template, step.scope.unit, &own(Some(above), "`outputs`")));
         }
         found
     }

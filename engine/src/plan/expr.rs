@@ -116,11 +116,8 @@ pub(crate) fn check(text: &str) -> Result<Mentions, Vec<Fault>> {
     if Dotted::read(text).is_some() {
         return Ok(scan::mentions(text));
     }
-    if let Some(why) = too_long(text) {
-        return Err(vec![in_parts(why)]);
-    }
-    if let Err(error) = ENVIRONMENT.compile_expression_owned(text) {
-        return Err(vec![syntax(&error)]);
+    if let Some(fault) = unreadable(text) {
+        return Err(vec![fault]);
     }
     let found = scan::mentions(text);
     let mut faults: Vec<Fault> = Vec::new();
@@ -148,15 +145,27 @@ fn filters() -> impl Iterator<Item = &'static str> {
     FILTERS.into_iter().chain(OWN_FILTERS)
 }
 
+/// Why a text is no expression, whatever it names.
+pub(crate) fn unreadable(text: &str) -> Option<Fault> {
+    if let Some(why) = too_long(text) {
+        return Some(in_parts(why));
+    }
+    ENVIRONMENT.compile_expression_owned(text.to_owned()).err().map(|error| syntax(&error, text))
+}
+
 fn in_parts(why: String) -> Fault {
     Fault::new(why).help("compute it in parts: give each a name in `vars`, or have a step compute it")
 }
 
-fn syntax(error: &Error) -> Fault {
+fn syntax(error: &Error, text: &str) -> Fault {
     let detail = error.detail().unwrap_or("it cannot be read");
     let fault = Fault::new(format!("not an expression: {detail}"));
     if detail.contains('&') || detail.contains("unexpected character") {
         return fault.help("expressions are written as in Jinja: `and`, `or`, `not`, `==`, `in`");
+    }
+    if ["==", "!=", "<=", ">="].iter().fold(text.to_owned(), |text, operator| text.replace(operator, "")).contains('=')
+    {
+        return fault.help("two values are compared with `==`");
     }
     fault
 }
@@ -174,7 +183,7 @@ pub(crate) fn eval(text: &str, found: &Mentions, names: &Item) -> Result<Item, F
     if let Some(why) = too_long(text) {
         return Err(in_parts(why));
     }
-    let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error))?;
+    let compiled = ENVIRONMENT.compile_expression_owned(text).map_err(|error| syntax(&error, text))?;
     match compiled.eval(names.clone()) {
         Ok(value) if value.is_undefined() => {
             Err(missing(found, names).unwrap_or_else(|| Fault::new("it has no value")))
@@ -236,6 +245,8 @@ pub(crate) fn to_text(value: &Item) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use runbook_steps::expression::MOST_OPERATORS;
     use serde_json::json;
 
@@ -339,6 +350,46 @@ mod tests {
         for name in TESTS {
             let test = ENVIRONMENT.compile_expression_owned(format!("'{name}' is test")).unwrap();
             assert!(test.eval(()).unwrap().is_true(), "{name}");
+        }
+    }
+
+    /// What stands under a heading of the language's description.
+    fn section(heading: &str) -> impl Iterator<Item = &'static str> {
+        let text = include_str!("../../../plans/LANGUAGE.md");
+        let begins = text.split_once(&format!("\n### {heading}\n")).expect("a heading").1;
+        let ends = begins.find("\n#").unwrap_or(begins.len());
+        begins[..ends].lines()
+    }
+
+    #[test]
+    fn every_expression_of_the_description_has_the_value_that_it_says() {
+        let mut seen = 0;
+        for heading in ["Operators and values", "Functions", "Filters", "Tests"] {
+            for (text, expected) in section(heading).filter_map(|line| line.split_once(" → ")) {
+                let found = check(text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
+                let item =
+                    eval(text, &found, &from_json(&json!({}))).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+                let expected: Value = serde_json::from_str(expected).expect("JSON");
+                assert_eq!(to_json(&item), Ok(expected), "{text}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 70, "{seen} expressions are described");
+    }
+
+    #[test]
+    fn the_description_has_every_function_filter_and_test() {
+        type Names = fn(&Mentions) -> &Vec<Used>;
+        let cases: [(&str, &[&str], Names); 3] = [
+            ("Functions", &FUNCTIONS, |found| &found.functions),
+            ("Filters", &FILTERS, |found| &found.filters),
+            ("Tests", &TESTS, |found| &found.tests),
+        ];
+        for (heading, known, names) in cases {
+            let lines = section(heading).filter_map(|line| line.split_once(" → "));
+            let used: Vec<Mentions> = lines.map(|(text, _)| scan::mentions(text)).collect();
+            let described: BTreeSet<&str> = used.iter().flat_map(names).map(|used| used.name.as_str()).collect();
+            assert_eq!(described, known.iter().copied().collect(), "{heading}");
         }
     }
 

@@ -293,6 +293,9 @@ impl HintReader<'_> {
     }
 }
 
+/// What expressions of a plan may begin with.
+const ROOTS: [&str; 5] = ["inputs", "vars", "each", "secrets", "steps"];
+
 /// A value that is known before anything runs; null where inputs are not given yet.
 pub(crate) fn fixed_value(node: &Node, what: &str, before: Before<'_>, reader: &mut Reader<'_>) -> Option<Value> {
     let template = template::from_node(node, reader.source);
@@ -306,6 +309,12 @@ pub(crate) fn fixed_value(node: &Node, what: &str, before: Before<'_>, reader: &
                 None
             }
         },
+        // A name that there is not is told where names are judged.
+        Reach::Steps
+            if !template::references(&template).iter().any(|reference| ROOTS.contains(&&*reference.path[0])) =>
+        {
+            Some(Value::Null)
+        }
         Reach::Steps => {
             let message = format!("{what} cannot depend on what other steps give");
             let help = "it is needed before anything runs: use inputs and vars only";

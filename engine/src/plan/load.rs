@@ -178,16 +178,10 @@ fn secrets(texts: &Texts, files: &[Option<File<'_>>], problems: &mut Vec<Problem
         for (entry, fields) in file.iter().flat_map(|file| &file.secrets) {
             let mut reader = Reader { source: &text.source, problems };
             let from = match fields.get("from") {
-                Some(node) => secret_sources(node, &mut reader),
-                None => {
+                Some(node) if node.items().is_none_or(|items| !items.is_empty()) => secret_sources(node, &mut reader),
+                _ => {
                     let message = format!("secret `{}` does not say where it comes from", entry.key);
-                    reader.problem_with_help(
-                        "secret::from",
-                        &entry.key_span,
-                        message,
-                        "",
-                        "add `from: [{ env: NAME }, { prompt: What to ask }]`",
-                    );
+                    reader.problem_with_help("secret::from", &entry.key_span, message, "", SOURCES);
                     Vec::new()
                 }
             };
@@ -213,8 +207,15 @@ fn secret_sources(node: &Node, reader: &mut Reader<'_>) -> Vec<SecretSource> {
     items.iter().filter_map(|item| secret_source(item, reader)).collect()
 }
 
+/// How a secret says where it comes from.
+const SOURCES: &str = "add `from: [{ env: NAME }, { prompt: What to ask }]`";
+
 fn secret_source(node: &Node, reader: &mut Reader<'_>) -> Option<SecretSource> {
-    let fields = reader.fields(node, "a source of a secret", &["env", "file", "prompt"])?;
+    let keys = ["env", "file", "prompt"];
+    let fields = reader.fields(node, "a source of a secret", &keys)?;
+    if keys.iter().all(|key| fields.entry(key).is_none()) && fields.all_in(&keys) {
+        reader.problem_with_help("secret::from", &node.span, "a source of a secret is empty", "", SOURCES);
+    }
     if let Some(node) = fields.get("env") {
         return Some(SecretSource::Env(reader.text(node, "`env`")?.to_owned()));
     }
@@ -258,6 +259,9 @@ fn digest(texts: &Texts) -> String {
 /// Each problem once, in the order of the file; those without a place first. Warnings that an error explains are left out.
 fn tidy(problems: &mut Vec<Problem>) {
     let start = |problem: &Problem| problem.labels.first().map(|label| label.span.start);
+    // What cannot be read or named has no value either.
+    let explained: Vec<Problem> = problems.iter().filter(|problem| explains(problem)).cloned().collect();
+    problems.retain(|problem| !explained.iter().any(|error| is_explained(problem, error)));
     let errors: HashSet<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).map(start).collect();
     problems.retain(|problem| {
         let explained = problem.code == "plan::unused" && !errors.is_empty() || errors.contains(&start(problem));
@@ -279,6 +283,19 @@ fn tidy(problems: &mut Vec<Problem>) {
         let file = problem.source.as_ref().map(|source| order[&source.name]);
         (file, problem.labels.first().map(|label| label.span.start))
     });
+}
+
+fn explains(problem: &Problem) -> bool {
+    matches!(problem.code, "expr::syntax" | "expr::name")
+}
+
+/// Whether a problem of a value comes of what is wrong with the expression at the same place.
+fn is_explained(problem: &Problem, error: &Problem) -> bool {
+    let same_file =
+        problem.source.as_ref().map(|source| &source.name) == error.source.as_ref().map(|source| &source.name);
+    let (Some(value), Some(cause)) = (problem.labels.first(), error.labels.first()) else { return false };
+    let within = value.span.start <= cause.span.end && cause.span.start <= value.span.end;
+    matches!(problem.code, "expr::value" | "kind::with") && same_file && within
 }
 
 /// The plan of a text that has no errors, in a folder that is gone again: for tests that look at no files.

@@ -3,11 +3,13 @@
 mod bind;
 mod build;
 mod check;
+mod early;
 pub mod error;
 pub mod eval;
 mod expr;
 mod file;
 pub(crate) mod files;
+mod gives;
 pub mod graph;
 pub(crate) mod hints;
 pub(crate) mod inputs;
@@ -25,6 +27,7 @@ pub(crate) mod texts;
 mod tree;
 #[cfg(test)]
 mod tree_tests;
+mod with_rules;
 mod work;
 
 pub use error::{Problem, Problems};

@@ -7,10 +7,11 @@ use indexmap::IndexMap;
 use super::bind::Frame;
 use super::build::Built;
 use super::check::suggest;
-use super::error::{Problem, nearest};
+use super::error::{Problem, nearest, quoted_list};
 use super::expr::Fault;
 use super::file::File;
-use super::model::{Place, SecretSpec, Step, StepId, Target, Template, Unit};
+use super::gives;
+use super::model::{OutputRule, Place, SecretSpec, Step, StepId, Target, Template, Unit};
 use super::scan::Reference;
 use super::template;
 use super::texts::Texts;
@@ -28,7 +29,15 @@ pub(crate) struct Allowed<'a> {
     /// The items of `foreach`.
     pub(crate) each: &'a [String],
     /// The step whose own outputs it sees.
-    pub(crate) own: Option<usize>,
+    pub(crate) own: Option<Own>,
+}
+
+/// The own outputs that an expression sees.
+#[derive(Clone, Copy)]
+pub(crate) struct Own {
+    pub(crate) step: usize,
+    /// How many of those that the plan adds; all, where it is not said.
+    pub(crate) above: Option<usize>,
 }
 
 impl Allowed<'_> {
@@ -131,13 +140,6 @@ impl<'c, 't> References<'c, 't> {
         problem.map(|fault| fault.at(reference.spans[0].start..last.end))
     }
 
-    /// Takes note of a reference that was judged elsewhere.
-    pub(crate) fn mention(&mut self, reference: &Reference, unit: usize) {
-        if reference.path[0] == "inputs" {
-            let _ = self.check_input(unit, reference.path.get(1).map(String::as_str));
-        }
-    }
-
     fn check_input(&mut self, unit: usize, name: Option<&str>) -> Option<Fault> {
         let text = self.frames[unit].text;
         let Some(name) = name else {
@@ -216,26 +218,11 @@ impl<'c, 't> References<'c, 't> {
     fn check_output(&self, reference: &Reference, name: &str, target: &Target) -> Option<Fault> {
         let output = reference.path.get(3)?;
         let span = reference.spans[0].start..reference.spans[3].end;
-        let no_such = |what: &str| Fault::new(format!("step `{name}` has no {what} `{output}`")).at(span.clone());
         match target {
             Target::Step(id) => {
-                let step = &self.built[*self.index.get(id)?].step;
-                let known = known_outputs(step);
-                (!is_open(step) && !known.contains(&output.as_str())).then(|| {
-                    let all = known.join(", ");
-                    let fault = suggest(no_such("output"), output, known);
-                    match &fault.help {
-                        None if !all.is_empty() => fault.help(format!("it has {all}")),
-                        None => fault.help("it has none; declare it below `outputs:` of that step"),
-                        Some(_) => fault,
-                    }
-                })
+                lacks_output(&self.built[*self.index.get(id)?].step, name, output).map(|it| it.at(span))
             }
-            Target::Items(items) => {
-                let known: Vec<&str> = items.iter().map(|(item, _)| item.as_str()).collect();
-                let unknown = known.iter().any(|item| item.contains('…'));
-                (!unknown && !known.contains(&output.as_str())).then(|| suggest(no_such("item"), output, known))
-            }
+            Target::Items(items) => self.check_item(reference, name, items),
             Target::Include(unit) => {
                 let outputs = &self.units[*unit].outputs;
                 (!outputs.contains_key(output)).then(|| {
@@ -247,18 +234,36 @@ impl<'c, 't> References<'c, 't> {
         }
     }
 
+    fn check_item(&self, reference: &Reference, name: &str, items: &[(String, StepId)]) -> Option<Fault> {
+        let item = reference.path.get(3)?;
+        let known = || items.iter().map(|(item, _)| item.as_str());
+        if known().any(|item| item.contains('…')) {
+            return None;
+        }
+        let Some((_, id)) = items.iter().find(|(known, _)| known == item) else {
+            let fault = Fault::new(format!("step `{name}` has no item `{item}`"));
+            return Some(suggest(fault.at(reference.spans[0].start..reference.spans[3].end), item, known()));
+        };
+        let output = reference.path.get(4)?;
+        let step = &self.built[*self.index.get(id)?].step;
+        lacks_output(step, id.as_str(), output).map(|it| it.at(reference.spans[0].start..reference.spans[4].end))
+    }
+
     fn check_root(&self, root: &str, reference: &Reference, unit: usize, allowed: &Allowed<'_>) -> Option<Fault> {
-        let own = allowed.own.map(|index| &self.built[index].step);
-        if let Some(step) = own {
-            let known = known_outputs(step);
-            if is_open(step) || known.contains(&root) {
-                return None;
+        let own = allowed.own.map(|own| (&self.built[own.step].step, own.above));
+        if let Some((step, above)) = own {
+            let (name, last) = match root {
+                "outputs" => (reference.path.get(1)?.as_str(), 1),
+                root => (root, 0),
+            };
+            let span = reference.spans[0].start..reference.spans[last].end;
+            if gives::may_give(step, name) {
+                return not_yet(step, name, above).map(|fault| fault.at(span));
             }
             if root == "outputs" {
-                let name = reference.path.get(1)?;
-                let fault = Fault::new(format!("this step has no output `{name}`"))
-                    .at(reference.spans[0].start..reference.spans[1].end);
-                return (!known.contains(&name.as_str())).then(|| suggest(fault, name, known));
+                let fault = Fault::new(format!("this step has no output `{name}`")).at(span);
+                let known = gives::names(step);
+                return Some(suggest(fault, name, known.iter().map(String::as_str)));
             }
         }
         let fault = Fault::new(format!("nothing is called `{root}`")).at(reference.spans[0].clone());
@@ -272,11 +277,12 @@ impl<'c, 't> References<'c, 't> {
         if self.units[unit].names.contains_key(root) {
             return Some(fault.help(format!("did you mean `steps.{root}.outputs.…`?")));
         }
-        let own = own.map(known_outputs).unwrap_or_default();
-        let fault = suggest(fault, root, groups.into_iter().chain(own));
+        let own = own.map(|(step, _)| gives::names(step)).unwrap_or_default();
+        let fault = suggest(fault, root, groups.into_iter().chain(own.iter().map(String::as_str)));
         Some(match &fault.help {
             Some(_) => fault,
-            None => fault.help("expressions can name `inputs`, `vars` and `steps`; put text in quotes"),
+            None if own.is_empty() => fault.help(what_else(root)),
+            None => fault.help(format!("{}; of this step also {}", what_else(root), quoted(&own))),
         })
     }
 
@@ -338,12 +344,44 @@ fn no_foreach() -> Fault {
     Fault::new("`each` has a meaning only in a step with `foreach`")
 }
 
-/// Whether a step may give outputs that are not known before it runs.
-fn is_open(step: &Step) -> bool {
-    step.work.as_ref().is_some_and(|work| work.kind.open_outputs)
+/// What expressions can name, for who named something else.
+fn what_else(root: &str) -> &'static str {
+    match root {
+        "env" => {
+            "variables of the environment have no name here: declare an input, or read them in a `run` script as `$NAME`"
+        }
+        _ => "expressions can name `inputs`, `vars` and `steps`; put text in quotes",
+    }
 }
 
-fn known_outputs(step: &Step) -> Vec<&str> {
-    let kinds = step.work.iter().flat_map(|work| work.kind.outputs).map(|output| output.name);
-    step.outputs.keys().map(String::as_str).chain(kinds).collect()
+fn quoted(names: &[String]) -> String {
+    quoted_list(names.iter().map(String::as_str))
+}
+
+/// What is wrong with a reference to an output that a step never has.
+fn lacks_output(step: &Step, name: &str, output: &str) -> Option<Fault> {
+    if gives::may_give(step, output) {
+        return None;
+    }
+    let known = gives::names(step);
+    let fault = Fault::new(format!("step `{name}` has no output `{output}`"));
+    let fault = suggest(fault, output, known.iter().map(String::as_str));
+    Some(match &fault.help {
+        None if !known.is_empty() => fault.help(format!("it has {}", quoted(&known))),
+        None => fault.help("it has none; declare it below `outputs:` of that step"),
+        Some(_) => fault,
+    })
+}
+
+/// Outputs of a plan see those above them, and none that is still to be looked up.
+fn not_yet(step: &Step, name: &str, above: Option<usize>) -> Option<Fault> {
+    let above = above.filter(|_| !gives::kind_may_give(step, name))?;
+    let (at, _, rule) = step.outputs.get_full(name)?;
+    if matches!(rule, OutputRule::Lookup(_)) {
+        let fault = Fault::new(format!("`{name}` is looked up only after this"));
+        return Some(fault.help("use it in `assert`, or in a later step"));
+    }
+    (at >= above).then(|| {
+        Fault::new(format!("`{name}` has no value yet")).help("an output sees those above it: move the other one up")
+    })
 }

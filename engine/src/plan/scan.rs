@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use runbook_steps::expression::{Token, What, Words, too_long, words};
+use runbook_steps::expression::{Token, WORDY, What, Words, too_long, words};
 
 /// One part of a text with `${{ }}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,29 @@ pub(crate) fn mentions(text: &str) -> Mentions {
         return Mentions::default();
     }
     walk(text)
+}
+
+/// The filter that has the last word in an expression, if no operator stands beside it.
+pub(crate) fn last_filter(text: &str) -> Option<String> {
+    let (mut depth, mut last) = (0usize, None);
+    let tokens = if too_long(text).is_some() { Vec::new() } else { words(text) };
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.what {
+            What::Mark("(" | "[" | "{") => depth += 1,
+            What::Mark(")" | "]" | "}") => depth = depth.saturating_sub(1),
+            What::Mark("==" | "!=" | "<" | ">" | "<=" | ">=") if depth == 0 => return None,
+            What::Name(word) if depth == 0 && WORDY.contains(word) => return None,
+            What::Mark("|") if depth == 0 => match tokens.get(at + 1).map(|token| &token.what) {
+                Some(What::Name(name)) => last = Some((*name).to_owned()),
+                _ => return None,
+            },
+            // What follows a filter's value, such as `.name` or `[0]`, has the word.
+            What::Mark(".") if depth == 0 => last = None,
+            _ => {}
+        }
+    }
+    let ends = matches!(tokens.last()?.what, What::Name(_) | What::Mark(")"));
+    last.filter(|_| ends)
 }
 
 fn walk(text: &str) -> Mentions {
@@ -385,6 +408,25 @@ mod tests {
             "secrets.a is defined",
         ] {
             assert!(!as_is(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_filter_with_the_last_word_is_found() {
+        for (text, filter) in [
+            ("a | length", Some("length")),
+            ("a.b | default([]) | join(', ')", Some("join")),
+            ("f(a | length)", None),
+            ("(a | length) > 0", None),
+            ("a | length > 0", None),
+            ("not a | length", None),
+            ("a | length if b else c", None),
+            ("(a | first).ready", None),
+            ("a | list[0]", None),
+            ("a", None),
+            ("", None),
+        ] {
+            assert_eq!(last_filter(text).as_deref(), filter, "{text}");
         }
     }
 

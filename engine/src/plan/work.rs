@@ -14,10 +14,10 @@ use super::error::{Problem, did_you_mean};
 use super::file::{Fields, Reader};
 use super::files::{LookForOdd, Odd};
 use super::model::{Source, Template, Work};
-use super::scan;
 use super::schema_check::SchemaCheck;
 use super::template::{self, Before};
 use super::tree::{Data, Entry, Node};
+use super::with_rules;
 
 /// The ways to say what is done.
 const WAYS: [&str; 4] = ["uses", "run", "command", "manual"];
@@ -67,6 +67,7 @@ impl Worker<'_> {
         }
         let with = self.with(way, kind, fields)?;
         let template = template::from_node(&with, self.source);
+        with_rules::check(kind, &with, &mut self.reader());
         self.check(kind, (&with, &template), &way.value.span);
         Some(Work { kind, with: template })
     }
@@ -180,16 +181,7 @@ impl Worker<'_> {
             );
             return None;
         }
-        let items = self.reader().list(node, "`command`")?;
-        for item in items {
-            let text = item.text().unwrap_or_default();
-            if scan::has_expression(text)
-                && template::text_references(text).iter().any(|reference| reference.path[0] == "secrets")
-            {
-                let help = "every user of the machine can read arguments: pass it by `env`";
-                self.reader().problem_with_help("secret::argv", &item.span, "a secret cannot be an argument", "", help);
-            }
-        }
+        self.reader().list(node, "`command`")?;
         Some(named("argv", node, &node.span))
     }
 

@@ -82,10 +82,17 @@ fn reports_are_exact() {
         "kinds",
         "conditions",
         "missing",
+        "never",
     ];
     for name in names {
         same_as_expected(name, &report(&bad(name, &given(&[])), false, 100));
     }
+}
+
+/// What could be right is not refused, however odd it looks.
+#[test]
+fn what_can_run_has_no_problems() {
+    good("sound");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The README is run: its plans are applied, its commands are understood, its picture is of this plan.
+//! The README is run: its plans are applied, its commands are understood, its picture is of this plan. What describes the plan language
+//! is held against the program.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,18 @@ fn readme() -> String {
     std::fs::read_to_string(repository().join("README.md")).expect("the README")
 }
 
+fn language() -> String {
+    std::fs::read_to_string(repository().join("plans/LANGUAGE.md")).expect("the description of the language")
+}
+
 fn blocks() -> Vec<Block> {
+    blocks_of(&readme())
+}
+
+fn blocks_of(text: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut open: Option<Block> = None;
-    for line in readme().lines() {
+    for line in text.lines() {
         match (line.strip_prefix("```"), &mut open) {
             (Some(_), Some(_)) => found.extend(open.take()),
             (Some(language), None) => open = Some(Block { language: language.to_owned(), text: String::new() }),
@@ -137,8 +146,49 @@ fn its_picture_is_of_this_plan() {
 
 #[test]
 fn the_files_that_it_names_exist() {
-    for name in ["engine/ARCHITECTURE.md", "plans/schema.json", "plans/native-gateway.yaml", "LICENSE", "CHANGELOG.md"]
-    {
+    for name in [
+        "engine/ARCHITECTURE.md",
+        "plans/LANGUAGE.md",
+        "plans/schema.json",
+        "plans/native-gateway.yaml",
+        "LICENSE",
+        "CHANGELOG.md",
+    ] {
         assert!(repository().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn every_plan_of_the_language_checks_or_is_refused_as_it_says() {
+    let plans: Vec<Block> = blocks_of(&language()).into_iter().filter(|block| block.language == "yaml").collect();
+    assert!(plans.len() > 4, "{} plans", plans.len());
+    for plan in plans {
+        let sandbox = Sandbox::new();
+        sandbox.write("plan.yaml", &plan.text);
+        let checked = sandbox.run(&["check", "plan.yaml"]);
+        match plan.text.lines().next().and_then(|line| line.strip_prefix("# refused: ")) {
+            Some(why) => drop(checked.exits(3).says("1 problem").says(why)),
+            None => assert_eq!(checked.exits(0).err, "", "a plan without warnings:\n{}", plan.text),
+        }
+    }
+}
+
+/// The names in the first column of the first table under a heading.
+fn first_column(text: &str, heading: &str) -> BTreeSet<String> {
+    let under = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no `{heading}`")).1;
+    let table = under.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+    table.filter_map(|line| line.split('`').nth(1)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_tables_of_the_language_are_those_of_the_schema() {
+    let (text, schema) = (language(), runbook::plan::schema::schema());
+    for (heading, pointer) in [
+        ("## The plan", "/properties"),
+        ("### Inputs", "/definitions/input/properties"),
+        ("## Steps", "/definitions/step/properties"),
+    ] {
+        let known = schema.pointer(pointer).and_then(serde_json::Value::as_object).expect("a map");
+        assert_eq!(first_column(&text, heading), known.keys().cloned().collect(), "{heading}");
     }
 }

@@ -12,7 +12,7 @@ const LONGEST: usize = 8 << 10;
 pub const MOST_OPERATORS: usize = 400;
 
 /// Words that are operators.
-const WORDY: [&str; 6] = ["and", "or", "not", "in", "is", "if"];
+pub const WORDY: [&str; 6] = ["and", "or", "not", "in", "is", "if"];
 
 /// Why an expression is too long to be read, if it is.
 pub fn too_long(text: &str) -> Option<String> {
