@@ -1,5 +1,10 @@
 //! Every kind is documented, and its example is a step that checks.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use runbook_steps::KINDS;
 
 use crate::sandbox::Sandbox;
@@ -72,4 +77,71 @@ fn inputs_of(example: &str) -> String {
         })
         .collect();
     if declared.is_empty() { declared } else { format!("inputs:\n{declared}") }
+}
+
+/// What the kinds' documentation says.
+fn docs(kind: &str) -> String {
+    let words: Vec<&str> = runbook_steps::kind(kind).expect("a kind").docs.split_whitespace().collect();
+    words.join(" ")
+}
+
+/// A server on loopback that answers each request with 200, and how many it has had.
+fn server() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (address, asked) = (listener.local_addr().expect("its address"), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let _ = connection.read(&mut [0; 4096]);
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+        }
+    });
+    (format!("http://{address}/"), asked)
+}
+
+#[test]
+fn a_probe_that_held_is_asked_again_by_those_who_the_docs_say_ask_again() {
+    for kind in ["http.probe", "secret.check", "tools"] {
+        let said = docs(kind);
+        let expected = "Later runs do not ask again where the answer was good and the step still says the same; `runbook verify` \
+                        does, and `apply --redo STEP`.";
+        assert!(said.contains(expected), "{said}");
+    }
+    let (sandbox, (url, asked)) = (Sandbox::new(), server());
+    let plan = |path: &str| {
+        format!("runbook: 1\nname: asks\nsteps:\n  a: {{ uses: http.probe, with: {{ url: '{url}{path}' }} }}\n")
+    };
+    sandbox.write("plan.yaml", &plan(""));
+    for (args, total) in [
+        (&["apply", "plan.yaml"][..], 1),
+        (&["apply", "plan.yaml"], 1),
+        (&["verify"], 2),
+        (&["apply", "plan.yaml", "--redo", "a"], 3),
+    ] {
+        sandbox.run(args).exits(0);
+        assert_eq!(asked.load(Ordering::SeqCst), total, "{args:?}");
+    }
+    sandbox.write("plan.yaml", &plan("other"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(asked.load(Ordering::SeqCst), 4, "it says something else");
+}
+
+#[test]
+fn what_lets_a_program_go_on_after_a_crash_is_what_its_docs_say() {
+    for (way, code) in [("", 7), ("read_only: true, ", 0), ("idempotent: true, ", 0)] {
+        for kind in ["run", "command", "make"] {
+            let said = docs(kind);
+            assert!(
+                said.contains("waits for a person (`runbook settle`)") && said.contains(way.trim_end_matches(", "))
+            );
+        }
+        let sandbox = Sandbox::new();
+        let script = "if mkdir begun; then kill -9 $PPID; sleep 60; fi";
+        sandbox.write("plan.yaml", &format!("runbook: 1\nname: crash\nsteps:\n  a: {{ {way}run: '{script}' }}\n"));
+        sandbox.run(&["apply", "plan.yaml"]);
+        assert!(sandbox.path("begun").exists());
+        sandbox.run(&["apply", "plan.yaml"]).exits(code);
+    }
 }
