@@ -1,11 +1,13 @@
 //! Every kind is documented, and its example is a step that checks.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use runbook_steps::KINDS;
+use serde_json::Value;
 
 use crate::sandbox::Sandbox;
 
@@ -23,6 +25,28 @@ fn every_kind_says_what_it_is() {
     }
 }
 
+/// No field of any kind is without a word on what it is, nor one of those below it.
+#[test]
+fn every_field_is_documented() {
+    fn undocumented(schema: &Value, at: &str, found: &mut Vec<String>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            if field.get("description").is_none() && field.get("$ref").is_none() && field.get("const").is_none() {
+                found.push(format!("{at}.{name}"));
+            }
+        }
+        match schema {
+            Value::Object(map) => {
+                map.iter().for_each(|(name, inner)| undocumented(inner, &format!("{at}.{name}"), found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| undocumented(item, at, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    KINDS.iter().for_each(|kind| undocumented(&(kind.schema)(), kind.name, &mut found));
+    assert_eq!(found, [] as [String; 0]);
+}
+
 #[test]
 fn names_are_unique() {
     let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
@@ -38,8 +62,8 @@ fn every_example_checks() {
     for kind in KINDS {
         let steps: String = kind.example.lines().map(|line| format!("  {line}\n")).collect();
         let steps = format!("{steps}{}", referred_to(kind.example));
-        let inputs = inputs_of(kind.example);
-        sandbox.write("example.yaml", &format!("runbook: 1\nname: example\n{inputs}steps:\n{steps}"));
+        let (inputs, secrets) = (inputs_of(kind.example), secrets_of(kind.example));
+        sandbox.write("example.yaml", &format!("runbook: 1\nname: example\n{inputs}{secrets}steps:\n{steps}"));
         let ran = sandbox.run(&["check", "example.yaml"]);
         assert_eq!(ran.code, 0, "the example of {}:\n{}\n{}", kind.name, kind.example, ran.err);
     }
@@ -58,17 +82,30 @@ fn every_file_of_kinds_is_listed() {
 /// Steps whose outputs an example uses, so that it can be checked alone.
 fn referred_to(example: &str) -> String {
     let names = example.split("steps.").skip(1).filter_map(|rest| rest.split('.').next());
-    let names: std::collections::BTreeSet<&str> =
-        names.filter(|name| !example.starts_with(&format!("{name}:"))).collect();
+    let names: BTreeSet<&str> = names.filter(|name| !example.starts_with(&format!("{name}:"))).collect();
     names.into_iter().map(|name| format!("  {name}: {{ command: ['true'] }}\n")).collect()
+}
+
+/// What an example names after a word such as `inputs.`.
+fn names_after(example: &str, word: &str) -> BTreeSet<String> {
+    let part = |rest: &str| {
+        rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().map(ToOwned::to_owned)
+    };
+    example.split(word).skip(1).filter_map(part).collect()
+}
+
+/// The secrets that an example uses, declared.
+fn secrets_of(example: &str) -> String {
+    let declared: String = names_after(example, "secrets.")
+        .iter()
+        .map(|name| format!("  {name}: {{ from: [{{ env: {} }}] }}\n", name.to_uppercase()))
+        .collect();
+    if declared.is_empty() { declared } else { format!("secrets:\n{declared}") }
 }
 
 /// The inputs that an example uses, declared.
 fn inputs_of(example: &str) -> String {
-    let part = |rest: &str| {
-        rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().map(ToOwned::to_owned)
-    };
-    let names: std::collections::BTreeSet<String> = example.split("inputs.").skip(1).filter_map(part).collect();
+    let names = names_after(example, "inputs.");
     let declared: String = names
         .iter()
         .map(|name| {

@@ -44,6 +44,9 @@ pub(super) const PROGRAM_OUTPUTS: &[OutputDoc] = &[
 const DOCS: &str = "\
 Runs one program. The arguments reach it as they are: no shell expands anything.
 
+`command: [PROGRAM, ARGUMENT…]`, with `env` and `dir` beside it, is short for `uses: command` with `argv`, `env` and `dir`. `stdin` needs
+the long form.
+
 - **observe**: cannot look.
 - **after a crash** in the middle the step is `unknown` and waits for a person (`runbook settle`). It goes on by itself with
   `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: it sees for itself what is done already),

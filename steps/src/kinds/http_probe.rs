@@ -56,8 +56,8 @@ Sends HTTP/1.1 requests over verified TLS. Without `expect` any 2xx answer is go
 - **failures**: no answer, 408, 5xx are `transient`; 429 is `throttled` and honours Retry-After; 401 is `auth-expired`; other
   statuses are `invalid`; a certificate that is not trusted, and an assertion that does not hold, are `permanent`.
 
-`response` has `status`, `headers`, `body`, `json`, `time_ms`, `first_byte_ms`, `connect_ms`, `http_version`, `tls`, `url`,
-`stream`. A secret may stand in a header or the body, not in the address. All options: steps/docs/http.md.
+`response` has `status`, `headers` (by lower-case name), `body`, `truncated`, `json`, `time_ms`, `first_byte_ms`, `connect_ms`,
+`http_version`, `tls`, `url`, `stream`, `simulated`; what else an expression names is refused before anything is sent. A secret may stand in a header or the body, not in the address. All options: steps/docs/http.md.
 ";
 
 const EXAMPLE: &str = "\

@@ -36,6 +36,9 @@ const DOCS: &str = "\
 Runs a script with `bash -euo pipefail` (`sh -eu` where there is no bash, or where `shell: sh` asks for it). Another interpreter
 is a list: `shell: [python3, -c]`.
 
+`run: SCRIPT`, with `env` and `dir` beside it, is short for `uses: run` with `script`, `env` and `dir`. `shell` and `releases` need the
+long form.
+
 Values reach the script through `env`, never by `${{ }}` inside it: a value with a quote or a `$(…)` in it would become code.
 
 - **observe**: cannot look.
