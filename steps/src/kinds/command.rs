@@ -44,7 +44,13 @@ pub(super) const PROGRAM_OUTPUTS: &[OutputDoc] = &[
 const DOCS: &str = "\
 Runs one program. The arguments reach it as they are: no shell expands anything.
 
-- **observe**: cannot look; give the step a `check`.
+`command: [PROGRAM, ARGUMENT…]`, with `env` and `dir` beside it, is short for `uses: command` with `argv`, `env` and `dir`. `stdin` needs
+the long form.
+
+- **observe**: cannot look.
+- **after a crash** in the middle the step is `unknown` and waits for a person (`runbook settle`). It goes on by itself with
+  `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: it sees for itself what is done already),
+  or a `check` of the cluster, such as `check: [{ object: deployment/x, for: ready }]`: where that holds it is done, else it runs again.
 - **perform**: runs the program in a process group of its own, in `dir` (default: the plan's folder). An exit code other than 0
   is a failure, classed by what was said last on standard error.
 - **undo**: nothing; give the step an `undo` of its own.
@@ -58,6 +64,7 @@ const EXAMPLE: &str = "\
 versions:
   command: [kubectl, version, --client, -o, json]
   env: { LC_ALL: C }
+  read_only: true
 ";
 
 /// A program and what it gets.

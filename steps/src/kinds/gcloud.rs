@@ -38,7 +38,8 @@ const DOCS: &str = "\
 Runs `gcloud` with an argument list, with `--quiet` and `--project` added.
 
 - **observe**: runs the look-up `exists`: what it finds is there already, and the step holds. It finds something where it exits
-  with 0 and, with `not_empty`, prints something, and, with `contains`, prints that text. Without `exists` it cannot look.
+  with 0 and, with `not_empty`, prints something, and, with `contains`, prints that text. Without `exists` it cannot look:
+  after a crash in the middle it then waits for a person (`runbook settle`), unless the step says `idempotent: true`.
 - **perform**: runs `args`. With `format: json` and an `exists`, the outputs come from a look-up after it, so that they look the
   same whether the step had to do something or not.
 - **undo**: runs `undo`; what is gone already is no failure, what is still in use is a `conflict`. Without `undo` nothing.

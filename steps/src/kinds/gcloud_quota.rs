@@ -57,7 +57,7 @@ Any other metric that those commands show can be given as well; `PREEMPTIBLE_` b
 by family need the API `cloudquotas.googleapis.com` and gcloud's `beta` commands. Google shows no usage of them: it is counted from
 the machines that are there, and where they may not be listed either, only the limit is compared, which the log says.
 
-- **observe**, **perform**: asks once, and judges.
+- **observe**, **perform**: asks once, and judges. Later runs do not ask again where there was room and the step still says the same.
 - **undo**: nothing to undo.
 - **failures**: `quota` (more is needed than is left: a matter of minutes to two days, not of patience), `invalid` (no such metric),
   `auth-expired`, `transient`. What a quota leaves says nothing of free machines: for that there is `gcloud.capacity`.

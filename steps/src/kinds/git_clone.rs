@@ -67,7 +67,7 @@ struct Clone {
     r#ref: String,
     /// Where to, relative to the plan.
     dir: Option<PathBuf>,
-    /// Whether a `ref` that can move is refused.
+    /// Whether a `ref` that can move is refused; true where not given.
     #[serde(default = "yes")]
     pin: bool,
 }

@@ -90,7 +90,7 @@ struct Written {
     repo: Option<String>,
     /// The whole version of the chart.
     version: Option<String>,
-    /// Whether the version must be whole, so that it means the same chart for ever.
+    /// Whether the version must be whole, so that it means the same chart for ever; true where not given.
     #[serde(default = "yes")]
     pin: bool,
     /// Values, over those of the files.
@@ -105,10 +105,10 @@ struct Written {
     /// Whether to leave out the chart's CRDs.
     #[serde(default)]
     skip_crds: bool,
-    /// Whether to wait until what the chart makes is ready.
+    /// Whether to wait until what the chart makes is ready; true where not given.
     #[serde(default = "yes")]
     wait: bool,
-    /// How long helm waits.
+    /// How long helm waits; 10m where not given.
     #[serde(default = "ten_minutes")]
     timeout: Span,
     /// Whether helm takes back an upgrade that fails.

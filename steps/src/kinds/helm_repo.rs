@@ -38,8 +38,9 @@ const DOCS: &str = "\
 `helm repo add`, or with `registry` `helm registry login`. What is added is kept in the deployment's own folder and counts for its
 steps alone: nothing of the user's own is changed or needed.
 
-- **observe**: holds where the repository is known by this address and login. With `refresh` it never does, so that every run fetches
-  the index anew.
+- **observe**: holds where the repository is known by this address and login. With `refresh` it never does: each run that comes to
+  the step fetches the index anew, and `verify` calls that drift. A run comes again to a step that succeeded when it says something
+  else, when something that it needs was changed, or with `apply --redo STEP`.
 - **perform**: adds it, or changes it, and fetches its index. The password goes to helm's standard input.
 - **undo**: removes it, or logs out.
 - **failures**: `auth-expired` where the login is refused; `not-found` where there is no repository.
@@ -69,7 +70,7 @@ struct Repo {
     username: Option<String>,
     /// The password; a secret.
     password: Option<String>,
-    /// Whether every run fetches the index anew.
+    /// Whether the index is fetched anew by each run that comes to the step.
     #[serde(default)]
     refresh: bool,
 }
@@ -159,7 +160,9 @@ impl Repo {
                 Standing::Lacks(format!("{} is at {url}", self.title()))
             }
             Some((_, login)) if login != wanted => Standing::Lacks(format!("{} has another login", self.title())),
-            Some(_) if self.refresh => Standing::Lacks("the index is fetched anew in every run".to_owned()),
+            Some(_) if self.refresh => {
+                Standing::Lacks("the index is fetched anew by each run that comes to the step".to_owned())
+            }
             Some(_) => Standing::Holds(self.outputs()),
         })
     }

@@ -88,7 +88,7 @@ struct Helmfile {
     /// they use.
     #[serde(default)]
     skip_diff_on_install: bool,
-    /// For how long a pending revision of somebody else counts as being worked on.
+    /// For how long a pending revision of somebody else counts as being worked on; 15m where not given.
     #[serde(default = "helm::patience")]
     stuck_after: Span,
     /// More arguments for `helmfile apply` and `diff`.

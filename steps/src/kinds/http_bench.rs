@@ -41,7 +41,8 @@ const DOCS: &str = "\
 Sends the same request, or one for each prompt, under several loads, and measures how it is answered. A request that is not
 answered with a 2xx, or not answered whole, has failed; more failures than `tolerate` (none) fail the step, with their cause.
 
-- **observe**: cannot look; every run measures.
+- **observe**: cannot look. Later runs do not measure again what was good and still says the same, nor does `verify`;
+  `apply --redo STEP` does.
 - **perform**: sends one request, which must be good; then, for each of `scenarios`, `warm_up` requests that are not counted, then
   the load: `requests` or `duration`, at a `concurrency`, as fast as they are answered or at a steady `rate`. Then it judges
   `assert` over `bench`, and `baseline` against the last good run.

@@ -43,7 +43,8 @@ pub(super) static KIND: Kind = Kind {
 const DOCS: &str = "\
 Sends HTTP/1.1 requests over verified TLS. Without `expect` any 2xx answer is good; everything else is a failure.
 
-- **observe**: cannot look; every run asks.
+- **observe**: cannot look. Later runs do not ask again where the answer was good and the step still says the same;
+  `runbook verify` does, and `apply --redo STEP`.
 - **perform**: asks. With `until`, asks again every `interval` while the expression over `response` is false or nothing answers,
   until the step's timeout; an answer that cannot get better (400, 401, 405, 422, 426, a model that does not exist) ends it early.
   Then `assert` is judged, once. `retries` repeats a request after a connection that failed, a 5xx, or a 429, each so many times;
@@ -55,8 +56,8 @@ Sends HTTP/1.1 requests over verified TLS. Without `expect` any 2xx answer is go
 - **failures**: no answer, 408, 5xx are `transient`; 429 is `throttled` and honours Retry-After; 401 is `auth-expired`; other
   statuses are `invalid`; a certificate that is not trusted, and an assertion that does not hold, are `permanent`.
 
-`response` has `status`, `headers`, `body`, `json`, `time_ms`, `first_byte_ms`, `connect_ms`, `http_version`, `tls`, `url`,
-`stream`. A secret may stand in a header or the body, not in the address. All options: steps/docs/http.md.
+`response` has `status`, `headers` (by lower-case name), `body`, `truncated`, `json`, `time_ms`, `first_byte_ms`, `connect_ms`,
+`http_version`, `tls`, `url`, `stream`, `simulated`; what else an expression names is refused before anything is sent. A secret may stand in a header or the body, not in the address. All options: steps/docs/http.md.
 ";
 
 const EXAMPLE: &str = "\

@@ -90,7 +90,7 @@ struct With {
     /// Whether to take over fields that belong to other managers.
     #[serde(default)]
     force: bool,
-    /// Who owns the applied fields.
+    /// Who owns the applied fields; `runbook` where not given.
     #[serde(default = "manager")]
     field_manager: String,
 }

@@ -49,7 +49,7 @@ struct Delete {
     selector: Option<String>,
     /// The namespace; without it that of the kubeconfig.
     namespace: Option<String>,
-    /// Whether to wait until it is gone.
+    /// Whether to wait until it is gone; true where not given.
     #[serde(default = "yes")]
     wait: bool,
 }

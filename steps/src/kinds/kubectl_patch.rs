@@ -51,7 +51,7 @@ struct Patch {
     object: String,
     /// The namespace; without it that of the kubeconfig.
     namespace: Option<String>,
-    /// The sort of patch.
+    /// The sort of patch: `merge` (where not given), `json`, `strategic` or `apply`.
     #[serde(default)]
     r#type: PatchStyle,
     /// The patch: a list of operations with `type: json`, a part of the object otherwise.

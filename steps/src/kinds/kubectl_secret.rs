@@ -58,7 +58,7 @@ hf_token:
   with:
     name: hf-token
     namespace: default
-    data: { HF_TOKEN: s3cr3t }
+    data: { HF_TOKEN: \"${{ secrets.hf_token }}\" }
 ";
 
 const DOCKER: &str = "kubernetes.io/dockerconfigjson";

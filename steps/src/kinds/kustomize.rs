@@ -52,7 +52,7 @@ kserve:
   uses: kustomize
   with:
     url: https://github.com/opendatahub-io/kserve/config/overlays/odh-xks
-    ref: release-v0.15
+    ref: release-v0.15   # a branch, but a retired one: it moves no more
     min_version: '5.8.0'
     force: true
 ";

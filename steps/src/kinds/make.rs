@@ -36,7 +36,10 @@ pub(super) static KIND: Kind = Kind {
 const DOCS: &str = "\
 Runs GNU make in a folder.
 
-- **observe**: cannot look: a Makefile's phony targets say nothing about the world. Give the step a `check`.
+- **observe**: cannot look: a Makefile's phony targets say nothing about the world.
+- **after a crash** in the middle the step is `unknown` and waits for a person (`runbook settle`). It goes on by itself with
+  `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: what is made already stays as it is),
+  or a `check` of the cluster, such as `check: [{ object: deployment/x, for: ready }]`: where that holds it is done, else it runs again.
 - **perform**: `make --no-print-directory [-j N] TARGET… NAME=VALUE…` in `dir`. Flags of an outer make are not inherited. Where its recipes
   install `releases` with helm, a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
 - **undo**: nothing; give the step an `undo` of its own.

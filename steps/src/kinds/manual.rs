@@ -31,7 +31,7 @@ pub(super) static KIND: Kind = Kind {
 const DOCS: &str = "\
 A step that a person does. It needs an answer for each of its `outputs`, or, where it has none, the answer `done=true`.
 
-- **observe**: cannot look; with a `check` the step is done as soon as that holds, and nobody is asked.
+- **observe**: cannot look; where a `check` of the cluster holds when the step begins, it is done, and nobody is asked.
 - **perform**: gives the answers as outputs. Without them it fails with the class `needs-person` and says what to answer.
 - **undo**: nothing.
 

@@ -36,16 +36,20 @@ const DOCS: &str = "\
 Runs a script with `bash -euo pipefail` (`sh -eu` where there is no bash, or where `shell: sh` asks for it). Another interpreter
 is a list: `shell: [python3, -c]`.
 
+`run: SCRIPT`, with `env` and `dir` beside it, is short for `uses: run` with `script`, `env` and `dir`. `shell` and `releases` need the
+long form.
+
 Values reach the script through `env`, never by `${{ }}` inside it: a value with a quote or a `$(…)` in it would become code.
 
-- **observe**: cannot look; give the step a `check`.
+- **observe**: cannot look.
+- **after a crash** in the middle the step is `unknown` and waits for a person (`runbook settle`). It goes on by itself with
+  `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: the script sees for itself what is done already),
+  or a `check` of the cluster, such as `check: [{ object: deployment/x, for: ready }]`: where that holds it is done, else it runs again.
 - **perform**: runs the script in a process group of its own, in `dir` (default: the plan's folder). Where it installs `releases` with helm,
   a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
 - **undo**: nothing; give the step an `undo` of its own.
 - **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the script writes to the file `$RUNBOOK_OUTPUT`
   (64 KiB at most).
-
-After a crash in the middle such a step is `unknown` and waits for a person, unless the plan says `idempotent: true`.
 ";
 
 const EXAMPLE: &str = "\
@@ -54,6 +58,7 @@ newest:
     version=$(git ls-remote --tags \"$REPO\" | tail -n 1 | cut -f 1)
     echo \"version=$version\" >> \"$RUNBOOK_OUTPUT\"
   env: { REPO: \"${{ inputs.repo }}\" }
+  read_only: true
 ";
 
 /// The kernel refuses an argument of 128 KiB.

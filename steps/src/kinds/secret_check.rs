@@ -41,7 +41,8 @@ const DOCS: &str = "\
 Asks for manifests (`HEAD /v2/…/manifests/…` with the registry's token flow) and for models (`whoami-v2`, `HEAD …/config.json`), all
 at once, and reports everything that is wrong in one failure. Nothing is pulled, no login is shown.
 
-- **observe**: cannot look; every run asks.
+- **observe**: cannot look. Later runs do not ask again where the answer was good and the step still says the same;
+  `runbook verify` does, and `apply --redo STEP`.
 - **perform**: asks for each of `images` with the login that `auth_file` (or `auth`) has for it, or as anybody where it has none,
   and again with that of each of `auth_files`;
   for `hugging_face.token` whose it is; and for each of `hugging_face.models` whether it can be read.

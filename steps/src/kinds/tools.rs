@@ -41,7 +41,8 @@ const DOCS: &str = "\
 Asks every program for its version, side by side, and reports everything that is missing or does not fit in one failure, each with
 how to install it.
 
-- **observe**: cannot look; every run asks.
+- **observe**: cannot look. Later runs do not ask again where the answer was good and the step still says the same;
+  `runbook verify` does, and `apply --redo STEP`.
 - **perform**: looks each program up on PATH and runs it with what makes it say its version (`version`, `--version`, or `args`).
 - **undo**: nothing to take back.
 - **failures**: `invalid`, with a line for each program that is missing, too old, too new, or says no version.

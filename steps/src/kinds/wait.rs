@@ -18,6 +18,9 @@ Waits by watches, without polling, and says while it waits the deepest reason th
 event, last log line. All conditions must hold: objects that are ready by the rules of their kind or by the plan's own expressions, have
 a condition, lead by a path to a value, have an age, are deleted; webhooks that answer, endpoints of a service, lines of a log, events.
 
+- **with**: `for`, a list of conditions, or one condition as it is. A condition has one of `object` (and `for`, `path` or `age`: what of
+  it), `webhook`, `endpoints`, `log`, `event`, or is `any` or `all` of a list of them, just as in `check` and the `wait` that any step may
+  have. steps/docs/readiness.md has all of them.
 - **observe**: looks once; holds where all do.
 - **perform**: waits until the step's timeout. Ends early on what cannot heal: an image that cannot be pulled for three minutes,
   three crashes of a container, a stock-out, a route that the gateway refuses, a `failed_when` that holds.

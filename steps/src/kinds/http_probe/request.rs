@@ -41,20 +41,20 @@ pub(super) struct Request {
     /// The version of HTTP to ask with.
     #[serde(default)]
     pub(super) http_version: HttpVersion,
-    /// How long connecting may take.
+    /// How long connecting may take; 10s where not given.
     #[serde(default = "ten_seconds")]
     pub(super) connect_timeout: Span,
-    /// How long one answer may take, redirects and all.
+    /// How long one answer may take, redirects and all; 60s where not given.
     #[serde(default = "minute")]
     pub(super) timeout: Span,
-    /// How many redirects are followed.
+    /// How many redirects are followed; 5 where not given.
     #[serde(default = "five")]
     pub(super) redirects: u8,
     /// What the answer must be.
     pub(super) expect: Option<Expect>,
     /// An expression over `response`; the request is repeated while it is false.
     pub(super) until: Option<String>,
-    /// How long to pause between requests.
+    /// How long to pause between requests that `until` repeats; 5s where not given.
     #[serde(default = "five_seconds")]
     pub(super) interval: Span,
     /// Expressions over `response` that must all be true, judged once at the end.
