@@ -44,8 +44,9 @@ impl Plan {
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
         let home = Home::new(&session.state, &name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
-        if let Some(note) = home.holder().map_err(state_fatal)? {
-            let (note, held) = (session.ui.paint.warn("note:"), held_by(&home, &note, &state));
+        let holder = home.holder().map_err(state_fatal)?;
+        if let Some(note) = &holder {
+            let (note, held) = (session.ui.paint.warn("note:"), held_by(&home, note, &state));
             session.ui.say(&format!("{note} {held}; what follows is how it would go on if that run ended now"));
         }
         let options = self.selection.options(&plan, &state)?;
@@ -55,7 +56,9 @@ impl Plan {
             Output::Text => {
                 let meaning = meaning(&options, &verdicts);
                 let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
-                session.ui.page(&format!("{text}{}", next(session, &home, &verdicts)));
+                // Where that run is under way, nobody has to say yet what becomes of its steps.
+                let next = if holder.is_some() { String::new() } else { next(session, &home, &verdicts) };
+                session.ui.page(&format!("{text}{next}"));
             }
         }
         Ok(Exit::Holds)
