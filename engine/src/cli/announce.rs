@@ -8,11 +8,13 @@ use super::select::meaning;
 use super::ui::Ui;
 use super::{Session, status};
 use crate::plan::{Plan, StepId};
+use crate::report::snapshot::Standing;
+use crate::report::tracker::failed;
 use crate::report::words::{count, some};
 use crate::run::{Fate, Options};
 use crate::state::fold::RunSummary;
 use crate::state::record::Verdict;
-use crate::state::{Journal, RunState};
+use crate::state::{Journal, RunState, StepState};
 
 impl Deployment {
     /// Says what part of the plan this is for, and what is reused, looked at, stale and new, if this continues an earlier run.
@@ -26,7 +28,7 @@ impl Deployment {
         let (ui, state) = (session.ui, journal.state());
         if let Some(last) = state.current() {
             self.say_what_is_continued(ui, last, state);
-            for line in fates(verdicts, MOST_LINES) {
+            for line in fates(verdicts, state, MOST_LINES) {
                 ui.say(&line);
             }
             ui.say("");
@@ -78,7 +80,7 @@ fn another_plan(plan: &Plan, last: &RunSummary, state: &RunState) -> Option<&'st
 }
 
 /// The lines that say what becomes of the steps, so many at most for single steps.
-pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
+pub(super) fn fates(verdicts: &[(StepId, Fate)], state: &RunState, most: usize) -> Vec<String> {
     let having = |wanted: &Fate| {
         verdicts.iter().filter(|(_, fate)| fate == wanted).map(|(id, _)| id.clone()).collect::<Vec<_>>()
     };
@@ -89,7 +91,7 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
             lines.push(format!("  {word}   {}", count(number, "step")));
         }
     }
-    let single: Vec<String> = verdicts.iter().filter_map(|(id, fate)| single(id, fate)).collect();
+    let single: Vec<String> = verdicts.iter().filter_map(|(id, fate)| single(id, fate, state)).collect();
     lines.extend(single.iter().take(most).cloned());
     if single.len() > most {
         lines.push(format!("  …       {} more; `runbook plan` shows them all", single.len() - most));
@@ -104,7 +106,7 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], most: usize) -> Vec<String> {
 }
 
 /// The line of a step whose fate has a reason.
-fn single(id: &StepId, fate: &Fate) -> Option<String> {
+fn single(id: &StepId, fate: &Fate, state: &RunState) -> Option<String> {
     match fate {
         Fate::InFlight(flight) if !flight.recoverable => Some(format!("  settle  {id}: {flight}")),
         Fate::InFlight(flight) => Some(format!("  look    {id}: {flight}")),
@@ -112,8 +114,15 @@ fn single(id: &StepId, fate: &Fate) -> Option<String> {
             Some(format!("  look    {id}: `{by}` runs again; if that changes anything, this is looked at"))
         }
         Fate::Stale(why) => Some(format!("  stale   {id}: {}", why.join("; "))),
-        Fate::Again(how) => Some(format!("  again   {id} ({how} last time)")),
+        Fate::Again(how) => Some(format!("  again   {id} ({})", last_time(how, state.step(id)))),
         Fate::Settled => Some(format!("  again   {id} ({SETTLED})")),
         _ => None,
     }
+}
+
+/// How a step ended that is done again. One that asked a person for something has not failed.
+pub(super) fn last_time(how: &str, step: Option<&StepState>) -> String {
+    let asked = step.and_then(StepState::failure).is_some_and(|failure| failed(failure) == Standing::NeedsPerson);
+    let how = if asked && how == "failed" { "asked a person" } else { how };
+    format!("{how} last time")
 }

@@ -12,6 +12,7 @@ use crate::plan::load::{self, Given};
 use crate::plan::{Plan, graph};
 use crate::report::estimate;
 use crate::report::words::count;
+use crate::state::{Home, journal};
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -102,7 +103,15 @@ pub(super) fn load_plan(session: &Session, file: &std::path::Path, given: &Given
         }
         Err(problems) => {
             session.ui.say(&render(session, &problems));
-            Err(Fatal::new(Exit::Invalid, ""))
+            let meant = plan_of_deployment(session, file);
+            Err(meant.into_iter().fold(Fatal::new(Exit::Invalid, ""), Fatal::hint))
         }
     }
+}
+
+/// What to say where a deployment is named in the place of its plan.
+fn plan_of_deployment(session: &Session, file: &std::path::Path) -> Option<String> {
+    let name = file.to_str().filter(|_| !file.exists())?;
+    let state = journal::read(&Home::new(&session.state, name).ok()?).ok()?.state;
+    Some(format!("`{name}` is a deployment; its plan is `{}`", state.current()?.opened.file))
 }

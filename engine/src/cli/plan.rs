@@ -7,7 +7,7 @@ use clap::Args;
 use runbook_steps::Redactor;
 use serde_json::json;
 
-use super::announce::fates;
+use super::announce::{fates, last_time};
 use super::check::Output;
 use super::deployment::state_fatal;
 use super::exit::{Exit, Fatal};
@@ -19,7 +19,7 @@ use crate::plan::{Plan as Checked, StepId, graph};
 use crate::report::words::{count, pad, span};
 use crate::report::{estimate, layout};
 use crate::run::{self, Fate};
-use crate::state::{Home, journal};
+use crate::state::{Home, RunState, journal};
 
 /// Show what would run, in which order, what is reused and why
 #[derive(Args, Debug)]
@@ -44,18 +44,23 @@ impl Plan {
         let name = self.inputs.name.clone().unwrap_or_else(|| plan.name.clone());
         let home = Home::new(&session.state, &name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
-        if let Some(note) = home.holder().map_err(state_fatal)? {
-            let (note, held) = (session.ui.paint.warn("note:"), held_by(&home, &note, &state));
+        let holder = home.holder().map_err(state_fatal)?;
+        if let Some(note) = &holder {
+            let (note, held) = (session.ui.paint.warn("note:"), held_by(&home, note, &state));
             session.ui.say(&format!("{note} {held}; what follows is how it would go on if that run ended now"));
         }
         let options = self.selection.options(&plan, &state)?;
         let verdicts = run::verdicts(&plan, &state, &options, &Redactor::default());
         match self.output {
-            Output::Json => session.ui.data(&as_json(&plan, home.deployment(), &verdicts, &options.asked.to_string())),
+            Output::Json => {
+                session.ui.data(&as_json(&plan, home.deployment(), &verdicts, &state, &options.asked.to_string()));
+            }
             Output::Text => {
                 let meaning = meaning(&options, &verdicts);
-                let text = text(&plan, &verdicts, state.current().is_some(), &meaning, session.ui.page_columns());
-                session.ui.page(&format!("{text}{}", next(session, &home, &verdicts)));
+                let text = text(&plan, &verdicts, &state, &meaning, session.ui.page_columns());
+                // Where that run is under way, nobody has to say yet what becomes of its steps.
+                let next = if holder.is_some() { String::new() } else { next(session, &home, &verdicts) };
+                session.ui.page(&format!("{text}{next}"));
             }
         }
         Ok(Exit::Holds)
@@ -90,26 +95,26 @@ fn word(fate: &Fate) -> &'static str {
 pub(super) const SETTLED: &str = "you settled it so";
 
 /// Why, where the word does not say it.
-fn why(fate: &Fate) -> Vec<String> {
+fn why(id: &StepId, fate: &Fate, state: &RunState) -> Vec<String> {
     match fate {
         Fate::Stale(why) => why.clone(),
         Fate::Look(by) => vec![format!("`{by}` runs again")],
         Fate::InFlight(flight) => vec![flight.to_string()],
-        Fate::Again(how) => vec![format!("{how} last time")],
+        Fate::Again(how) => vec![last_time(how, state.step(id))],
         Fate::Settled => vec![SETTLED.to_owned()],
         Fate::Redo => vec!["as asked for".to_owned()],
         _ => Vec::new(),
     }
 }
 
-fn text(plan: &Checked, verdicts: &[(StepId, Fate)], continued: bool, meaning: &[String], width: usize) -> String {
+fn text(plan: &Checked, verdicts: &[(StepId, Fate)], state: &RunState, meaning: &[String], width: usize) -> String {
     let mut out = format!("{}\n\n{}\n◆ on the critical path\n", headline(plan), table(plan, verdicts, width));
     if !meaning.is_empty() {
         out.push_str(&format!("\n{}\n", meaning.join("\n")));
     }
-    if continued {
+    if state.current().is_some() {
         out.push('\n');
-        out.extend(fates(verdicts, usize::MAX).into_iter().map(|line| format!("{line}\n")));
+        out.extend(fates(verdicts, state, usize::MAX).into_iter().map(|line| format!("{line}\n")));
     }
     out
 }
@@ -152,10 +157,12 @@ fn table(plan: &Checked, verdicts: &[(StepId, Fate)], width: usize) -> String {
     places.map(line).collect()
 }
 
-fn as_json(plan: &Checked, deployment: &str, verdicts: &[(StepId, Fate)], selection: &str) -> String {
+fn as_json(plan: &Checked, deployment: &str, verdicts: &[(StepId, Fate)], state: &RunState, selection: &str) -> String {
     let (path, long) = graph::critical_path(plan);
-    let steps: Vec<_> =
-        verdicts.iter().map(|(id, fate)| json!({ "step": id, "fate": word(fate), "why": why(fate) })).collect();
+    let steps: Vec<_> = verdicts
+        .iter()
+        .map(|(id, fate)| json!({ "step": id, "fate": word(fate), "why": why(id, fate, state) }))
+        .collect();
     let path: Vec<_> = path.iter().map(|&index| &plan.steps[index].id).collect();
     let value = json!({ "deployment": deployment, "plan": plan.name, "file": plan.file, "selection": selection, "estimate_seconds": long.as_secs(),
                         "critical_path": path, "steps": steps });

@@ -108,7 +108,7 @@ fn nothing_to_settle(step: &StepId, state: &RunState, home: &Home, session: &Ses
             ("holds", format!("to run it again: {program} resume {deployment} --redo {step}"))
         }
         Status::Failed => ("failed, and runs again by itself", format!("continue with: {next}")),
-        _ => ("is not unknown", look),
+        _ => ("is not in doubt", look),
     };
     Fatal::new(Exit::Usage, format!("`{step}` of `{deployment}` {how}, so there is nothing to settle")).hint(hint)
 }

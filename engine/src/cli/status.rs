@@ -4,6 +4,7 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use super::exit::{Exit, Fatal};
 use super::rehearse::begun::Begun;
 use super::secrets::{self, Places};
 use super::{Session, follow, resume};
+use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
@@ -179,13 +181,12 @@ pub(super) fn held_by(home: &Home, note: &Note, state: &RunState) -> String {
 
 /// How a run ended, in a few words. `held` is whether a process has the deployment now.
 pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
-    let is_last = state.current().is_some_and(|last| last.opened.run == run.opened.run);
     match (run.verdict, &run.signal) {
-        (None, _) if held && is_last => "running".to_owned(),
+        _ if is_under_way(state, run, held) => "running".to_owned(),
         (None, _) => format!("killed after {}", run.last.strftime("%F %TZ")),
         (Some(_), Some(signal)) => format!("interrupted by {signal}"),
         (Some(Verdict::Holds), None) if run.opened.command == "destroy" => undone(&run.opened).to_owned(),
-        (Some(Verdict::NeedsPerson), None) if is_last && !asks_a_person(state) => {
+        (Some(Verdict::NeedsPerson), None) if is_last(state, run) && !asks_a_person(state) => {
             "needed a person, who has settled it since".to_owned()
         }
         (Some(verdict), None) => name(verdict).to_owned(),
@@ -195,6 +196,21 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
 /// What became of a deployment by a `destroy` that went well.
 pub(super) fn undone(opened: &Opened) -> &'static str {
     if opened.selection.starts_with("--only") { "undone in part" } else { "undone" }
+}
+
+/// How long a run took, or has been under way.
+fn took(state: &RunState, run: &RunSummary, held: bool) -> Duration {
+    let until = if is_under_way(state, run, held) { now(state) } else { run.last };
+    between(run.began, until)
+}
+
+/// Whether a run is the one that a process has the deployment for now.
+fn is_under_way(state: &RunState, run: &RunSummary, held: bool) -> bool {
+    held && run.verdict.is_none() && is_last(state, run)
+}
+
+fn is_last(state: &RunState, run: &RunSummary) -> bool {
+    state.current().is_some_and(|last| last.opened.run == run.opened.run)
 }
 
 /// Whether a step still waits for a person's word.
@@ -230,12 +246,11 @@ fn table_of_runs(session: &Session, state: &RunState, held: bool) -> String {
     let part = if partial { "part of the plan" } else { "" };
     let heading = ["run", "command", "began", "took", "ended", "who", part].map(str::to_owned);
     let rows = state.runs().iter().map(|run| {
-        let until = if run.verdict.is_none() && held { now(state) } else { run.last };
         [
             run.opened.run.to_string(),
             run.opened.command.clone(),
             run.began.strftime("%F %TZ").to_string(),
-            span(between(run.began, until)),
+            span(took(state, run, held)),
             ended(state, run, held),
             run.opened.who.clone(),
             run.opened.selection.clone(),
@@ -288,7 +303,8 @@ fn nothing(root: &Path, named: Option<&str>, homes: &[Home], rehearsed: &[Home])
             let is_file = Path::new(name).is_file();
             let file =
                 is_file.then(|| format!("`{name}` is a file; a deployment has the plan's name, or that of `--name`"));
-            file.into_iter().fold(fatal, Fatal::hint).hint(known(homes, rehearsed))
+            let near = did_you_mean(name, homes.iter().chain(rehearsed).map(Home::deployment));
+            file.or(near).into_iter().fold(fatal, Fatal::hint).hint(known(homes, rehearsed))
         }
         None => Fatal::new(Exit::Usage, format!("there is no deployment in `{}`", root.display()))
             .hint("`runbook apply PLAN` makes one; `runbook rehearse PLAN` tries it first"),
@@ -488,7 +504,7 @@ fn as_json(session: &Session, home: &Home, state: &RunState, held: bool) -> Stri
 fn runs_json(state: &RunState, held: bool) -> Vec<Value> {
     let run = |run: &RunSummary| {
         json!({ "run": run.opened.run, "command": run.opened.command, "began": run.began, "last": run.last,
-                "took_seconds": seconds(between(run.began, run.last)), "verdict": run.verdict,
+                "took_seconds": seconds(took(state, run, held)), "verdict": run.verdict,
                 "signal": run.signal, "summary": ended(state, run, held), "who": run.opened.who,
                 "pid": run.opened.pid, "selection": run.opened.selection, "plan": run.opened.plan, "file": run.opened.file,
                 "simulated": run.opened.simulated })

@@ -398,7 +398,8 @@ fn outputs(ended: &Ended) -> Option<String> {
     for (name, value) in ended.outputs {
         let longest = if ended.width == layout::ANY { usize::MAX } else { LONGEST_OUTPUT };
         let value = brief(&plain(value), longest);
-        text.push_str(&format!("  {}  {value}\n", pad(name, names)));
+        text.push_str(format!("  {}  {value}", pad(name, names)).trim_end());
+        text.push('\n');
     }
     Some(text)
 }

@@ -6,10 +6,11 @@ use anstyle::{AnsiColor, Style};
 
 /// A span for people: `0.4s`, `12s`, `5m 02s`, `1h 03m`.
 pub(crate) fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
+    let (seconds, tenths) = (span.as_secs(), (span.as_millis() + 50) / 100);
     match seconds {
-        0..10 if span.subsec_millis() >= 50 => format!("{:.1}s", span.as_secs_f64()),
-        0..60 => format!("{seconds}s"),
+        0..10 if tenths % 10 > 0 => format!("{}.{}s", tenths / 10, tenths % 10),
+        0..10 => format!("{}s", tenths / 10),
+        10..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
     }
@@ -107,7 +108,8 @@ pub(crate) struct Paint {
 
 impl Paint {
     fn with(self, style: Style, text: &str) -> String {
-        if self.on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        // Around nothing, a style would be something at the end of a line.
+        if self.on && !text.is_empty() { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {
@@ -142,9 +144,17 @@ mod tests {
     #[test]
     fn spans_have_units() {
         let cases = [(0, "0s"), (59_000, "59s"), (302_000, "5m 02s"), (3_780_000, "1h 03m"), (400, "0.4s")];
-        for (millis, text) in cases {
+        let same =
+            [(40, "0s"), (990, "1s"), (1_000, "1s"), (1_010, "1s"), (1_100, "1.1s"), (9_970, "10s"), (10_000, "10s")];
+        for (millis, text) in cases.into_iter().chain(same) {
             assert_eq!(span(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn nothing_is_not_coloured() {
+        assert_eq!(Paint { on: true }.dim(""), "");
+        assert_ne!(Paint { on: true }.dim("a"), "a");
     }
 
     #[test]

@@ -55,7 +55,10 @@ fn a_step_that_asks_is_no_failure_and_is_answered_by_one_command() {
     assert!(!ran.err.contains("1 failed"), "{}", ran.err);
     let status = sandbox.run(&["status"]).exits(0);
     assert!(status.out.contains("next runbook resume asks --answer key.sound=VALUE\n"), "{}", status.out);
+    let plan = sandbox.run(&["plan", "plan.yaml"]).exits(0).out;
+    assert!(plan.contains("again   key (asked a person last time)"), "{plan}");
     let ran = sandbox.run(&["resume", "--answer", "key.sound=click"]).exits(0);
+    let ran = ran.says("again   key (asked a person last time)");
     ran.says("everything holds · 2 steps ran, 1 held already in");
 }
 

@@ -1,8 +1,10 @@
 //! `runbook status`: whether what it says of each step is true.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::sandbox::Sandbox;
+use crate::surroundings::shift;
 
 /// The row of a step, without what is between its words.
 fn row(status: &str, step: &str) -> String {
@@ -96,4 +98,59 @@ fn what_is_stale_and_was_kept_is_said_with_the_reason() {
     sandbox.write("plan.yaml", plan);
     sandbox.run(&["resume", "--stale", "rerun"]).exits(0);
     assert!(!status(&sandbox).contains("stale"), "{}", status(&sandbox));
+}
+
+#[test]
+fn how_long_a_run_took_that_was_killed_does_not_go_on_with_the_next() {
+    let sandbox = Sandbox::new();
+    let ended = |mut engine: std::process::Child, signal| {
+        kill_process(Pid::from_child(&engine), signal).expect("it lives");
+        engine.wait().expect("gone");
+    };
+    ended(sandbox.busy(), Signal::KILL);
+    shift(&sandbox, ".runbook/busy/journal.jsonl", 0, -1);
+    std::fs::remove_file(sandbox.path("begun")).expect("there");
+    let engine = sandbox.busy();
+    let runs = sandbox.run(&["status", "--runs"]).exits(0).out;
+    let first = runs.lines().nth(1).expect("a run");
+    assert!(!first.contains("24h") && first.contains("killed after"), "{runs}");
+    let json: Value = serde_json::from_str(&sandbox.run(&["status", "-o", "json"]).exits(0).out).expect("JSON");
+    let took = |run: usize| json["runs"][run]["took_seconds"].as_f64().expect("a number");
+    assert!(took(0) < 3600.0, "{json}");
+    let at =
+        |name: &str| json["runs"][1][name].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok()).expect("a time");
+    assert!(took(1) > (at("last") - at("began")).total(jiff::Unit::Second).expect("a span"), "it goes on: {json}");
+    let plan = sandbox.run(&["plan", "plan.yaml"]).exits(0).says("is being run by");
+    assert!(!plan.out.contains("next"), "{}", plan.out);
+    ended(engine, Signal::INT);
+}
+
+#[test]
+fn a_deployment_that_is_misspelt_has_the_nearest_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: gateway\nsteps: { a: { run: 'true' } }\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    for args in
+        [&["status", "gatway"][..], &["resume", "gatway"], &["log", "a", "--name", "gatway"], &["verify", "gatway"]]
+    {
+        sandbox.run(args).exits(2).says("did you mean `gateway`?").says("there is gateway");
+    }
+    let far = sandbox.run(&["status", "zebra"]).exits(2).says("there is gateway");
+    assert!(!far.err.contains("did you mean"), "{}", far.err);
+}
+
+#[test]
+fn a_deployment_in_the_place_of_its_plan_is_told_with_the_plan() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plans/plan.yaml", "runbook: 1\nname: gateway\nsteps: { a: { run: 'true' } }\n");
+    sandbox.run(&["apply", "plans/plan.yaml"]).exits(0);
+    for command in ["apply", "plan", "graph"] {
+        sandbox
+            .run(&[command, "gateway"])
+            .exits(3)
+            .says("hint: `gateway` is a deployment; its plan is `")
+            .says("/plans/plan.yaml`");
+    }
+    let unknown = sandbox.run(&["apply", "zebra"]).exits(3);
+    assert!(!unknown.err.contains("is a deployment"), "{}", unknown.err);
 }
