@@ -9,6 +9,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::bind::Frame;
+use super::braces;
 use super::build::{Built, Need, needs};
 use super::early;
 use super::error::{Problem, did_you_mean, nearest};
@@ -154,6 +155,7 @@ impl<'c, 't> Checker<'c, 't> {
             let foreach = step.fields.get("foreach").and_then(Node::entries).unwrap_or(&[]);
             let each: Vec<String> = foreach.iter().map(|entry| entry.key.clone()).collect();
             self.fixed_keys(unit, &step.fields, &each, source);
+            step.fields.entries().iter().for_each(|entry| self.bare_braces(unit, &entry.value, source));
         }
     }
 
@@ -165,6 +167,20 @@ impl<'c, 't> Checker<'c, 't> {
             for node in inner_nodes(node, inner) {
                 self.template(&template::from_node(node, source), unit, &allowed);
             }
+        }
+    }
+
+    /// What somebody meant to be an expression stays as it is, and nothing says so later.
+    fn bare_braces(&mut self, unit: usize, node: &Node, source: &Arc<Source>) {
+        let mut found = Vec::new();
+        braces::below(node, &mut found);
+        for bare in found.into_iter().filter(|bare| self.references.exists(&bare.reference, unit)) {
+            let place = Place { source: source.clone(), span: bare.node.span.clone() };
+            let text = bare.node.text().unwrap_or_default();
+            let written = &text[bare.at.clone()];
+            let problem =
+                Problem::at("expr::braces", &caret(&place, text, bare.at), format!("`{written}` stays as it is"), "");
+            self.problems.push(problem.help(format!("an expression begins with a `$`: `${written}`")).warning());
         }
     }
 
@@ -340,6 +356,7 @@ impl<'c, 't> Checker<'c, 't> {
         let place = Place { source: self.source(unit).clone(), span: need.span.clone() };
         match self.units[unit].names.get(&need.name) {
             Some(target) => self.needs_target(index, target, need.accept, &place),
+            None if self.references.is_unread(unit, &need.name) => {}
             None => {
                 let problem = self.unknown_need(&format!("step `{}`", step.id), unit, need, &place);
                 self.problems.push(problem);
@@ -360,6 +377,11 @@ impl<'c, 't> Checker<'c, 't> {
     fn unknown_need(&self, who: &str, unit: usize, need: &Need, place: &Place) -> Problem {
         let message = format!("{who} needs `{}`, which does not exist", need.name);
         let names = || self.units[unit].sorted_names();
+        if need.name.contains([',', ' ']) {
+            let names: Vec<&str> = need.name.split([',', ' ']).filter(|name| !name.is_empty()).collect();
+            let help = format!("several are a list: `needs: [{}]`", names.join(", "));
+            return Problem::at("plan::unknown-step", place, message, "one name").help(help);
+        }
         let near = if self.problems.len() < SUGGESTIONS { nearest(&need.name, names()) } else { None };
         match near {
             Some(name) => {
@@ -381,7 +403,9 @@ impl<'c, 't> Checker<'c, 't> {
         let Some(&target) = self.index.get(id) else { return };
         if target == index {
             let message = format!("step `{id}` needs itself");
-            self.problems.push(Problem::at("plan::self-need", place, message, "this is the step itself"));
+            let problem = Problem::at("plan::self-need", place, message, "this is the step itself");
+            let own = "its own outputs have their bare names, in its `assert` and `outputs`";
+            self.problems.push(if implied { problem.help(own) } else { problem });
             return;
         }
         if self.built[target].step.on_demand {

@@ -96,7 +96,7 @@ fn never_bool(expression: &Expression) -> Option<Problem> {
 }
 
 /// Filters whose values are never true or false.
-const NEVER_BOOL: [&str; 25] = [
+const NEVER_BOOL: [&str; 26] = [
     "abs",
     "b64",
     "b64decode",
@@ -121,5 +121,6 @@ const NEVER_BOOL: [&str; 25] = [
     "string",
     "title",
     "tojson",
+    "trim",
     "upper",
 ];

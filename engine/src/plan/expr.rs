@@ -160,7 +160,7 @@ fn in_parts(why: String) -> Fault {
 fn syntax(error: &Error, text: &str) -> Fault {
     let detail = error.detail().unwrap_or("it cannot be read");
     let fault = Fault::new(format!("not an expression: {detail}"));
-    if detail.contains('&') || detail.contains("unexpected character") {
+    if detail.contains('&') || detail.contains("unexpected character") || text.contains("||") {
         return fault.help("expressions are written as in Jinja: `and`, `or`, `not`, `==`, `in`");
     }
     if ["==", "!=", "<=", ">="].iter().fold(text.to_owned(), |text, operator| text.replace(operator, "")).contains('=')

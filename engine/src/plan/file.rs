@@ -8,6 +8,7 @@ use std::sync::Arc;
 use runbook_steps::KINDS;
 
 use super::error::{Problem, did_you_mean, quoted_list};
+use super::inputs;
 use super::model::{Place, Source, names_deployment};
 use super::tree::{Data, Entry, Node};
 
@@ -113,6 +114,23 @@ fn remark_on(key: &str, what: &str, known: &[&str]) -> (String, Option<String>) 
     }
 }
 
+/// What to write in place of a value of the wrong sort, where that is plain.
+fn instead(what: &str, node: &Node) -> Option<String> {
+    let help = match (what, &node.data) {
+        ("`run`", Data::List(_)) => "a program and its arguments are a `command`; `run` is the text of a script",
+        ("`check`", _) => "it holds conditions, such as `{ object: deployment/web, for: ready }`",
+        ("`wait`", _) => "it holds conditions, such as `{ object: deployment/web, for: ready }`; `timeout` bounds it",
+        ("`require`" | "a requirement", Data::Text(_) | Data::Bool(_)) => {
+            "write `{ assert: …, message: … }`: who reads that it does not hold needs to know why"
+        }
+        ("`assert`", _) => "it holds expressions, such as `exit_code == 0`",
+        ("`foreach`", _) => "write `foreach: { NAME: LIST }`; the item is then `each.NAME`",
+        ("a plan", _) => "a plan begins with `runbook: 1`; `runbook schema` prints what may follow",
+        _ => return None,
+    };
+    Some(help.to_owned())
+}
+
 /// Where problems of one file go.
 pub(crate) struct Reader<'p> {
     pub(crate) source: &'p Arc<Source>,
@@ -129,6 +147,11 @@ impl<'t> Fields<'t> {
     /// The value of a key; nothing is as good as not there.
     pub(crate) fn get(&self, key: &str) -> Option<&'t Node> {
         self.entry(key).map(|entry| &entry.value).filter(|node| !matches!(node.data, Data::Null))
+    }
+
+    /// All its entries.
+    pub(crate) fn entries(&self) -> &'t [Entry] {
+        self.entries
     }
 
     /// Whether every key is one of these.
@@ -171,7 +194,11 @@ impl Reader<'_> {
     }
 
     fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) {
-        self.problem("plan::type", &node.span, format!("{what} must be {wanted}"), format!("this is {}", node.what()));
+        let (message, remark) = (format!("{what} must be {wanted}"), format!("this is {}", node.what()));
+        match instead(what, node) {
+            Some(help) => self.problem_with_help("plan::type", &node.span, message, remark, help),
+            None => self.problem("plan::type", &node.span, message, remark),
+        }
     }
 
     /// A map with known keys. `what` names it: `the step`, `` `retry` ``.
@@ -317,6 +344,8 @@ pub(crate) struct File<'t> {
     pub(crate) includes: Vec<(&'t Entry, Fields<'t>)>,
     pub(crate) steps: Vec<StepFile<'t>>,
     pub(crate) outputs: &'t [Entry],
+    /// What is declared so that nobody can read it, which was reported: references to it are not wrong besides.
+    pub(crate) unread: Vec<&'t str>,
 }
 
 /// A step, by its parts.
@@ -350,6 +379,7 @@ pub(crate) fn read<'t>(root: &'t Node, reader: &mut Reader<'_>) -> Option<File<'
         includes: declarations(&fields, "include", "an include", INCLUDE_KEYS, reader),
         steps: Vec::new(),
         outputs: named(&fields, "outputs", "an output", reader),
+        unread: unread(&fields),
     };
     for (key, finally) in [("steps", false), ("finally", true)] {
         let steps = declarations(&fields, key, "a step", STEP_KEYS, reader);
@@ -367,6 +397,13 @@ pub(crate) fn read<'t>(root: &'t Node, reader: &mut Reader<'_>) -> Option<File<'
         );
     }
     Some(file)
+}
+
+/// The names of what should be maps and is something else.
+fn unread<'t>(fields: &Fields<'t>) -> Vec<&'t str> {
+    let maps = ["inputs", "secrets", "include", "steps", "finally"].iter().filter_map(|key| fields.get(key)?.entries());
+    let other = maps.flatten().filter(|entry| !matches!(entry.value.data, Data::Map(_) | Data::Null));
+    other.map(|entry| entry.key.as_str()).collect()
 }
 
 fn empty(source: &Arc<Source>) -> Problem {
@@ -391,7 +428,8 @@ fn version(root: &Node, fields: &Fields<'_>, reader: &mut Reader<'_>) {
             let one = matches!(&entry.value.data, Data::Number(number) if number.as_u64() == Some(1));
             if !one {
                 let message = "this runbook speaks version 1 of the plan language only";
-                reader.problem_with_help("plan::version", &entry.value.span, message, "not 1", help);
+                let remark = if entry.value.text() == Some("1") { "this is text" } else { "not 1" };
+                reader.problem_with_help("plan::version", &entry.value.span, message, remark, help);
             }
         }
     }
@@ -406,7 +444,35 @@ fn declarations<'t>(
     reader: &mut Reader<'_>,
 ) -> Vec<(&'t Entry, Fields<'t>)> {
     let entries = named(fields, key, what, reader);
-    entries.iter().filter_map(|entry| Some((entry, reader.fields(&entry.value, what, known)?))).collect()
+    let told = |entry: &Entry, reader: &mut Reader<'_>| match help_for(entry, what) {
+        Some(help) if entry.value.entries().is_none() => {
+            let (message, remark) = (format!("{what} must be a map"), format!("this is {}", entry.value.what()));
+            reader.problem_with_help("plan::type", &entry.value.span, message, remark, help);
+            true
+        }
+        _ => false,
+    };
+    let wanted = entries.iter().filter_map(|entry| {
+        if told(entry, reader) { None } else { Some((entry, reader.fields(&entry.value, what, known)?)) }
+    });
+    wanted.collect()
+}
+
+/// What to write in place of something that is no map.
+fn help_for(entry: &Entry, what: &str) -> Option<String> {
+    let (key, written) = (&entry.key, inputs::plain(&entry.value.to_value()));
+    match (what, &entry.value.data) {
+        ("a step", Data::Text(_) | Data::List(_)) if STEP_KEYS.contains(&key.as_str()) => {
+            Some(format!("`{key}` is a key of a step: let it stand further in, below the step's name"))
+        }
+        ("a step", Data::Text(_)) => Some(format!("write `{key}: {{ run: {written} }}`")),
+        ("an input", Data::Text(_)) => Some(format!("write `{key}: {{ type: string, default: {written} }}`")),
+        ("an input", Data::Number(_)) => Some(format!("write `{key}: {{ type: int, default: {written} }}`")),
+        ("an input", Data::Bool(_)) => Some(format!("write `{key}: {{ type: bool, default: {written} }}`")),
+        ("a secret", Data::Text(_)) => Some(format!("write `{key}: {{ from: [{{ env: {written} }}] }}`")),
+        ("an include", Data::Text(_)) => Some(format!("write `{key}: {{ plan: {written} }}`")),
+        _ => None,
+    }
 }
 
 fn named<'t>(fields: &Fields<'t>, key: &str, what: &str, reader: &mut Reader<'_>) -> &'t [Entry] {

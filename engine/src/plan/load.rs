@@ -260,8 +260,8 @@ fn digest(texts: &Texts) -> String {
 fn tidy(problems: &mut Vec<Problem>) {
     let start = |problem: &Problem| problem.labels.first().map(|label| label.span.start);
     // What cannot be read or named has no value either.
-    let explained: Vec<Problem> = problems.iter().filter(|problem| explains(problem)).cloned().collect();
-    problems.retain(|problem| !explained.iter().any(|error| is_explained(problem, error)));
+    let causes: Vec<Problem> = problems.iter().filter(|problem| explains(problem)).cloned().collect();
+    problems.retain(|problem| !is_of_a_value(problem) || !causes.iter().any(|cause| is_explained(problem, cause)));
     let errors: HashSet<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).map(start).collect();
     problems.retain(|problem| {
         let explained = problem.code == "plan::unused" && !errors.is_empty() || errors.contains(&start(problem));
@@ -289,13 +289,19 @@ fn explains(problem: &Problem) -> bool {
     matches!(problem.code, "expr::syntax" | "expr::name")
 }
 
+fn file_of(problem: &Problem) -> Option<&str> {
+    problem.source.as_ref().map(|source| source.name.as_str())
+}
+
+fn is_of_a_value(problem: &Problem) -> bool {
+    matches!(problem.code, "expr::value" | "kind::with")
+}
+
 /// Whether a problem of a value comes of what is wrong with the expression at the same place.
 fn is_explained(problem: &Problem, error: &Problem) -> bool {
-    let same_file =
-        problem.source.as_ref().map(|source| &source.name) == error.source.as_ref().map(|source| &source.name);
     let (Some(value), Some(cause)) = (problem.labels.first(), error.labels.first()) else { return false };
     let within = value.span.start <= cause.span.end && cause.span.start <= value.span.end;
-    matches!(problem.code, "expr::value" | "kind::with") && same_file && within
+    within && file_of(problem) == file_of(error)
 }
 
 /// The plan of a text that has no errors, in a folder that is gone again: for tests that look at no files.

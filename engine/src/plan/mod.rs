@@ -1,6 +1,7 @@
 //! A plan: from text to a checked graph. Pure, but for `load` reading files.
 
 mod bind;
+mod braces;
 mod build;
 mod check;
 mod early;
@@ -22,6 +23,7 @@ pub mod schema;
 mod schema_check;
 pub mod schema_hints;
 mod sight;
+mod slip;
 mod template;
 pub(crate) mod texts;
 mod tree;

@@ -123,9 +123,17 @@ impl<'c, 't> References<'c, 't> {
         file.map_or(&[][..], |file| file.vars).iter().map(|entry| entry.key.as_str())
     }
 
+    /// Whether something of this name is there, though nobody could read it.
+    pub(crate) fn is_unread(&self, unit: usize, name: &str) -> bool {
+        self.files[self.frames[unit].text].as_ref().is_some_and(|file| file.unread.contains(&name))
+    }
+
     /// What is wrong with a reference, if anything.
     pub(crate) fn check(&mut self, reference: &Reference, unit: usize, allowed: &Allowed<'_>) -> Option<Fault> {
         let name = reference.path.get(1).map(String::as_str);
+        if name.is_some_and(|name| self.is_unread(unit, name)) {
+            return None;
+        }
         let problem = match (reference.path[0].as_str(), name) {
             ("inputs", name) => self.check_input(unit, name),
             ("vars", Some(name)) => self.check_var(unit, name),
@@ -138,6 +146,18 @@ impl<'c, 't> References<'c, 't> {
         };
         let last = reference.spans.get(1).unwrap_or(&reference.spans[0]).clone();
         problem.map(|fault| fault.at(reference.spans[0].start..last.end))
+    }
+
+    /// Whether a plan has an input, a var, a step or a secret of this name.
+    pub(crate) fn exists(&self, reference: &Reference, unit: usize) -> bool {
+        let Some(name) = reference.path.get(1).map(String::as_str) else { return false };
+        match reference.path[0].as_str() {
+            "inputs" => self.inputs(unit).any(|known| known == name),
+            "vars" => self.vars(unit).any(|known| known == name),
+            "steps" => self.units[unit].names.contains_key(name),
+            "secrets" => self.secrets.contains_key(name),
+            _ => false,
+        }
     }
 
     fn check_input(&mut self, unit: usize, name: Option<&str>) -> Option<Fault> {
@@ -154,12 +174,15 @@ impl<'c, 't> References<'c, 't> {
         if self.vars(unit).any(|known| known == name) {
             return Some(fault.help(format!("did you mean `vars.{name}`?")));
         }
-        Some(suggest(fault, name, self.inputs(unit)))
+        Some(or_declare(suggest(fault, name, self.inputs(unit)), "inputs", &format!("{name}: {{ type: string }}")))
     }
 
     fn check_var(&self, unit: usize, name: &str) -> Option<Fault> {
         let known = self.vars(unit).any(|known| known == name);
-        (!known).then(|| suggest(Fault::new(format!("there is no var `{name}`")), name, self.vars(unit)))
+        (!known).then(|| {
+            let fault = suggest(Fault::new(format!("there is no var `{name}`")), name, self.vars(unit));
+            or_declare(fault, "vars", &format!("{name}: VALUE"))
+        })
     }
 
     fn check_secret(&mut self, reference: &Reference, name: &str, allowed: &Allowed<'_>) -> Option<Fault> {
@@ -179,7 +202,9 @@ impl<'c, 't> References<'c, 't> {
                 )
             });
         }
-        Some(suggest(Fault::new(format!("there is no secret `{name}`")), name, self.secrets.keys().map(String::as_str)))
+        let known = self.secrets.keys().map(String::as_str);
+        let fault = suggest(Fault::new(format!("there is no secret `{name}`")), name, known);
+        Some(or_declare(fault, "secrets", &format!("{name}: {{ from: [{{ env: {} }}] }}", name.to_uppercase())))
     }
 
     fn check_step(&self, reference: &Reference, unit: usize, allowed: &Allowed<'_>) -> Option<Fault> {
@@ -266,8 +291,14 @@ impl<'c, 't> References<'c, 't> {
                 return Some(suggest(fault, name, known.iter().map(String::as_str)));
             }
         }
+        if root == "outputs" {
+            let fault = Fault::new("the own outputs of a step are seen only in its `assert` and `outputs`");
+            return Some(
+                fault.at(reference.spans[0].clone()).help("those of another step are `steps.NAME.outputs.OUTPUT`"),
+            );
+        }
         let fault = Fault::new(format!("nothing is called `{root}`")).at(reference.spans[0].clone());
-        let groups = ["inputs", "vars", "steps", "secrets", "each", "outputs"];
+        let groups = ["inputs", "vars", "steps", "secrets", "each"];
         if self.inputs(unit).any(|known| known == root) {
             return Some(fault.help(format!("did you mean `inputs.{root}`?")));
         }
@@ -342,6 +373,11 @@ fn check_each(name: &str, allowed: &Allowed<'_>) -> Option<Fault> {
 
 fn no_foreach() -> Fault {
     Fault::new("`each` has a meaning only in a step with `foreach`")
+}
+
+/// What to write where no other name is near.
+fn or_declare(fault: Fault, key: &str, what: &str) -> Fault {
+    if fault.help.is_some() { fault } else { fault.help(format!("declare it below `{key}:`, as in `{what}`")) }
 }
 
 /// What expressions can name, for who named something else.

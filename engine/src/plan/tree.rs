@@ -13,6 +13,7 @@ use serde_json::{Map, Number, Value};
 use super::error::Problem;
 use super::model::{Place, Source};
 use super::scalar::{is_text, resolve, surprise};
+use super::slip;
 
 /// Larger files are refused.
 pub(crate) const LARGEST: usize = 10 * 1024 * 1024;
@@ -152,15 +153,11 @@ fn syntax_error(source: &Arc<Source>, error: &ScanError) -> Box<Problem> {
     let start = floor_boundary(&source.text, at);
     let end = start + source.text[start..].chars().next().filter(|letter| *letter != '\n').map_or(0, char::len_utf8);
     let place = Place { source: source.clone(), span: start..end };
-    let line = source.text[..start].rsplit('\n').next().unwrap_or("");
-    let mut problem = Problem::at("yaml::syntax", &place, format!("not valid YAML: {}", error.info()), "here");
-    if line.contains('\t') || source.text[start..].starts_with('\t') {
-        problem = problem.help("YAML is indented with spaces, not tabs");
-    } else if error.info().contains("unknown anchor") {
-        problem =
-            problem.help("`*name` refers to an anchor `&name` above it; put the text in quotes if a star is meant");
-    }
-    Box::new(problem)
+    let message = format!("not valid YAML: {}", error.info());
+    Box::new(match slip::at(&source.text, start, &error.info()) {
+        Some(slip) => Problem::at("yaml::syntax", &place, message, slip.remark).help(slip.help),
+        None => Problem::at("yaml::syntax", &place, message, "here"),
+    })
 }
 
 fn floor_boundary(text: &str, mut at: usize) -> usize {

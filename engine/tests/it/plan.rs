@@ -83,6 +83,7 @@ fn reports_are_exact() {
         "conditions",
         "missing",
         "never",
+        "newcomer",
     ];
     for name in names {
         same_as_expected(name, &report(&bad(name, &given(&[])), false, 100));
@@ -93,6 +94,15 @@ fn reports_are_exact() {
 #[test]
 fn what_can_run_has_no_problems() {
     good("sound");
+}
+
+#[test]
+fn braces_without_a_dollar_are_told_where_they_name_something_of_the_plan() {
+    let text = "runbook: 1\ninputs: { x: { type: string, default: a } }\nsteps:\n  a: { run: 'echo {{ inputs.x }} $X', env: { X: '${{ \
+                inputs.x }}', Y: '{{ inputs.parameters.x }} {{ .x }} {{ x }}', Z: \"${{ {'k': {'l': inputs.x}} | tojson }}\" } }\n";
+    let loaded = from_text(text, &given(&[])).unwrap_or_else(|problems| panic!("{}", report(&problems, false, 100)));
+    let told: Vec<_> = loaded.warnings.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(told, ["`{{ inputs.x }}` stays as it is"]);
 }
 
 #[test]

@@ -192,3 +192,33 @@ fn the_tables_of_the_language_are_those_of_the_schema() {
         assert_eq!(first_column(&text, heading), known.keys().cloned().collect(), "{heading}");
     }
 }
+
+/// A plan in which a key holds an output of a step.
+fn with_output_in(key: &str) -> String {
+    let value = "${{ steps.a.outputs.stdout }}";
+    let of_step = match key {
+        "retry" => format!("retry: {{ backoff: {{ initial: '{value}' }} }}"),
+        "foreach" => format!("foreach: {{ x: '{value}' }}"),
+        "hints" => format!("hints: [{{ match: {{ error: x }}, cause: '{value}', fix: y }}]"),
+        "stages" => format!("stages: [{{ name: '{value}', match: {{ event: x }} }}]"),
+        "confirm" => format!("undo: {{ confirm: '{value}' }}"),
+        "reason" => format!("known_issue: {{ reason: '{value}' }}"),
+        key => format!("{key}: '{value}'"),
+    };
+    let (vars, of_step) =
+        if key == "vars" { (format!("vars: {{ x: '{value}' }}\n"), String::new()) } else { (String::new(), of_step) };
+    format!("runbook: 1\n{vars}steps:\n  a: {{ run: echo }}\n  b:\n    run: echo\n    {of_step}\n")
+}
+
+#[test]
+fn outputs_of_steps_are_refused_where_the_language_says_so() {
+    let text = language();
+    let row = text.lines().find(|line| line.starts_with("| `steps.NAME.outputs.X`")).expect("a row");
+    let keys: Vec<&str> = row.split("not in ").nth(1).expect("keys").split('`').skip(1).step_by(2).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    for key in keys {
+        let sandbox = Sandbox::new();
+        sandbox.write("plan.yaml", &with_output_in(key));
+        sandbox.run(&["check", "plan.yaml"]).exits(3).says("1 problem").says("cannot depend on what");
+    }
+}
