@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::pending;
 use runbook::plan::model::{Plan, StepId};
-use runbook::run::undo::{self, Choice, Undoing};
+use runbook::run::undo::{self, Choice, Left, UndoPlan, Undoing};
 use runbook::run::{Header, Interrupter, Interrupts, Options, Run, Signal, Summary, drive, verdicts};
 use runbook::state::lock::Holder;
 use runbook::state::record::{Record, Verdict};
@@ -216,19 +216,19 @@ impl Life {
         came
     }
 
-    /// Takes back what was made, as far as there is something. What cannot be, by step.
-    async fn destroy(&mut self, chaos: Chaos, choice: Choice) -> Option<(Came<undo::drive::Summary>, Vec<StepId>)> {
+    /// Takes back what was made, as far as there is something.
+    async fn destroy(&mut self, chaos: Chaos, choice: Choice) -> Option<Came<undo::drive::Summary>> {
         self.runs += 1;
         notes::say(|| format!("DESTROY {} {chaos:?} {choice:?}", self.runs));
         let (plan, parallel) = (self.draft.plan(), 1 + self.random.index(6));
         world::with(|world| (world.terms, world.parallel) = (self.draft.terms(), parallel));
         let journal = self.open(chaos.faults.clone())?;
         let undo = undo::plan(&plan, journal.state(), &choice);
+        world::with(|world| unreadable(&undo).for_each(|step| world.nobody_undoes(step.as_str())));
         if undo.items.is_empty() {
             return None;
         }
         let wanted: Vec<StepId> = undo.in_order().map(|item| item.step.clone()).collect();
-        let left = undo.left.iter().map(|(id, _)| id.clone()).collect();
         let (interrupter, interrupts) = Interrupts::channel();
         let undoing = Undoing {
             undo,
@@ -254,7 +254,7 @@ impl Life {
             notes::say(|| format!("ends: {:?}", summary.verdict));
             checks::undone(summary, &wanted, &self.disk);
         }
-        Some((came, left))
+        Some(came)
     }
 
     async fn drive(&mut self, plan: &Arc<Plan>, chaos: &Chaos, options: &Options, journal: Journal) -> Came {
@@ -398,22 +398,14 @@ impl Life {
 
     /// Without faults all is taken back that somebody knows how to, and then there is nothing left to do.
     async fn end(&mut self) {
-        let mut left = Vec::new();
         for _ in 0..4 {
             match self.destroy(Chaos::default(), Choice::default()).await {
-                None => return self.is_gone(&left),
-                Some((Came::Ended(_), cannot)) => left = cannot,
+                None => return is_gone(),
+                Some(Came::Ended(_)) => {}
                 Some(_) => return notes::wrong("a destroy without faults does not end"),
             }
         }
         notes::wrong("without faults it does not come to be undone");
-    }
-
-    fn is_gone(&self, left: &[StepId]) {
-        let standing = world::with(|world| world.standing().cloned().collect::<Vec<_>>());
-        for step in standing.iter().filter(|step| !left.contains(&StepId::from(step.as_str()))) {
-            notes::wrong(format!("all is undone, and something of {step} stands"));
-        }
     }
 
     fn is_healed(&self, state: &RunState) {
@@ -437,6 +429,18 @@ impl Life {
             notes::wrong("it held, and the next run did something");
         }
     }
+}
+
+fn is_gone() {
+    for step in world::with(|world| world.standing().cloned().collect::<Vec<_>>()) {
+        notes::wrong(format!("all is undone, and something of {step} stands"));
+    }
+}
+
+/// The steps whose recipe is of a kind that the plan no longer has: of real kinds the program knows all.
+fn unreadable(undo: &UndoPlan) -> impl Iterator<Item = &StepId> {
+    let unknown = |left: &Left| matches!(left, Left::NoWay { why, .. } if why.contains("no kind"));
+    undo.left.iter().filter(move |(_, left)| unknown(left)).map(|(id, _)| id)
 }
 
 /// The mark of what the step was at, if that is there.

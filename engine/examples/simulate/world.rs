@@ -256,6 +256,12 @@ impl World {
         self.things.iter().filter(|(_, thing)| thing.can_undo).map(|((step, _), _)| step)
     }
 
+    /// What a step has made stays, because nobody knows any more how it is taken back.
+    pub(crate) fn nobody_undoes(&mut self, step: &str) {
+        let of_step = self.things.iter_mut().filter(|((other, _), _)| other == step);
+        of_step.for_each(|(_, thing)| thing.can_undo = false);
+    }
+
     pub(crate) fn made(&self, step: &str) -> Option<Made> {
         self.made.get(step).copied()
     }
