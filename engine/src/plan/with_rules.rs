@@ -37,6 +37,9 @@ const SEES: [(&str, &str); 2] = [("http.probe", "response"), ("http.bench", "ben
 /// Reports what a `with` may not hold.
 pub(super) fn check(kind: &Kind, with: &Node, reader: &mut Reader<'_>) {
     plain_keys(with, reader);
+    if kind.name == "run" {
+        with.get("script").into_iter().for_each(|node| plain_script(node, reader));
+    }
     arguments(kind.name, with, reader);
     if kind.name == "manual" {
         let help = "what a person is asked is shown to everybody who runs the plan: leave it out";
@@ -76,6 +79,29 @@ fn plain_key(entry: &Entry, reader: &mut Reader<'_>) {
         );
     }
     plain_keys(&entry.value, reader);
+}
+
+fn plain_script(node: &Node, reader: &mut Reader<'_>) {
+    let Some((text, at)) = node.text().and_then(|text| Some((text, text.find("${{")?))) else { return };
+    let end = text[at..].find("}}").map_or(text.len(), |end| at + end + 2);
+    let inside = text[at..end].trim_start_matches("${{").trim_end_matches("}}").trim();
+    let variable = variable_for(inside);
+    let place = caret(&reader.place(&node.span), text, at..end);
+    let help = format!(
+        "pass it in: `env: {{ {variable}: \"${{{{ {inside} }}}}\" }}`, and write \"${variable}\" in the script"
+    );
+    let remark = "its value would become part of the script";
+    reader.problem_with_help("plan::script", &place.span, "a script cannot hold `${{ }}`", remark, help);
+}
+
+/// `inputs.model_name` → `MODEL_NAME`.
+fn variable_for(expression: &str) -> String {
+    let last = expression
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_' || letter == '.'))
+        .next()
+        .unwrap_or("");
+    let name = last.rsplit('.').next().unwrap_or("").to_uppercase();
+    if name.is_empty() { "VALUE".to_owned() } else { name }
 }
 
 fn arguments(kind: &str, with: &Node, reader: &mut Reader<'_>) {

@@ -153,18 +153,6 @@ impl Worker<'_> {
         if text.trim().is_empty() {
             self.reader().problem("plan::script", &node.span, "a script without a command", "nothing would be done");
         }
-        if let Some(at) = text.find("${{") {
-            let inside = text[at..].split("}}").next().unwrap_or_default().trim_start_matches("${{").trim().to_owned();
-            let variable = variable_for(&inside);
-            let place = self.reader().place(&node.span);
-            let end = text[at..].find("}}").map_or(text.len(), |end| at + end + 2);
-            let place = super::sight::caret(&place, &text, at..end);
-            self.problems.push(
-                Problem::at("plan::script", &place, "a script cannot hold `${{ }}`", "its value would become part of the script")
-                    .help(format!("pass it in: `env: {{ {variable}: \"${{{{ {inside} }}}}\" }}`, and write \"${variable}\" in the script")),
-            );
-            return None;
-        }
         Some(named("script", node, &node.span))
     }
 
@@ -260,16 +248,6 @@ fn span_of<'n>(node: &'n Node, file: &Path) -> Option<&'n Range<usize>> {
 
 fn named(key: &str, node: &Node, span: &Range<usize>) -> Entry {
     Entry { key: key.to_owned(), key_span: span.clone(), value: node.clone() }
-}
-
-/// `inputs.model_name` → `MODEL_NAME`.
-fn variable_for(expression: &str) -> String {
-    let last = expression
-        .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_' || letter == '.'))
-        .next()
-        .unwrap_or("");
-    let name = last.rsplit('.').next().unwrap_or("").to_uppercase();
-    if name.is_empty() { "VALUE".to_owned() } else { name }
 }
 
 /// The node at a path such as `addons[2].name`, or the deepest one on the way.
