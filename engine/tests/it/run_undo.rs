@@ -401,6 +401,11 @@ fn what_does_not_follow_is_refused() {
         let error = state(records).expect_err(why);
         assert!(error.contains(why), "{error}");
     }
+    let again = [open(1), started(), made(), open(2), started(), open(3)];
+    let before =
+        |records: Vec<Record>| state(records).expect("legal").step(&id("a")).expect("there").before().is_some();
+    assert!(before([&again[..], &[started()]].concat()), "only looked at again");
+    assert!(!before([&again[..], &[undoing(1), open(4), started()]].concat()), "it may be gone");
     let after = state(vec![open(1), started(), made(), open(2), undoing(1), undone(), open(3), started()]);
     assert!(matches!(after.expect("legal").status(&id("a")), Status::Running { .. }));
 }

@@ -99,6 +99,8 @@ impl RunState {
         self.known.remove(id);
         let step = self.touch(id);
         let (flight, done) = (step.leave_flight(), step.done.take());
+        // It may be gone from here on: that it held before confirms nothing any more.
+        step.before = None;
         let recoverable = flight.as_ref().is_some_and(|flight| flight.recoverable);
         let fingerprint = flight.map(|flight| flight.fingerprint).or(done.map(|done| done.fingerprint));
         step.status = Status::Undoing { attempt, since: at };
