@@ -81,6 +81,7 @@ mod tests {
             assert_eq!(said(name), Err(format!("it is {what}, and a step reads only files")));
         }
         assert_eq!(said("file"), Ok(b"x".to_vec()));
+        assert_eq!([at("file"), dir.path().to_owned(), at("none")].map(|path| odd_thing(&path)), [None; 3]);
         assert_eq!(read(&at("none")).expect_err("nothing there").kind(), io::ErrorKind::NotFound);
     }
 }

@@ -33,25 +33,17 @@ impl Odd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::load::odd_thing;
 
     #[test]
-    fn pipes_sockets_and_devices_are_odd_also_behind_a_link() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| dir.path().join(name);
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), fifo, rustix::fs::Mode::RWXU, 0).expect("made");
-        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("made");
-        std::os::unix::fs::symlink("pipe", at("link")).expect("made");
-        std::fs::write(at("file"), "x").expect("made");
-        let odd =
-            |name: &str| Odd::among(&["file".into(), ".".into(), "none".into(), name.into()], dir.path(), odd_thing);
-        let said = |name: &str| odd(name).map(|odd| odd.message()).unwrap_or_default();
-        for (name, what) in
-            [("pipe", "a named pipe"), ("link", "a named pipe"), ("socket", "a socket"), ("/dev/null", "a device")]
-        {
-            assert_eq!(said(name), format!("`{name}` is {what}, and a step reads only files and folders"));
-        }
-        assert_eq!(odd("file"), None);
+    fn the_first_odd_thing_is_named_as_the_step_names_it() {
+        let what = |path: &Path| path.starts_with("/plans/odd").then_some("a named pipe");
+        let among = |files: &[&str]| {
+            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+            Odd::among(&files, Path::new("/plans"), what).map(|odd| odd.message())
+        };
+        let said = |name: &str| Some(format!("`{name}` is a named pipe, and a step reads only files and folders"));
+        assert_eq!(among(&["a", "odd/first", "odd/second"]), said("odd/first"));
+        assert_eq!(among(&["/plans/odd"]), said("/plans/odd"));
+        assert_eq!(among(&["a", "/odd"]), None);
     }
 }
