@@ -3,7 +3,7 @@
 //! The journal says what each thing stood on when it was made, and the plan what it would stand on now. Does not know what is taken
 //! back, nor how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::plan::model::{Accept, Edge, Graph};
 use crate::plan::{Plan, StepId, graph};
@@ -14,13 +14,12 @@ type Stands = Vec<Vec<usize>>;
 
 /// What a step stands on when it makes something that can be taken back: the nearest steps before it that made such a thing themselves.
 pub(crate) fn stands_on(plan: &Plan, step: usize, state: &RunState) -> Vec<StepId> {
-    let mut seen = vec![false; plan.steps.len()];
-    let (mut open, mut found) = (vec![step], Vec::new());
+    let (mut open, mut seen, mut found) = (vec![step], HashSet::new(), Vec::new());
     while let Some(at) = open.pop() {
         for need in plan.graph.needs[at].iter().map(|edge| edge.step) {
             let id = &plan.steps[need].id;
             match state.step(id).is_some_and(|step| !step.recipes().is_empty()) {
-                _ if std::mem::replace(&mut seen[need], true) => {}
+                _ if !seen.insert(need) => {}
                 true => found.push(id.clone()),
                 false => open.push(need),
             }
