@@ -17,6 +17,8 @@ pub type Outputs = Map<String, Value>;
 pub enum Standing {
     /// The world is as the step wants it; nothing to do.
     Holds(Outputs),
+    /// It is, and yet each run that comes to the step does it once more: it fetches something anew.
+    Due(Outputs),
     /// It is not, and this is what is missing.
     Lacks(String),
     /// Somebody, perhaps an earlier attempt, is making it so right now. `perform` must wait for that instead of starting it again.

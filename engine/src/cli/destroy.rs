@@ -29,7 +29,7 @@ use crate::report::words::label;
 use crate::run::drive::Wants;
 use crate::run::undo::drive::Summary;
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
-use crate::run::{Interrupts, Watcher, preflight};
+use crate::run::{Interrupts, Watcher, preflight, select};
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 
 /// Undo what a deployment made, in reverse order
@@ -327,24 +327,22 @@ impl HowToDestroy {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// The choice, of steps that there are.
+    /// The choice, of steps that the plan has, or had when the deployment was made.
     fn choice(&self, plan: &Plan, state: &RunState) -> Result<Choice, Fatal> {
-        let ids = |flag: &str, names: &[String]| {
-            let id = |name: &String| {
-                let id = StepId::from(name.as_str());
-                let known = plan.index.contains_key(&id) || state.step(&id).is_some();
-                if known {
-                    Ok(id)
-                } else {
-                    Err(Fatal::new(Exit::Usage, format!("--{flag}: there is no step `{name}`")))
-                }
-            };
-            names.iter().map(id).collect::<Result<BTreeSet<_>, _>>()
+        let made = state.steps().map(|(id, _)| id).filter(|id| !plan.index.contains_key(*id));
+        let steps: Vec<&StepId> = plan.steps.iter().map(|step| &step.id).chain(made).collect();
+        let ids = |names: &[String]| -> Result<BTreeSet<StepId>, Fatal> {
+            let mut found = BTreeSet::new();
+            for name in names {
+                let meant = select::meant(&plan.name, &steps, name);
+                found.extend(meant.map_err(super::select::refused)?.into_iter().cloned());
+            }
+            Ok(found)
         };
         Ok(Choice {
-            only: ids("only", &self.only)?,
-            include_protected: ids("include-protected", &self.include_protected)?,
-            forget: ids("forget", &self.forget)?,
+            only: ids(&self.only)?,
+            include_protected: ids(&self.include_protected)?,
+            forget: ids(&self.forget)?,
         })
     }
 }

@@ -19,10 +19,9 @@ use super::exit::{Exit, Fatal};
 use super::{Inputs, Session, apply, resume, secrets, status};
 use crate::hints::findings::{Finding, Look, findings, unexplained};
 use crate::hints::{self, Hint};
-use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
-use crate::run::Interrupts;
 use crate::run::survey::{Surroundings, step_that_waits};
+use crate::run::{Interrupts, select};
 use crate::state::fold::Made;
 use crate::state::{Home, RunState, journal};
 use told::Told;
@@ -138,12 +137,9 @@ fn every_hint(plan: &Plan) -> Vec<&Hint> {
 /// The steps that somebody wants to know about: the one that was named, or those that did not end well or have not ended.
 fn concern(plan: &Plan, state: &RunState, named: Option<&str>) -> Result<Vec<StepId>, Fatal> {
     if let Some(name) = named {
-        let Some(index) = plan.step(name) else {
-            let fatal = Fatal::new(Exit::Usage, format!("`{}` has no step `{name}`", plan.name));
-            let near = did_you_mean(name, plan.steps.iter().map(|step| step.id.as_str()));
-            return Err(near.into_iter().fold(fatal, Fatal::hint));
-        };
-        return Ok(vec![plan.steps[index].id.clone()]);
+        let steps: Vec<&StepId> = steps(plan, state).collect();
+        let meant = select::meant(&plan.name, &steps, name).map_err(super::select::refused)?;
+        return Ok(meant.into_iter().cloned().collect());
     }
     Ok(steps(plan, state).filter(|id| state.status(id).wants_a_look()).cloned().collect())
 }

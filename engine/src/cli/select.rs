@@ -94,7 +94,7 @@ impl Selection {
     }
 }
 
-fn refused(refusal: Refusal) -> Fatal {
+pub(super) fn refused(refusal: Refusal) -> Fatal {
     Fatal::new(Exit::Usage, refusal.message).hint(refusal.hint)
 }
 

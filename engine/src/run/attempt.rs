@@ -137,7 +137,9 @@ impl Attempt {
             _ if checked => Ok((Outcome::Ok, self.before.clone().unwrap_or_default())),
             Standing::Unknown if self.only_looks() => Ok((Outcome::Ok, self.before.clone().unwrap_or_default())),
             Standing::Unknown if self.is_uncertain() => Err(Early::Unknown(self.uncertainty())),
-            Standing::Lacks(_) | Standing::InProgress(_) | Standing::Unknown => self.perform(work.as_ref()).await,
+            Standing::Due(_) | Standing::Lacks(_) | Standing::InProgress(_) | Standing::Unknown => {
+                self.perform(work.as_ref()).await
+            }
         }
     }
 

@@ -12,6 +12,9 @@ use crate::plan::{Plan, StepId};
 use crate::state::RunState;
 pub use crate::state::asked::Asked;
 
+/// How many steps are named to somebody who named one that is not there.
+const NAMES: usize = 20;
+
 /// Why it cannot be: what to say, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -93,35 +96,35 @@ fn stands(fate: &Fate) -> bool {
     matches!(fate, Fate::Reuse | Fate::Stale(_) | Fate::Look(_) | Fate::Skip | Fate::Left)
 }
 
-/// The steps that names stand for; the name of a `foreach` or an `include` stands for all in it.
+/// The steps that names stand for.
 fn named<'n>(plan: &Plan, names: impl IntoIterator<Item = &'n String>) -> Result<BTreeSet<usize>, Refusal> {
+    let steps: Vec<&StepId> = plan.steps.iter().map(|step| &step.id).collect();
     let mut found = BTreeSet::new();
     for name in names {
-        let meant = meant_by(plan, name);
-        if meant.is_empty() {
-            return Err(unknown(plan, name));
-        }
-        found.extend(meant);
+        found.extend(meant(&plan.name, &steps, name)?.into_iter().map(|id| plan.index[id]));
     }
     Ok(found)
 }
 
-fn meant_by(plan: &Plan, name: &str) -> Vec<usize> {
-    if let Some(index) = plan.step(name) {
-        return vec![index];
+/// The steps that a name stands for, of those that a plan or a deployment has; the name of a `foreach` or an `include` stands for all
+/// in it.
+pub(crate) fn meant<'s>(owner: &str, steps: &[&'s StepId], name: &str) -> Result<Vec<&'s StepId>, Refusal> {
+    if let Some(id) = steps.iter().find(|id| id.as_str() == name) {
+        return Ok(vec![id]);
     }
     let inside = |id: &str| id.strip_prefix(name).is_some_and(|rest| rest.starts_with(['[', '.']));
-    (0..plan.steps.len()).filter(|&index| inside(plan.steps[index].id.as_str())).collect()
+    let meant: Vec<&StepId> = steps.iter().copied().filter(|id| inside(id.as_str())).collect();
+    if meant.is_empty() { Err(unknown(owner, steps, name)) } else { Ok(meant) }
 }
 
-fn unknown(plan: &Plan, name: &str) -> Refusal {
-    let names = || plan.steps.iter().map(|step| step.id.as_str());
+fn unknown(owner: &str, steps: &[&StepId], name: &str) -> Refusal {
+    let names = || steps.iter().map(|id| id.as_str());
     let hint = did_you_mean(name, names()).unwrap_or_else(|| {
-        let some: Vec<&str> = names().take(20).collect();
-        let rest = if plan.steps.len() > some.len() { ", …" } else { "" };
+        let some: Vec<&str> = names().take(NAMES).collect();
+        let rest = if steps.len() > some.len() { ", …" } else { "" };
         format!("there is {}{rest}", some.join(", "))
     });
-    Refusal { message: format!("`{}` has no step `{name}`", plan.name), hint }
+    Refusal { message: format!("`{owner}` has no step `{name}`"), hint }
 }
 
 /// Steps and all that depends on them, but what runs only when it is asked for.

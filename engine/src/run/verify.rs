@@ -206,7 +206,7 @@ impl Look<'_> {
     async fn observe(&self, seen: &mut Seen) -> Result<(), Failure> {
         let Some(work) = &self.ready.work else { return Ok(()) };
         match work.observe(self.cx).await? {
-            Standing::Holds(outputs) => seen.outputs = Some(outputs),
+            Standing::Holds(outputs) | Standing::Due(outputs) => seen.outputs = Some(outputs),
             // Where the plan says what counts as done, that counts; a JSON patch, say, can never be seen to hold.
             _ if !self.step.check.is_empty() => return Ok(()),
             Standing::Lacks(why) => seen.drift.push(why),

@@ -38,9 +38,9 @@ const DOCS: &str = "\
 `helm repo add`, or with `registry` `helm registry login`. What is added is kept in the deployment's own folder and counts for its
 steps alone: nothing of the user's own is changed or needed.
 
-- **observe**: holds where the repository is known by this address and login. With `refresh` it never does: each run that comes to
-  the step fetches the index anew, and `verify` calls that drift. A run comes again to a step that succeeded when it says something
-  else, when something that it needs was changed, or with `apply --redo STEP`.
+- **observe**: holds where the repository is known by this address and login. With `refresh`, each run that comes to the step fetches
+  the index anew all the same; it comes again to a step that succeeded when that says something else, when something that it needs was
+  changed, or with `apply --redo STEP`.
 - **perform**: adds it, or changes it, and fetches its index. The password goes to helm's standard input.
 - **undo**: removes it, or logs out.
 - **failures**: `auth-expired` where the login is refused; `not-found` where there is no repository.
@@ -160,9 +160,7 @@ impl Repo {
                 Standing::Lacks(format!("{} is at {url}", self.title()))
             }
             Some((_, login)) if login != wanted => Standing::Lacks(format!("{} has another login", self.title())),
-            Some(_) if self.refresh => {
-                Standing::Lacks("the index is fetched anew by each run that comes to the step".to_owned())
-            }
+            Some(_) if self.refresh => Standing::Due(self.outputs()),
             Some(_) => Standing::Holds(self.outputs()),
         })
     }

@@ -65,8 +65,7 @@ fn bounded_text(file: std::fs::File) -> std::io::Result<String> {
 impl Drop for OutputFile {
     fn drop(&mut self) {
         if !self.absent {
-            // What is left is swept away by the next run.
-            let _ = std::fs::remove_file(&self.path);
+            remove(&self.path);
         }
     }
 }
@@ -81,7 +80,11 @@ pub(crate) fn scratch(cx: &Context) -> Result<tempfile::NamedTempFile, Failure> 
 pub fn sweep(state_dir: &Path) {
     let entries = std::fs::read_dir(state_dir).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(OUTPUTS)) {
-        // What cannot be removed does no harm: the next attempt has a file of its own.
-        let _ = std::fs::remove_file(entry.path());
+        remove(&entry.path());
     }
+}
+
+/// What cannot be removed does no harm: the next attempt has a file of its own. A program may have made a folder there.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir_all(path));
 }

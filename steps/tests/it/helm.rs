@@ -375,6 +375,8 @@ async fn a_repository_is_added_for_this_deployment_alone() {
     let repository = step("helm.repo", REPOSITORY);
     assert_eq!(lacks(&*repository, &cx).await, "the repository `infra` is not known to this deployment");
     assert!(apply(&*repository, &cx).await.unwrap().0 && !apply(&*repository, &cx).await.unwrap().0);
+    let fresh = step("helm.repo", &REPOSITORY.replace(" }", ", refresh: true }"));
+    assert!(matches!(fresh.observe(&cx).await.unwrap(), Standing::Due(_)), "it is there, and is fetched anew");
     assert!(
         site.workshop.path("state/helm/repositories.yaml").exists() && !site.workshop.path("home/.config").exists()
     );

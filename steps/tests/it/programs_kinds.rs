@@ -36,6 +36,7 @@ async fn outputs_that_cannot_be_read_do_not_hide_that_the_program_succeeded() {
         assert_eq!(failure.what, format!("{DONE}cannot read `$RUNBOOK_OUTPUT`: {why}"));
         let fix = failure.fix.unwrap();
         assert!(fix.contains("starts the program again") && fix.contains("`--skip "), "{fix}");
+        assert_eq!(std::fs::read_dir(shop.path("state")).unwrap().count(), 0, "what {way} made there is gone");
     }
 }
 
