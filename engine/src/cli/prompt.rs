@@ -3,6 +3,9 @@
 use std::io::{self, BufRead, Read as _, Stdin};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use tokio::runtime::Runtime;
+
+use crate::run::{Interrupts, Signal};
 
 /// Ctrl-C.
 const INTERRUPT: u8 = 0x03;
@@ -21,19 +24,20 @@ pub(super) enum Typed {
     Line(String),
     /// What is no line: half of one, or bytes that are no text.
     Nothing,
-    /// They rather want to stop.
-    Stop,
+    /// They rather want to stop, or somebody else wants it.
+    Stop(Signal),
 }
 
 /// A terminal that a line is read from, until this is dropped.
 ///
-/// The keys that ask to stop are characters meanwhile, which end the line as Enter does, so that they are heard at once: a program that
-/// ends here would leave its user's shell with a terminal that shows nothing, and one that has run steps before listens to signals, so
-/// that they would do nothing.
+/// A program that ends here would leave its user's shell with a terminal that shows nothing. So signals are listened to meanwhile, and the
+/// keys that ask to stop are characters, which end the line as Enter does.
 pub(super) struct Prompt {
     stdin: Stdin,
     before: Termios,
     hidden: bool,
+    runtime: Runtime,
+    interrupts: Interrupts,
 }
 
 impl Prompt {
@@ -53,12 +57,15 @@ impl Prompt {
     fn begin(hidden: bool, change: impl FnOnce(&mut Termios)) -> Option<Self> {
         let stdin = io::stdin();
         let before = tcgetattr(&stdin).ok()?;
+        // From before the terminal is changed, a signal no longer ends the program.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let interrupts = runtime.block_on(async { Interrupts::from_system() }).ok()?;
         let mut changed = before.clone();
         change(&mut changed);
         changed.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
         changed.special_codes[SpecialCodeIndex::VEOL2] = QUIT;
         tcsetattr(&stdin, OptionalActions::Now, &changed).ok()?;
-        Some(Self { stdin, before, hidden })
+        Some(Self { stdin, before, hidden, runtime, interrupts })
     }
 
     /// Whether what is typed is not shown, the end of the line neither.
@@ -66,9 +73,19 @@ impl Prompt {
         self.hidden
     }
 
-    /// Waits for a line.
-    pub(super) fn line(&self) -> Typed {
-        line(&mut self.stdin.lock())
+    /// Waits for a line, or for a signal.
+    pub(super) fn line(&mut self) -> Typed {
+        let (sender, typed) = tokio::sync::oneshot::channel();
+        // After a signal it reads on, but whoever stops here ends the program, and this with it.
+        std::thread::spawn(move || sender.send(line(&mut io::stdin().lock())));
+        let Self { runtime, interrupts, .. } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                signal = interrupts.next() => Typed::Stop(signal),
+                typed = typed => typed.unwrap_or(Typed::Nothing),
+            }
+        })
     }
 }
 
@@ -82,7 +99,7 @@ fn line(input: &mut impl BufRead) -> Typed {
     let mut line = Vec::new();
     for byte in input.bytes() {
         match byte {
-            Ok(INTERRUPT | QUIT) => return Typed::Stop,
+            Ok(INTERRUPT | QUIT) => return Typed::Stop(Signal::Interrupt),
             Ok(b'\n') => break,
             Ok(byte) => line.push(byte),
             Err(_) => return Typed::Nothing,
@@ -101,7 +118,7 @@ mod tests {
         assert_eq!(line(&mut "abc\r\nnext".as_bytes()), Typed::Line("abc".to_owned()));
         assert_eq!(line(&mut "".as_bytes()), Typed::Line(String::new()));
         for stopped in ["\x03", "abc\x03def\n", "abc\x1c"] {
-            assert_eq!(line(&mut stopped.as_bytes()), Typed::Stop, "{stopped:?}");
+            assert_eq!(line(&mut stopped.as_bytes()), Typed::Stop(Signal::Interrupt), "{stopped:?}");
         }
         assert_eq!(line(&mut "a\x1ab\n".as_bytes()), Typed::Nothing);
     }

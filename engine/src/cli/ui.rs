@@ -7,7 +7,6 @@ use super::exit::{Exit, Fatal};
 use super::prompt::{Prompt, Typed};
 use crate::report::layout;
 use crate::report::words::Paint;
-use crate::run::Signal;
 
 /// Why data could not be written, if it could not. The stream is the process's, and so is this.
 static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
@@ -144,16 +143,16 @@ impl Ui {
 
     /// What is typed at a prompt; an error where somebody rather wants to stop.
     fn typed(self, question: &str, begin: fn() -> Option<Prompt>) -> Result<Option<String>, Fatal> {
-        let Some(prompt) = self.asks.then(begin).flatten() else { return Ok(None) };
+        let Some(mut prompt) = self.asks.then(begin).flatten() else { return Ok(None) };
         let _ = write!(io::stderr(), "{question}: ");
         let typed = prompt.line();
-        if prompt.is_hidden() || typed == Typed::Stop {
+        if prompt.is_hidden() || matches!(typed, Typed::Stop(_)) {
             self.say("");
         }
         match typed {
             Typed::Line(line) => Ok(Some(line)),
             Typed::Nothing => Ok(None),
-            Typed::Stop => Err(Fatal::interrupted(Signal::Interrupt)),
+            Typed::Stop(signal) => Err(Fatal::interrupted(signal)),
         }
     }
 }

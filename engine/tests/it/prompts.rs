@@ -89,6 +89,25 @@ fn at_a_secret() {
 }
 
 #[test]
+fn a_signal_at_a_secret_ends_as_ctrl_c_does() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let sandbox = sandbox(
+        "runbook: 1\nname: asks\nsecrets:\n  token: { from: [{ prompt: The token }] }\nsteps:\n  \
+         use: { run: 'true', env: { TOKEN: '${{ secrets.token }}' } }\n",
+    );
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut talk = Talk::begin(&sandbox, &["apply", "plan.yaml"]);
+        let before = talk.modes();
+        talk.until("The token: ");
+        talk.types(b"half");
+        kill_process(Pid::from_child(&talk.engine), signal).expect("it lives");
+        assert_eq!(talk.engine.wait().expect("ended").code(), Some(code), "{}", talk.shown);
+        assert_eq!(talk.modes(), before);
+        assert!(!sandbox.path(".runbook").exists(), "nothing has begun");
+    }
+}
+
+#[test]
 fn at_a_question_whether_stale_steps_run_again() {
     let plan = "runbook: 1\nname: stale\nsteps: { a: { run: echo one } }\n";
     let sandbox = sandbox(plan);
