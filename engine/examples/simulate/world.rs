@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use runbook::plan::StepId;
-use runbook::state::record::{Entry, Fingerprint, Record};
+use runbook::state::record::{Entry, Fingerprint, Record, Touches};
 use runbook_steps::Class;
 
 use super::disk::Shared;
@@ -516,7 +516,9 @@ struct Past {
     start: Option<(usize, u32)>,
     /// What the last start was for.
     print: Option<Fingerprint>,
-    /// It was started, and its end is not known.
+    /// What it was doing when it last may have changed the world.
+    doing: Option<Fingerprint>,
+    /// It may have changed the world, and its end is not known.
     doubt: bool,
     /// What it has done, and nobody asked for again.
     done: Option<Fingerprint>,
@@ -531,7 +533,17 @@ impl Past {
             }
             Record::Started(started) if started.step.as_str() == step => {
                 self.print = Some(started.fingerprint.clone());
-                (self.doubt, self.done) = (true, None);
+                // Where nobody can look, an earlier attempt may be all that there was.
+                if !self.doubt || started.touches == Touches::AtOnce && started.recoverable {
+                    self.doing = self.print.clone();
+                }
+                // One that says when it begins to change the world has only looked before.
+                self.doubt |= started.touches != Touches::WhenSaid;
+                self.done = None;
+            }
+            Record::Performing { step: other, .. } if other.as_str() == step => {
+                self.doubt = true;
+                self.doing = self.print.clone();
             }
             Record::Succeeded(succeeded) if succeeded.step.as_str() == step => {
                 self.doubt = false;
@@ -545,7 +557,7 @@ impl Past {
             Record::Cancelled { step: other, untouched: true, .. } if other.as_str() == step => self.doubt = false,
             Record::Settled { step: other, done, .. } if other.as_str() == step => {
                 self.doubt = false;
-                self.done = self.print.clone().filter(|_| *done);
+                self.done = self.doing.clone().filter(|_| *done);
             }
             _ => {}
         }

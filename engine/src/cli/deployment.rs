@@ -23,7 +23,7 @@ use crate::report::commands::Commands;
 use crate::report::events::Events;
 use crate::report::summary::{self, Ended};
 use crate::report::tracker::Tracker;
-use crate::report::words::{label, list, seconds};
+use crate::report::words::{label, list, seconds, some};
 use crate::run::{self, Fate, Header, Interrupts, Options, Run, Summary, preflight};
 use crate::state::dir::this_host;
 use crate::state::journal::Cut;
@@ -226,6 +226,7 @@ impl Deployment {
         world: &World,
     ) -> Result<Settled, Fatal> {
         let mut options = self.options(how, session, journal)?;
+        self.refuse_lost(journal.state())?;
         let answers = answers_of(&self.plan, &how.answer)?;
         let (secrets, fates) = self.get_ready(&options, world, session, journal)?;
         self.announce(session, journal, &options, &fates);
@@ -235,6 +236,20 @@ impl Deployment {
         give(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), answers);
         let events = how.events.as_deref().map(|path| open_events(path, how.goes_on)).transpose()?;
         Ok(Settled { options, secrets, kept, events })
+    }
+
+    /// What was begun under another name, or by a plan that had more steps, must not be begun once more before somebody has said how it
+    /// stands.
+    fn refuse_lost(&self, state: &RunState) -> Result<(), Fatal> {
+        let lost = run::lost(&self.plan, state);
+        let Some(first) = lost.first() else { return Ok(()) };
+        let what = format!(
+            "an earlier run ended in the middle of {}, which the plan no longer has, so that nothing can look at it; nothing was touched",
+            some(&lost, 8)
+        );
+        Err(Fatal::new(Exit::NeedsPerson, what)
+            .hint(self.commands.ways_to_settle(first))
+            .hint("where it was renamed, its old name in the plan lets the run go on with it"))
     }
 
     /// The steps that would run again if the user had not said that what is stale stays.

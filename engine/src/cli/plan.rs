@@ -59,7 +59,8 @@ impl Plan {
                 let meaning = meaning(&options, &verdicts);
                 let text = text(&plan, &verdicts, &state, &meaning, session.ui.page_columns());
                 // Where that run is under way, nobody has to say yet what becomes of its steps.
-                let next = if holder.is_some() { String::new() } else { next(session, &home, &verdicts) };
+                let lost = run::lost(&plan, &state);
+                let next = if holder.is_some() { String::new() } else { next(session, &home, &verdicts, &lost) };
                 session.ui.page(&format!("{text}{next}"));
             }
         }
@@ -68,9 +69,9 @@ impl Plan {
 }
 
 /// What is to be typed before a run can come to its end: a person's word on each step that nothing can look at.
-fn next(session: &Session, home: &Home, verdicts: &[(StepId, Fate)]) -> String {
+fn next(session: &Session, home: &Home, verdicts: &[(StepId, Fate)], lost: &[StepId]) -> String {
     let doubtful = |fate: &Fate| matches!(fate, Fate::InFlight(flight) if !flight.recoverable);
-    let steps = verdicts.iter().filter(|(_, fate)| doubtful(fate)).map(|(id, _)| id);
+    let steps = verdicts.iter().filter(|(_, fate)| doubtful(fate)).map(|(id, _)| id).chain(lost);
     let commands = session.commands(home.deployment());
     let lines: Vec<String> =
         steps.map(|id| format!("{}  {}\n", session.ui.paint.busy("next"), commands.ways_to_settle(id))).collect();

@@ -11,12 +11,12 @@ pub(super) fn last_acted(plan: &Plan, state: &RunState) -> u32 {
     state.steps().filter(|(id, _)| !is_cleanup(id)).map(|(_, step)| acted_in(step)).max().unwrap_or(0)
 }
 
-/// The last run that attempted a step. A later one that left it out says nothing of attempts.
+/// The last run that attempted a step, also where an older program put it away.
 fn acted_in(step: &StepState) -> u32 {
     let attempted = if step.attempts() > 0 { step.run() } else { 0 };
     let done = step.done().map_or(0, |done| done.run);
     let in_flight = step.in_flight().map_or(0, |flight| flight.run);
-    attempted.max(done).max(in_flight)
+    step.acted().max(attempted).max(done).max(in_flight)
 }
 
 /// Whether a step that holds belongs to the end of a run that has not come to it.

@@ -219,6 +219,12 @@ impl Course {
         self.common.world.clock.model_span(now - first)
     }
 
+    /// How much model time has passed since a step's first attempt in this run began.
+    pub(super) fn spent(&self, step: usize) -> Duration {
+        let first = self.tracks[step].first;
+        first.map(|first| self.common.world.clock.model_span(first.elapsed())).unwrap_or_default()
+    }
+
     /// How long the last attempt has taken, in milliseconds of model time.
     pub(super) fn took_ms(&self, step: usize) -> u64 {
         let took = self.tracks[step].began.map(|began| self.common.world.clock.model_span(began.elapsed()));
@@ -236,8 +242,7 @@ impl Course {
         if self.schedule.given_up(step) {
             return None;
         }
-        let Track { attempt, first, .. } = self.tracks[step];
-        let spent = first.map(|first| self.common.world.clock.model_span(first.elapsed())).unwrap_or_default();
+        let (attempt, spent) = (self.attempt(step), self.spent(step));
         let decision = retry::decide(retry, failure, Tried { step: name, attempt, spent, deadline, seed: self.seed });
         tracing::debug!(step = name, attempt, class = ?failure.class, ?decision, "an attempt has failed");
         match decision {

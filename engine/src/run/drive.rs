@@ -73,6 +73,8 @@ pub struct Options {
     pub skip: BTreeSet<StepId>,
     /// If not empty, all other steps stay as they are.
     pub only: BTreeSet<StepId>,
+    /// Steps that run only when they are asked for, and were left in the middle: somebody must find out how they stand.
+    pub unfinished: BTreeSet<StepId>,
     /// Whether a step that holds is left alone although it would now do something else.
     pub keep_stale: bool,
     /// Steps that were just found to hold and to do the same: left alone without another look, for as long as nothing has run.
@@ -96,6 +98,7 @@ impl Default for Options {
             redo: BTreeSet::new(),
             skip: BTreeSet::new(),
             only: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
             keep_stale: false,
             reuse: HashSet::new(),
             asked: Asked::default(),
@@ -108,7 +111,7 @@ impl Default for Options {
 impl Options {
     /// Whether a step is no part of the run: others were asked for, or it runs only when it is asked for.
     pub(crate) fn leaves_alone(&self, step: &Step) -> bool {
-        let unasked = step.on_demand && !self.redo.contains(&step.id);
+        let unasked = step.on_demand && !self.redo.contains(&step.id) && !self.unfinished.contains(&step.id);
         if self.only.is_empty() { unasked } else { !self.only.contains(&step.id) }
     }
 
@@ -238,13 +241,15 @@ impl Making {
         self.course.scribe.sync()
     }
 
-    /// Writes that the user wants steps done again which are in flight or in doubt: after their orphans have ended, because a settled step
-    /// has none. One whose orphans live on is not settled, or the next run would start a second copy beside them.
+    /// Writes that the user wants steps done again which are in flight or in doubt, or wanted it of a run that was killed before it could
+    /// write that: after their orphans have ended, because a settled step has none. One whose orphans live on is not settled, or the next
+    /// run would start a second copy beside them.
     fn redo(&mut self) -> Result<(), StateError> {
-        let free = |step: &&StepId| !self.course.haunted.contains_key(*step);
+        let wanted = self.plan.steps.iter().filter(|step| !self.options.leaves_alone(step)).map(|step| &step.id);
+        let free = wanted.filter(|step| !self.course.haunted.contains_key(*step));
         let steps: Vec<StepId> = self.course.scribe.with_state(|state| {
-            let open = |step: &&StepId| state.step(step).is_some_and(StepState::is_open);
-            self.options.redo.iter().filter(free).filter(open).cloned().collect()
+            let is_due = |step: &StepState| step.is_open() && step.is_forced();
+            free.filter(|step| state.step(step).is_some_and(is_due)).cloned().collect()
         });
         for step in steps {
             self.course.scribe.append(Record::Settled { step, done: false, outputs: Outputs::new() }, Sync::Soon)?;

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use runbook_steps::{Context, Failure, Outputs};
+use jiff::SignedDuration;
+use runbook_steps::{Class, Context, Failure, Outputs};
 
 use super::attempt::{Attempt, Watch};
 use super::bounded::Limit;
@@ -17,16 +18,17 @@ use super::insight::Insight;
 use super::masked;
 use super::orphans;
 use super::prepare::{self, Prepared, Ready};
-use super::resume::{changes_since, has_changed, lookable};
+use super::resume::{changed_at, changes_since, lookable};
 use super::schedule::{Ended, Next};
 use crate::plan::StepId;
 use crate::plan::model::Step;
 use crate::state::record::{Failed, Record, Started};
-use crate::state::{Journal, RunState};
+use crate::state::{Journal, RunState, StepState};
 
 /// A step whose start is in the journal.
 pub(super) struct Launch {
     ready: Box<Ready>,
+    forced: bool,
     after_crash: bool,
     half_undone: bool,
 }
@@ -53,11 +55,31 @@ impl Making {
         let mut announced = Announced { launches: Vec::new(), must_sync: false };
         while let Some(next) = self.course.schedule.next_move() {
             let Some((index, ready)) = self.take_up(next) else { continue };
+            if let Some(failure) = self.too_late(index) {
+                let step = self.plan.steps[index].id.clone();
+                self.refuse(index, &step, failure);
+                continue;
+            }
             announced.must_sync |= !prepare::recoverable(&self.plan.steps[index], &ready);
             announced.launches.extend(self.write_start(index, ready).map(|launch| (index, launch)));
         }
         self.tell_blocked();
         announced
+    }
+
+    /// A step that waited so long for its next attempt, or for a lock, that there is no time left for it.
+    fn too_late(&self, index: usize) -> Option<Failure> {
+        let step = &self.plan.steps[index];
+        let deadline = step.deadline.filter(|deadline| self.course.spent(index) >= *deadline)?;
+        let attempt = self.course.attempt(index) + 1;
+        let deadline = SignedDuration::try_from(deadline).unwrap_or(SignedDuration::MAX);
+        let what = format!("its `deadline` of {deadline:#} passed before attempt {attempt} could begin");
+        let failure = Failure::new(Class::Timeout, what);
+        let last = self.course.scribe.with_state(|state| state.step(&step.id)?.failure().cloned());
+        Some(match last {
+            Some(last) => failure.detail(format!("attempt {}: {}", attempt - 1, last.what)).facts(*last.facts),
+            None => failure,
+        })
     }
 
     /// The step to start, if the schedule's answer leads to one.
@@ -128,15 +150,11 @@ impl Making {
         self.last_acted == self.course.common.run
     }
 
-    /// Takes note of changes in this run that a step stands on.
+    /// Takes note of the changes that a step stands on.
     fn feel(&mut self, index: usize) {
-        if !self.has_acted() {
-            return;
-        }
         let book = self.course.scribe.book();
         let Some(state) = book.as_ref().map(Journal::state) else { return };
-        let changed = |need: usize| has_changed(state, &self.plan.steps[need].id, self.course.common.run);
-        self.ripple.feel(&self.plan.graph, index, changed);
+        self.ripple.feel(&self.plan.graph, index, |need| changed_at(state, &self.plan.steps[need].id));
     }
 
     fn turn(&self, index: usize, step: &Step) -> Turn {
@@ -160,7 +178,9 @@ impl Making {
         let changes = done.map(|done| changes_since(done, step, &ready, state.known()));
         let again = done.is_some_and(|done| is_owed(step, done, self.last_acted));
         let holds = changes.as_ref().is_some_and(|changes| changes.is_empty() || self.options.keep_stale) && !again;
-        let shaken = self.ripple.reaches(index).filter(|_| lookable(step));
+        // What is kept although it would now do something else is not looked at by its new words.
+        let same = changes.as_ref().is_some_and(Vec::is_empty) && lookable(step, &ready);
+        let shaken = done.filter(|_| same).and_then(|done| self.ripple.reaches(index, done));
         if holds && shaken.is_none() {
             return Turn::Reuse;
         }
@@ -198,9 +218,12 @@ impl Making {
         let step = &plan.steps[index];
         let attempt = self.course.attempt(index) + 1;
         // What is in flight now is from an earlier run, or an attempt of this one would be running. An attempt that failed before it
-        // did anything leaves it so.
-        let in_flight = |state: &RunState| state.step(&step.id)?.in_flight().map(|flight| flight.undoing);
-        let flight = self.course.scribe.with_state(in_flight);
+        // did anything leaves it so, and one that only looked leaves no doubt.
+        let in_doubt = |state: &RunState| {
+            let flight = state.step(&step.id)?.in_flight().filter(|flight| flight.is_doubtful());
+            flight.map(|flight| flight.undoing)
+        };
+        let flight = self.course.scribe.with_state(in_doubt);
         let started = Started {
             step: step.id.clone(),
             attempt,
@@ -208,6 +231,7 @@ impl Making {
             recoverable: prepare::recoverable(step, &ready),
             touches: prepare::touches(step),
         };
+        let forced = self.is_forced(step);
         if !self.course.record(Record::Started(started)) {
             self.course.schedule.finished(index, Ended::NotRun);
             return None;
@@ -216,18 +240,23 @@ impl Making {
         if !step.finally {
             self.last_acted = self.course.common.run;
         }
-        Some(Launch { ready, after_crash: flight.is_some(), half_undone: flight == Some(true) })
+        Some(Launch { ready, forced, after_crash: flight.is_some(), half_undone: flight == Some(true) })
+    }
+
+    /// Whether the user wants it done even if it holds, also by an earlier run that did not come to it.
+    fn is_forced(&self, step: &Step) -> bool {
+        let earlier = |state: &RunState| state.step(&step.id).is_some_and(StepState::is_forced);
+        self.options.redo.contains(&step.id) || self.course.scribe.with_state(earlier)
     }
 
     /// The attempt whose start is in the journal.
     pub(super) fn attempt(&mut self, index: usize, launch: Launch) -> Attempt {
-        let Launch { ready, after_crash, half_undone } = launch;
+        let Launch { ready, forced, after_crash, half_undone } = launch;
         let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
         let step = &self.plan.steps[index];
         let limit = Limit::of(step.timeout, step.deadline.map(|deadline| deadline.saturating_sub(spent)));
         let before = self.before(step);
-        let forced = self.options.redo.contains(&step.id);
         Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced, half_undone }
     }
 

@@ -40,5 +40,5 @@ pub(crate) use cancel::survive_size_limits;
 pub use cancel::{Interrupter, Interrupts, Signal};
 pub use drive::{Header, Options, Run, Summary, Watcher, drive};
 pub(crate) use prepare::only_reads;
-pub use resume::{Fate, verdicts};
+pub use resume::{Fate, lost, verdicts};
 pub use select::Asked;

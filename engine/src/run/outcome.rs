@@ -36,7 +36,7 @@ impl Making {
     /// Says at once what the next run will ask of a step that was stopped in the middle.
     fn tell_doubt(&mut self, step: &StepId) {
         let in_doubt = |state: &RunState| {
-            state.step(step).and_then(|step| step.in_flight()).is_some_and(|flight| !flight.recoverable)
+            state.step(step).and_then(|step| step.in_flight()).is_some_and(|flight| flight.needs_a_person())
         };
         if self.course.scribe.with_state(in_doubt) {
             self.course.scribe.notice(&format!(

@@ -20,7 +20,6 @@ use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::differences;
 use crate::state::fold::{Done, InFlight};
-use crate::state::record::Outcome;
 use crate::state::{RunState, Status, StepState};
 
 /// What becomes of a step.
@@ -103,9 +102,23 @@ pub fn verdicts(plan: &Plan, state: &RunState, options: &Options, redactor: &Red
         plan.graph.order.iter().partition(|&&index| plan.steps[index].finally);
     let mut verdicts: Vec<(StepId, Fate)> =
         first.into_iter().chain(last).map(|index| (plan.steps[index].id.clone(), outlook.judge(index))).collect();
-    let gone = state.steps().filter(|(id, step)| !plan.index.contains_key(*id) && step.attempts() > 0);
-    verdicts.extend(gone.map(|(id, _)| (id.clone(), Fate::Gone)));
+    verdicts.extend(gone(plan, state).map(|(id, _)| (id.clone(), Fate::Gone)));
     verdicts
+}
+
+/// The steps that are no longer in the plan and have done something, or may have.
+fn gone<'s>(plan: &Plan, state: &'s RunState) -> impl Iterator<Item = (&'s StepId, &'s StepState)> {
+    let left = |step: &StepState| step.acted() > 0 || step.attempts() > 0 || step.done().is_some() || step.is_open();
+    state.steps().filter(move |(id, step)| !plan.index.contains_key(*id) && left(step))
+}
+
+/// The steps that are no longer in the plan, or stand there under another name, and of which only a person can say what became of them.
+pub fn lost(plan: &Plan, state: &RunState) -> Vec<StepId> {
+    let in_doubt = |step: &StepState| match step.in_flight() {
+        Some(flight) => flight.needs_a_person(),
+        None => matches!(step.status(), Status::Unknown { .. }),
+    };
+    gone(plan, state).filter(|(_, step)| in_doubt(step)).map(|(id, _)| id.clone()).collect()
 }
 
 /// What a step comes to with what is known of others, as far as its fate depends on that.
@@ -114,8 +127,13 @@ enum Prospect {
     Unwanted,
     /// It cannot be evaluated.
     Refused,
-    /// It can run. What differs from when it last held; nothing, too, if it does not hold.
-    Ready(Vec<String>),
+    /// It can run.
+    Ready {
+        /// What differs from when it last held; nothing, too, if it does not hold.
+        changes: Vec<String>,
+        /// Whether a look at it tells something.
+        lookable: bool,
+    },
 }
 
 fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor: &Redactor) -> Prospect {
@@ -125,7 +143,8 @@ fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor:
         Prepared::Ready(ready) => ready,
     };
     let done = state.step(&step.id).and_then(StepState::done);
-    Prospect::Ready(done.map(|done| changes_since(done, step, &ready, known)).unwrap_or_default())
+    let changes = done.map(|done| changes_since(done, step, &ready, known)).unwrap_or_default();
+    Prospect::Ready { changes, lookable: lookable(step, &ready) }
 }
 
 /// What a step that held would now do otherwise, or give besides.
@@ -244,7 +263,11 @@ impl<'a> Outlook<'a> {
 
     fn judge(&mut self, index: usize) -> Fate {
         let (plan, runs) = (self.plan, &self.runs);
-        self.ripple.feel(&plan.graph, index, |need| runs[need] && !only_reads(&plan.steps[need]));
+        let changed = |need: usize| match runs[need] && !only_reads(&plan.steps[need]) {
+            true => u64::MAX,
+            false => changed_at(self.state, &plan.steps[need].id),
+        };
+        self.ripple.feel(&plan.graph, index, changed);
         let fate = self.fate(index);
         self.runs[index] = fate.runs();
         let id = &plan.steps[index].id;
@@ -269,7 +292,7 @@ impl<'a> Outlook<'a> {
         }
         match self.prospect(index) {
             Prospect::Unwanted => Fate::Skip,
-            _ if self.options.redo.contains(&step.id) => Fate::Redo,
+            _ if self.options.redo.contains(&step.id) || state.is_some_and(StepState::is_forced) => Fate::Redo,
             prospect => state.map_or(Fate::New, |state| self.of_known(index, state, prospect)),
         }
     }
@@ -285,9 +308,13 @@ impl<'a> Outlook<'a> {
             _ if state.is_to_be_redone() => Fate::Settled,
             (_, Some(done), _) if is_owed(&self.plan.steps[index], done, self.last_acted) => Fate::Redo,
             (_, Some(_), _) if self.options.keep_stale => self.unless_at_the_end(index).unwrap_or(Fate::Reuse),
-            (_, Some(_), Prospect::Ready(changes)) if changes.is_empty() => self.unless_shaken(index),
+            (_, Some(done), Prospect::Ready { changes, lookable }) if changes.is_empty() => {
+                self.unless_shaken(index, done, lookable)
+            }
             // As long as all that it uses is known as it was, this is what differs.
-            (_, Some(_), Prospect::Ready(changes)) if matches!(self.sure, Cow::Borrowed(_)) => Fate::Stale(changes),
+            (_, Some(_), Prospect::Ready { changes, .. }) if matches!(self.sure, Cow::Borrowed(_)) => {
+                Fate::Stale(changes)
+            }
             (_, Some(done), _) => Fate::Stale(self.cascade(index, done)),
             (Status::Failed | Status::Retrying { .. }, ..) => Fate::Again("failed"),
             (Status::Cancelled, ..) => Fate::Again("cancelled"),
@@ -301,8 +328,9 @@ impl<'a> Outlook<'a> {
         let (step, undoing) = (&self.plan.steps[index], was.undoing);
         match prepare(self.plan, step, self.state.known(), self.redactor) {
             Prepared::Ready(ready) => {
-                let changes = differences(&was.fingerprint, &ready.fingerprint);
-                Flight { recoverable: recoverable(step, &ready), changes, undoing, failed: false }
+                let changes = differences(was.doing(), &ready.fingerprint);
+                let recoverable = recoverable(step, &ready) || !was.is_doubtful();
+                Flight { recoverable, changes, undoing, failed: false }
             }
             _ => Flight { recoverable: true, changes: Vec::new(), undoing, failed: false },
         }
@@ -313,11 +341,11 @@ impl<'a> Outlook<'a> {
         (self.plan.steps[index].finally && self.runs.contains(&true)).then_some(Fate::Redo)
     }
 
-    fn unless_shaken(&self, index: usize) -> Fate {
+    fn unless_shaken(&self, index: usize, done: &Done, lookable: bool) -> Fate {
         if let Some(fate) = self.unless_at_the_end(index) {
             return fate;
         }
-        let by = self.ripple.reaches(index).filter(|_| lookable(&self.plan.steps[index]));
+        let by = self.ripple.reaches(index, done).filter(|_| lookable);
         by.map_or(Fate::Reuse, |by| Fate::Look(self.plan.steps[by].id.clone()))
     }
 
@@ -356,44 +384,54 @@ impl<'a> Outlook<'a> {
     }
 }
 
-/// Which change each step stands on, directly or through what it needs, as far as a run has come.
+/// The newest change that each step stands on, directly or through what it needs.
 #[derive(Debug, Default)]
 pub(crate) struct Ripple {
-    by: Vec<Option<usize>>,
+    newest: Vec<Option<Change>>,
+}
+
+/// Which step changed something, and when, as the state counts.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    step: usize,
+    at: u64,
 }
 
 impl Ripple {
-    /// For so many steps, none of which has changed yet.
+    /// For so many steps.
     pub(crate) fn new(count: usize) -> Self {
-        Self { by: vec![None; count] }
+        Self { newest: vec![None; count] }
     }
 
-    /// A step's turn has come: all that it needs has ended.
-    pub(crate) fn feel(&mut self, graph: &Graph, index: usize, changed: impl Fn(usize) -> bool) {
-        let through = |need: usize| if changed(need) { Some(need) } else { self.by[need] };
-        self.by[index] = graph.needs[index].iter().find_map(|edge| through(edge.step));
+    /// A step's turn has come: all that it needs has ended, and is asked when it last changed something; 0 is never.
+    pub(crate) fn feel(&mut self, graph: &Graph, index: usize, changed_at: impl Fn(usize) -> u64) {
+        let own = |step: usize| Some(Change { step, at: changed_at(step) }).filter(|change| change.at > 0);
+        let changes =
+            graph.needs[index].iter().flat_map(|edge| own(edge.step).into_iter().chain(self.newest[edge.step]));
+        // Of changes that are as new the nearest is named.
+        self.newest[index] = changes.reduce(|one, other| if other.at > one.at { other } else { one });
     }
 
-    /// The change that reaches a step.
-    pub(crate) fn reaches(&self, index: usize) -> Option<usize> {
-        self.by[index]
+    /// The step whose change reaches one that has held since before.
+    pub(crate) fn reaches(&self, index: usize, done: &Done) -> Option<usize> {
+        self.newest[index].filter(|change| change.at > done.told).map(|change| change.step)
     }
 }
 
-/// Whether looking at a step again tells something and is cheap and safe: it has a `check`, its kind observes, or it does nothing
+/// When a step last changed something; 0 is never.
+pub(super) fn changed_at(state: &RunState, id: &StepId) -> u64 {
+    state.step(id).map_or(0, StepState::changed_at)
+}
+
+/// Whether looking at a step again tells something and is cheap and safe: it has a `check`, it can be looked at, or it does nothing
 /// but wait. Where nothing can be seen after all, it stays as it is: what succeeded is not done again, a probe neither.
-pub(crate) fn lookable(step: &Step) -> bool {
-    match &step.work {
+pub(super) fn lookable(step: &Step, ready: &Ready) -> bool {
+    let observes = step.work.as_ref().is_some_and(|work| work.kind.observes);
+    match &ready.work {
         _ if !step.check.is_empty() => true,
         None => !step.wait.is_empty(),
-        Some(work) => work.kind.observes,
+        Some(work) => observes && work.can_look(),
     }
-}
-
-/// Whether a step changed something in a run.
-pub(crate) fn has_changed(state: &RunState, id: &StepId, run: u32) -> bool {
-    let changed = |step: &StepState| *step.status() == Status::Succeeded { outcome: Outcome::Changed };
-    state.step(id).is_some_and(|step| step.run() == run && changed(step))
 }
 
 #[cfg(test)]
@@ -404,7 +442,7 @@ mod tests {
 
     use super::*;
     use crate::plan::load;
-    use crate::state::record::{Entry, Fingerprint, Opened, Record, Started, Succeeded, Touches};
+    use crate::state::record::{Entry, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
 
     const PLAN: &str = r#"
 runbook: 1

@@ -8,9 +8,9 @@ use super::drive::Options;
 use super::resume::Fate;
 use crate::plan::error::did_you_mean;
 use crate::plan::model::Accept;
-use crate::plan::{Plan, StepId};
-use crate::state::RunState;
+use crate::plan::{Plan, Step, StepId};
 pub use crate::state::asked::Asked;
+use crate::state::{RunState, StepState};
 
 /// How many steps are named to somebody who named one that is not there.
 const NAMES: usize = 20;
@@ -48,7 +48,10 @@ pub fn choose(plan: &Plan, state: &RunState, asked: &Asked) -> Result<Options, R
     };
     options.redo = ids(plan, from.union(&again).filter(|index| !skip.contains(index)).filter(spoken_of));
     options.skip = ids(plan, &skip);
-    if !whole {
+    if whole {
+        let unfinished = |step: &&Step| step.on_demand && state.step(&step.id).is_some_and(StepState::is_open);
+        options.unfinished = plan.steps.iter().filter(unfinished).map(|step| step.id.clone()).collect();
+    } else {
         options.only = ids(plan, &with_finally(plan, state, part, &skip));
     }
     Ok(options)

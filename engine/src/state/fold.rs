@@ -3,7 +3,9 @@
 //! [`RunState::apply`] is the one transition function, for a live run and for replay alike; a record that does not follow from
 //! those before it is an error, and nothing changes. No clock, no files.
 
+mod flight;
 mod legal;
+mod status;
 mod undo;
 
 use indexmap::IndexMap;
@@ -11,93 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 use runbook_steps::{Child, Failure, Outputs};
 use serde::{Deserialize, Serialize};
 
+pub use flight::{Done, InFlight};
+pub use status::Status;
+
 use super::error::IllegalTransition;
 use super::record::{self, Entry, Fingerprint, Outcome, Recipe, Record, Touches, Verdict};
 use super::relocate::{relocate, relocate_value};
 use crate::plan::StepId;
 use crate::plan::model::Known;
-
-/// What has become of a step. Ends of an earlier run give way to `Pending` when the next begins, but for `Succeeded`, `Unknown` and
-/// `Undone`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
-pub enum Status {
-    /// Nothing yet in this run.
-    #[default]
-    Pending,
-    /// An attempt is under way.
-    Running {
-        /// Which.
-        attempt: u32,
-        /// When it began.
-        since: Timestamp,
-    },
-    /// An attempt failed, and there will be another.
-    Retrying {
-        /// The one that failed.
-        attempt: u32,
-        /// When the next begins.
-        until: Timestamp,
-    },
-    /// It holds.
-    Succeeded {
-        /// Whether anything was done.
-        outcome: Outcome,
-    },
-    /// Its last attempt failed.
-    Failed,
-    /// It was not wanted.
-    Skipped {
-        /// Why.
-        why: String,
-    },
-    /// What it needs did not end well.
-    Blocked {
-        /// The steps at the root of it.
-        by: Vec<StepId>,
-    },
-    /// It was told to stop in the middle.
-    Cancelled,
-    /// Nobody can tell whether it was done.
-    Unknown {
-        /// Why.
-        why: String,
-    },
-    /// It is being taken back.
-    Undoing {
-        /// The attempt at that.
-        attempt: u32,
-        /// When it began.
-        since: Timestamp,
-    },
-    /// It could not be taken back.
-    UndoFailed {
-        /// When that is tried again, if it is.
-        until: Option<Timestamp>,
-    },
-    /// What it made was taken back.
-    Undone,
-}
-
-impl Status {
-    /// Whether it is to be looked into: it did not end well, or has not ended. What only waits for others is not.
-    pub fn wants_a_look(&self) -> bool {
-        match self {
-            Status::Running { .. }
-            | Status::Retrying { .. }
-            | Status::Failed
-            | Status::Cancelled
-            | Status::Unknown { .. }
-            | Status::Undoing { .. }
-            | Status::UndoFailed { .. } => true,
-            Status::Pending
-            | Status::Succeeded { .. }
-            | Status::Skipped { .. }
-            | Status::Blocked { .. }
-            | Status::Undone => false,
-        }
-    }
-}
 
 /// Whether a deployment made something by a step that is still to be taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,47 +32,6 @@ pub enum Made {
     Perhaps,
     /// It changed the world.
     Surely,
-}
-
-/// The last time that a step came to hold, which stands until it starts again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Done {
-    /// In which run.
-    pub run: u32,
-    /// Whether anything was done.
-    pub outcome: Outcome,
-    /// What it gives to others.
-    pub outputs: Outputs,
-    /// What exactly was done.
-    pub fingerprint: Fingerprint,
-    /// Whether a person said so, and what it gave.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub settled: bool,
-}
-
-/// An attempt that began and whose end nobody saw, or that was stopped in the middle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct InFlight {
-    /// In which run.
-    pub run: u32,
-    /// Which attempt.
-    pub attempt: u32,
-    /// Whether looking or repeating can settle it without a person, by what its plan said then.
-    pub recoverable: bool,
-    /// What exactly it was doing.
-    pub fingerprint: Fingerprint,
-    /// The process groups that it had started; they may still run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub children: Vec<Child>,
-    /// Since when it may have changed the world.
-    #[serde(default)]
-    pub touches: Touches,
-    /// Whether an earlier attempt was in flight when it began: then it settles nothing by failing before it did anything.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub in_doubt: bool,
-    /// Whether it was to take back what the step had made, or found such an attempt in flight and has not begun to make it anew.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub undoing: bool,
 }
 
 /// One step's state. As JSON it is a part of snapshots: fields may be added, and what a snapshot lacks is the default. What few steps
@@ -175,11 +57,15 @@ pub struct StepState {
     ended: Option<Timestamp>,
     took_ms: u64,
     changed: bool,
+    changed_at: u64,
     perhaps: bool,
     recipes: Vec<Recipe>,
     run: u32,
+    acted: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     to_redo: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    forced: bool,
 }
 
 impl StepState {
@@ -243,6 +129,21 @@ impl StepState {
         self.run
     }
 
+    /// The last run in which it was attempted, or was to be taken back; 0 where an older program put it away in a snapshot.
+    pub fn acted(&self) -> u32 {
+        self.acted
+    }
+
+    /// When it last changed something, or may have, as [`Done::told`] counts; 0 if it has not.
+    pub fn changed_at(&self) -> u64 {
+        self.changed_at
+    }
+
+    /// Whether a run was to do it again even if it holds, and none has begun to.
+    pub fn is_forced(&self) -> bool {
+        self.forced
+    }
+
     /// Whether a person has settled that it is done again, and it has not begun since.
     pub fn is_to_be_redone(&self) -> bool {
         self.to_redo
@@ -251,6 +152,11 @@ impl StepState {
     /// Whether nobody knows how it stands: a run could not tell, or one ended in the middle of it and none has looked since.
     pub fn is_open(&self) -> bool {
         self.in_flight.is_some() || matches!(self.status, Status::Unknown { .. })
+    }
+
+    /// Whether its last word on how it stands outlives the run.
+    fn is_sure(&self) -> bool {
+        !matches!(self.status, Status::Unknown { .. } | Status::Undone)
     }
 
     /// Whether the attempt in flight found another in flight.
@@ -283,6 +189,9 @@ pub struct RunState {
     #[serde(skip)]
     known: Known,
     seq: u64,
+    /// How many records have been told, those included that a snapshot stands for: the clock of what came before what.
+    #[serde(default)]
+    told: u64,
     /// The folder that paths in outputs and fingerprints speak of; empty where no run has said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     home: String,
@@ -329,10 +238,10 @@ impl RunState {
         self.seq
     }
 
-    /// The steps that run, and since when.
+    /// The steps that run or are being taken back, and since when.
     pub fn running(&self) -> Vec<(StepId, Timestamp)> {
         let running = |(id, step): (&StepId, &StepState)| match step.status {
-            Status::Running { since, .. } => Some((id.clone(), since)),
+            Status::Running { since, .. } | Status::Undoing { since, .. } => Some((id.clone(), since)),
             _ => None,
         };
         self.steps.iter().filter_map(running).collect()
@@ -352,6 +261,7 @@ impl RunState {
     pub(super) fn absorb(&mut self, entry: Entry) -> Result<(), IllegalTransition> {
         self.legal(&entry)?;
         self.seq = entry.seq;
+        self.told += u64::from(!matches!(entry.record, Record::Snapshot(_)));
         let (at, happened) = (entry.time, !matches!(entry.record, Record::Snapshot(_) | Record::Settled { .. }));
         self.transition(entry);
         // A snapshot is no part of what happened in the run, and a person's word mostly comes long after it.
@@ -389,7 +299,7 @@ impl RunState {
             Record::UndoFailed(failed) => self.fail_undo(failed, at),
             Record::UndoSkipped { .. } => {}
             Record::Interrupted { signal } => self.with_run(|run| run.signal = Some(signal)),
-            Record::Closed { verdict } => self.with_run(|run| run.verdict = Some(verdict)),
+            Record::Closed { verdict } => self.close(verdict),
             Record::Snapshot(snapshot) => self.restore(snapshot.state),
             Record::Later => {}
         }
@@ -398,8 +308,20 @@ impl RunState {
     /// Goes on from a snapshot.
     fn restore(&mut self, state: RunState) {
         *self = RunState { seq: self.seq, ..state };
-        let holding = self.steps.iter().filter(|(_, step)| matches!(step.status, Status::Succeeded { .. }));
+        let over = self.current().is_some_and(|run| run.verdict.is_some());
+        let holds = |step: &StepState| over && step.is_sure() || matches!(step.status, Status::Succeeded { .. });
+        let holding = self.steps.iter().filter(|(_, step)| holds(step));
         self.known = holding.filter_map(|(id, step)| Some((id.clone(), step.outputs()?.clone()))).collect();
+    }
+
+    /// What held before the run left it out, or could not come to it, gives what it gave, as the next one will find it.
+    fn close(&mut self, verdict: Verdict) {
+        self.with_run(|run| run.verdict = Some(verdict));
+        for (id, step) in self.steps.iter().filter(|(_, step)| step.is_sure()) {
+            if let Some(done) = &step.done {
+                self.known.entry(id.clone()).or_insert_with(|| done.outputs.clone());
+            }
+        }
     }
 
     fn with_run(&mut self, change: impl FnOnce(&mut RunSummary)) {
@@ -420,9 +342,12 @@ impl RunState {
                 before: step.before.take(),
                 failure: step.failure.take(),
                 changed: step.changed,
+                changed_at: step.changed_at,
                 perhaps: step.perhaps,
                 recipes: std::mem::take(&mut step.recipes),
+                acted: step.acted,
                 to_redo: step.to_redo,
+                forced: step.forced,
                 ..StepState::default()
             };
         }
@@ -440,7 +365,10 @@ impl RunState {
                 relocate(&mut done.outputs, &old, home);
                 done.fingerprint.relocate(&old, home);
             }
-            step.in_flight.iter_mut().for_each(|flight| flight.fingerprint.relocate(&old, home));
+            if let Some(flight) = &mut step.in_flight {
+                let found = flight.found.as_deref_mut();
+                found.into_iter().chain([&mut flight.fingerprint]).for_each(|it| it.relocate(&old, home));
+            }
             step.recipes.iter_mut().for_each(|recipe| relocate_value(&mut recipe.with, &old, home));
         }
         self.known.values_mut().for_each(|outputs| relocate(outputs, &old, home));
@@ -462,9 +390,13 @@ impl RunState {
         self.home.clone_from(&opened.home);
         let redo = opened.redo.clone();
         self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
-        // Of one that is open, somebody must find out first how it stands.
-        for id in redo.iter().filter(|id| self.steps.get(*id).is_some_and(|step| !step.is_open())).collect::<Vec<_>>() {
-            self.settle(id, false, Outputs::new());
+        for id in &redo {
+            let Some(step) = self.steps.get_mut(id) else { continue };
+            step.forced = true;
+            // Of one that is open, somebody must find out first whether it still runs.
+            if !step.is_open() {
+                self.settle(id, false, Outputs::new());
+            }
         }
     }
 
@@ -472,19 +404,26 @@ impl RunState {
         self.known.remove(&started.step);
         let step = self.touch(&started.step);
         step.status = Status::Running { attempt: started.attempt, since: at };
-        step.attempts = started.attempt;
+        (step.attempts, step.acted) = (started.attempt, step.run);
         step.to_redo = false;
         step.started.get_or_insert(at);
+        let at_once = started.touches == Touches::AtOnce;
+        step.forced &= !at_once;
         let before = step.done.take().map(Box::new).or(step.before.take());
         step.before = before.filter(|done| done.fingerprint == started.fingerprint);
         let earlier = step.leave_flight();
+        let doubt = earlier.as_ref().filter(|flight| flight.is_doubtful());
+        // What can be repeated is, and then nothing of the earlier attempt is left to be said.
+        let found = doubt.filter(|_| !(at_once && started.recoverable)).map(InFlight::doing);
+        let found = found.filter(|found| **found != Fingerprint::default()).cloned().map(Box::new);
         step.in_flight = Some(Box::new(InFlight {
             run: step.run,
             attempt: started.attempt,
             recoverable: started.recoverable,
             touches: started.touches,
             fingerprint: started.fingerprint,
-            in_doubt: earlier.is_some(),
+            found,
+            in_doubt: doubt.is_some(),
             undoing: earlier.as_ref().is_some_and(|flight| flight.undoing),
             // Those that could not be ended may run still.
             children: earlier.map(|flight| flight.children).unwrap_or_default(),
@@ -498,6 +437,7 @@ impl RunState {
     }
 
     fn succeed(&mut self, record: record::Succeeded, at: Timestamp) {
+        let told = self.told;
         self.known.insert(record.step.clone(), record.outputs.clone());
         let step = self.touch(&record.step);
         let flight = step.in_flight.take();
@@ -505,10 +445,12 @@ impl RunState {
         step.perhaps |= flight.as_ref().is_some_and(|flight| flight.touches == Touches::AtOnce);
         let fingerprint = flight.map(|flight| flight.fingerprint).unwrap_or_default();
         let (run, outcome, outputs) = (step.run, record.outcome, record.outputs);
-        step.done = Some(Done { run, outcome, outputs, fingerprint, settled: false });
-        step.before = None;
+        step.done = Some(Done { run, told, outcome, outputs, fingerprint, settled: false });
+        (step.before, step.forced) = (None, false);
         step.status = Status::Succeeded { outcome };
-        step.changed |= outcome == Outcome::Changed;
+        if outcome == Outcome::Changed {
+            (step.changed, step.changed_at) = (true, told);
+        }
         step.failure = None;
         step.note = record.note;
         step.took_ms = record.took_ms;
@@ -552,10 +494,10 @@ impl RunState {
 
     /// A person's word, which ends whatever was in doubt; or that of an undo, under which what held does so no more.
     fn settle(&mut self, id: &StepId, done: bool, given: Outputs) {
-        let run = self.run_number();
+        let (run, told) = (self.run_number(), self.told);
         let step = self.touch(id);
         step.to_redo = !done && step.is_open();
-        let fingerprint = step.leave_flight().map(|flight| flight.fingerprint);
+        let fingerprint = step.leave_flight().map(|flight| flight.doing().clone());
         let earlier = step.done.take();
         step.before = None;
         if !done {
@@ -564,12 +506,13 @@ impl RunState {
             return;
         }
         let fingerprint = fingerprint.unwrap_or_default();
-        let fresh = || Done { run, outcome: Outcome::Changed, outputs: Outputs::new(), fingerprint, settled: true };
-        let mut settled = Done { settled: true, ..earlier.unwrap_or_else(fresh) };
+        let outcome = Outcome::Changed;
+        let fresh = || Done { run, told, outcome, outputs: Outputs::new(), fingerprint, settled: true };
+        let mut settled = Done { told, settled: true, ..earlier.unwrap_or_else(fresh) };
         settled.outputs.extend(given);
         let outputs = settled.outputs.clone();
-        step.status = Status::Succeeded { outcome: Outcome::Changed };
-        step.changed = true;
+        step.status = Status::Succeeded { outcome };
+        (step.changed, step.changed_at, step.forced) = (true, told, false);
         step.failure = None;
         step.done = Some(settled);
         self.known.insert(id.clone(), outputs);
@@ -579,21 +522,4 @@ impl RunState {
 fn later(at: Timestamp, milliseconds: u64) -> Timestamp {
     let pause = SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX));
     at.checked_add(pause).unwrap_or(Timestamp::MAX)
-}
-
-fn name(status: &Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Running { .. } => "running",
-        Status::Retrying { .. } => "waiting to be tried again",
-        Status::Succeeded { .. } => "done",
-        Status::Failed => "failed",
-        Status::Skipped { .. } => "skipped",
-        Status::Blocked { .. } => "blocked",
-        Status::Cancelled => "cancelled",
-        Status::Unknown { .. } => "unknown",
-        Status::Undoing { .. } => "being undone",
-        Status::UndoFailed { .. } => "not undone",
-        Status::Undone => "undone",
-    }
 }

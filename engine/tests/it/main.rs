@@ -8,6 +8,7 @@ mod drive;
 mod edited;
 mod follow;
 mod hints;
+mod interrupted;
 mod kinds;
 mod manifests;
 mod orphans;

@@ -150,6 +150,33 @@ fn a_new_run_keeps_what_holds_and_remembers_what_was_in_flight() {
 
 /// Records that fail before they touch anything leave a doubt as it was.
 #[test]
+fn what_begins_to_change_no_longer_holds_by_having_held() {
+    let a = StepId::from("a");
+    let looks = |attempt| match started("a", attempt) {
+        Record::Started(started) => Record::Started(Started { touches: Touches::WhenSaid, ..started }),
+        other => other,
+    };
+    let performing = || Record::Performing { step: StepId::from("a"), attempt: 1, undo: None };
+    let held = [Record::Opened(opened(1)), looks(1), succeeded("a", 1), Record::Opened(opened(2)), looks(1)];
+    let looked = fold(held.clone()).expect("legal");
+    let flight = |state: &RunState| state.step(&a).and_then(|step| step.in_flight()).expect("in flight").clone();
+    assert!(looked.step(&a).expect("known").before().is_some() && !flight(&looked).is_doubtful());
+    let acted = fold(held.into_iter().chain([performing()])).expect("legal");
+    assert!(acted.step(&a).expect("known").before().is_none() && flight(&acted).is_doubtful());
+    let undoing = Record::UndoStarted { step: a.clone(), attempt: 1 };
+    let undone = fold([
+        Record::Opened(opened(1)),
+        looks(1),
+        performing(),
+        succeeded("a", 1),
+        Record::Opened(opened(2)),
+        undoing,
+    ]);
+    let running: Vec<StepId> = undone.expect("legal").running().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(running, [a], "what is being taken back is at work too");
+}
+
+#[test]
 fn an_attempt_that_touched_nothing_settles_no_doubt() {
     let untouched = |attempt, retry_in_ms| match failed("a", attempt, retry_in_ms) {
         Record::Failed(failed) => Record::Failed(Failed { untouched: true, ..failed }),

@@ -1,6 +1,6 @@
 //! Which record may follow from a state. Changes nothing.
 
-use super::{RunState, Status, name};
+use super::{RunState, Status};
 use crate::plan::StepId;
 use crate::state::error::IllegalTransition;
 use crate::state::record::{self, Entry, Record};
@@ -94,7 +94,7 @@ impl RunState {
     pub(super) fn expect(&self, id: &StepId, attempt: u32) -> Result<(), String> {
         match self.status(id) {
             Status::Running { attempt: running, .. } if *running == attempt => Ok(()),
-            other => Err(format!("attempt {attempt} of `{id}` is not running; the step is {}", name(other))),
+            other => Err(format!("attempt {attempt} of `{id}` is not running; the step is {}", other.name())),
         }
     }
 
@@ -102,6 +102,6 @@ impl RunState {
     pub(super) fn expect_untouched(&self, id: &StepId) -> Result<(), String> {
         let Some(step) = self.steps.get(id) else { return Ok(()) };
         let touched = step.run == self.run_number() && step.status != Status::Pending;
-        if touched { Err(format!("`{id}` is {} already", name(&step.status))) } else { Ok(()) }
+        if touched { Err(format!("`{id}` is {} already", step.status.name())) } else { Ok(()) }
     }
 }

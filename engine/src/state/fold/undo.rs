@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{InFlight, Made, RunState, Status, StepState, later, name};
+use super::{InFlight, Made, RunState, Status, StepState, later};
 use crate::plan::StepId;
 use crate::state::record::{Failed, Recipe, Touches};
 
 impl StepState {
     /// Whether this deployment made something by it that is still to be taken back.
     pub fn made(&self) -> Made {
-        let doubtful = self.in_flight.as_deref().is_some_and(may_have_changed);
+        let doubtful = self.in_flight.as_deref().is_some_and(InFlight::may_have_changed);
         match (self.changed, self.perhaps || doubtful || matches!(self.status, Status::Unknown { .. })) {
             (true, _) => Made::Surely,
             (false, true) => Made::Perhaps,
@@ -25,20 +25,16 @@ impl StepState {
     /// The attempt in flight has ended, or another begins; what it may have left is not forgotten.
     pub(super) fn leave_flight(&mut self) -> Option<InFlight> {
         let flight = *self.in_flight.take()?;
-        self.perhaps |= may_have_changed(&flight);
+        self.perhaps |= flight.may_have_changed();
         Some(flight)
     }
-}
-
-fn may_have_changed(flight: &InFlight) -> bool {
-    flight.touches != Touches::WhenSaid
 }
 
 impl RunState {
     pub(super) fn expect_undoing(&self, id: &StepId, attempt: u32) -> Result<(), String> {
         match self.status(id) {
             Status::Undoing { attempt: running, .. } if *running == attempt => Ok(()),
-            other => Err(format!("attempt {attempt} to undo `{id}` is not running; the step is {}", name(other))),
+            other => Err(format!("attempt {attempt} to undo `{id}` is not running; the step is {}", other.name())),
         }
     }
 
@@ -79,9 +75,12 @@ impl RunState {
     }
 
     pub(super) fn perform(&mut self, id: &StepId, undo: Option<Recipe>) {
+        let told = self.told;
         let step = self.touch(id);
+        // From here on it may be other than when it held.
+        (step.before, step.forced, step.changed_at) = (None, false, told);
         if let Some(flight) = &mut step.in_flight {
-            (flight.touches, flight.undoing) = (Touches::AtOnce, false);
+            (flight.touches, flight.undoing, flight.found) = (Touches::AtOnce, false, None);
         }
         let Some(recipe) = undo else { return };
         // The same work done once more is taken back once.
@@ -102,15 +101,16 @@ impl RunState {
         // It may be gone from here on: that it held before confirms nothing any more.
         step.before = None;
         let recoverable = flight.as_ref().is_some_and(|flight| flight.recoverable);
-        let fingerprint = flight.map(|flight| flight.fingerprint).or(done.map(|done| done.fingerprint));
+        let fingerprint = flight.map(|flight| flight.doing().clone()).or(done.map(|done| done.fingerprint));
         step.status = Status::Undoing { attempt, since: at };
-        step.attempts = attempt;
+        (step.attempts, step.acted) = (attempt, step.run);
         step.started.get_or_insert(at);
         step.in_flight = Some(Box::new(InFlight {
             run: step.run,
             attempt,
             recoverable,
             fingerprint: fingerprint.unwrap_or_default(),
+            found: None,
             children: Vec::new(),
             touches: Touches::AtOnce,
             in_doubt: false,
@@ -128,6 +128,7 @@ impl RunState {
             ended: Some(at),
             took_ms,
             run: step.run,
+            acted: step.acted,
             ..StepState::default()
         };
     }
