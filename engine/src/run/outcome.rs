@@ -11,6 +11,7 @@ use super::schedule;
 use crate::hints::{self, About};
 use crate::plan::{Plan, Step, StepId};
 use crate::state::RunState;
+use crate::state::fold::InFlight;
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
 
 impl Making {
@@ -35,9 +36,8 @@ impl Making {
 
     /// Says at once what the next run will ask of a step that was stopped in the middle.
     fn tell_doubt(&mut self, step: &StepId) {
-        let in_doubt = |state: &RunState| {
-            state.step(step).and_then(|step| step.in_flight()).is_some_and(|flight| flight.needs_a_person())
-        };
+        let in_doubt =
+            |state: &RunState| state.step(step).and_then(|step| step.in_flight()).is_some_and(InFlight::needs_a_person);
         if self.course.scribe.with_state(in_doubt) {
             self.course.scribe.notice(&format!(
                 "`{step}` was stopped in the middle, and nothing can look at what it has done: before you go on, say what became \
