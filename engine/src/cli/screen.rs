@@ -109,8 +109,8 @@ impl Watcher for Screen {
 
     fn on(&mut self, event: &Event, state: &RunState) {
         let news = self.tracker.on(event, self.clock.now());
-        if let Some(events) = &mut self.events {
-            events.write(event);
+        if let Some(words) = self.events.as_mut().and_then(|events| events.write(event)) {
+            self.tell(&Event::Notice(words), state);
         }
         self.tell(event, state);
         if let (Event::Progress { step, .. }, false) = (event, news.is_empty()) {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use runbook_steps::Stream;
 use serde_json::{Value, json};
@@ -11,7 +11,9 @@ use crate::event::Event;
 
 /// A file that events are written to.
 pub(crate) struct Events {
-    out: BufWriter<File>,
+    path: PathBuf,
+    /// Nothing once it could not be written.
+    out: Option<BufWriter<File>>,
 }
 
 impl Events {
@@ -20,13 +22,18 @@ impl Events {
         use std::os::unix::fs::OpenOptionsExt as _;
         let file =
             File::options().write(true).append(goes_on).create(true).truncate(!goes_on).mode(0o600).open(path)?;
-        Ok(Self { out: BufWriter::new(file) })
+        Ok(Self { path: path.to_owned(), out: Some(BufWriter::new(file)) })
     }
 
-    /// Writes an event. What cannot be written is lost: events are no state.
-    pub(crate) fn write(&mut self, event: &Event) {
+    /// Writes an event. What cannot be written is lost, and all behind it, because events are no state. The first time that is to be
+    /// said, in these words.
+    pub(crate) fn write(&mut self, event: &Event) -> Option<String> {
+        let out = self.out.as_mut()?;
         let line = as_json(event);
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        let error = writeln!(out, "{line}").and_then(|()| out.flush()).err()?;
+        self.out = None;
+        let what = format!("cannot write events to `{}`: {error}", self.path.display());
+        Some(format!("{what}; nothing more is written to it, and the run goes on"))
     }
 }
 

@@ -59,7 +59,8 @@ impl Common {
     /// What surrounds an attempt that is about to start.
     pub(super) fn surround(&self, this: &This<'_>, observer: Arc<dyn Observer>, scribe: &Scribe) -> Context {
         let path = self.home.log_path(this.step, self.run, this.attempt);
-        let log = StepLog::new(path, Arc::clone(&self.redactor), scribe.on_line(this.step));
+        let on_lost = scribe.on_lost(this.step, &path);
+        let log = StepLog::new(path, Arc::clone(&self.redactor), scribe.on_line(this.step)).telling(on_lost);
         Context {
             world: Arc::clone(&self.world),
             cancel: this.cancel.child(),

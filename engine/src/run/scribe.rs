@@ -1,5 +1,7 @@
 //! Written first, folded second, shown third: the journal of a run under way, and who looks on. Knows nothing of order.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
 use runbook_steps::Redactor;
@@ -12,7 +14,7 @@ use super::drive::{Wants, Watcher};
 use crate::event::Event;
 use crate::plan::StepId;
 use crate::state::journal::Tail;
-use crate::state::log::OnLine;
+use crate::state::log::{OnLine, OnLost};
 use crate::state::record::{Entry, Record, Verdict};
 use crate::state::{Journal, RunState, StateError, Sync};
 
@@ -35,6 +37,9 @@ impl Passing {
     }
 }
 
+/// A step whose log is not whole, and what is to be said of that.
+type Lost = (StepId, String);
+
 /// The journal and the watcher of a run. After the first failure nothing more is written.
 pub(super) struct Scribe {
     pub(super) wants: Wants,
@@ -45,6 +50,10 @@ pub(super) struct Scribe {
     written: mpsc::UnboundedReceiver<Entry>,
     /// What steps say.
     passed: mpsc::Receiver<Event>,
+    /// Steps whose log cannot be written any more, in words: unlike what passes, that is not dropped.
+    lost: (mpsc::UnboundedSender<Lost>, mpsc::UnboundedReceiver<Lost>),
+    /// Those of which that was said.
+    told: HashSet<StepId>,
     book: Book,
     watcher: Box<dyn Watcher>,
     redactor: Arc<Redactor>,
@@ -59,7 +68,8 @@ impl Scribe {
         let (book, written) = Book::new(journal, Arc::clone(&bell), wants.output);
         let (sender, passed) = mpsc::channel(PASSING);
         let passing = Passing { sender, bell: Arc::clone(&bell) };
-        Self { wants, tail, bell, written, passed, book, watcher, redactor, passing, broken: None }
+        let (lost, told) = (mpsc::unbounded_channel(), HashSet::new());
+        Self { wants, tail, bell, written, passed, lost, told, book, watcher, redactor, passing, broken: None }
     }
 
     /// The journal's end.
@@ -134,6 +144,11 @@ impl Scribe {
         while let Ok(event) = self.passed.try_recv() {
             self.show(&event);
         }
+        while let Ok((step, words)) = self.lost.1.try_recv() {
+            if self.told.insert(step) {
+                self.notice(&words);
+            }
+        }
     }
 
     /// Shows what steps have said, and what attempts wrote if somebody wants to see it before the next record.
@@ -185,8 +200,21 @@ impl Scribe {
         }))
     }
 
+    /// Who is told that a step's log cannot be written any more. The run goes on: logs are no state.
+    pub(super) fn on_lost(&self, step: &StepId, path: &Path) -> OnLost {
+        let (step, path, sender, bell) = (step.clone(), path.to_owned(), self.lost.0.clone(), Arc::clone(&self.bell));
+        Box::new(move |error| {
+            let what = format!("cannot write the log `{}`: {error}", path.display());
+            let words = format!("{what}; what `{step}` prints from here on is not kept, and the run goes on");
+            if sender.send((step.clone(), words)).is_ok() {
+                bell.ring();
+            }
+        })
+    }
+
     /// Ends the run and gives the journal back, synced. Without a verdict it is left open, as by a crash.
     pub(super) fn close(mut self, verdict: Option<Verdict>) -> Result<Journal, StateError> {
+        self.show_passing();
         if let (Some(verdict), None) = (verdict, &self.broken) {
             // Nobody hears how it ended before that is safe.
             let closed = self.append(Record::Closed { verdict }, Sync::Now);

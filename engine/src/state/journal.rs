@@ -201,13 +201,15 @@ impl Journal {
     ///
     /// An illegal record is refused before anything is written. After a write or a sync failed, every later call fails.
     pub fn append(&mut self, record: Record, sync: Sync) -> Result<Entry, StateError> {
+        // Before the first byte of anything: what somebody else has written by now must not be replaced by what this run has read.
+        self.tail.believed()?;
+        self.ours()?;
         if matches!(record, Record::Opened(_)) {
             self.compact()?;
+            self.ours()?;
         }
         let entry = Entry { seq: self.state.seq() + 1, time: self.clock.now(), record };
         self.state.legal(&entry)?;
-        self.tail.believed()?;
-        self.ours()?;
         let line = lines::encode(&entry)
             .map_err(io::Error::from)
             .map_err(StateError::io("encode a record for", &self.path))?;
@@ -254,7 +256,8 @@ impl Journal {
     }
 
     fn put(&mut self, Compacted { line, state }: Compacted) -> Result<(), StateError> {
-        if let Err(error) = self.tail.storage.replace(&line) {
+        if let Err(error) = self.tail.storage.replace(&line, &|| self.lock.is_ours()) {
+            self.ours()?;
             // Which of the two is there now the next run will see; this handle may be that of neither.
             self.tail.poison(&format!("its replacement by a snapshot failed: {error}"));
             return Err(StateError::io("put a snapshot in the place of", &self.path)(error));

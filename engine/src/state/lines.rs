@@ -5,7 +5,7 @@
 //!
 //! A crash leaves the beginning of a line at the end of the file: a write that was cut short by a kill, a full disk or a power cut.
 //! A power cut leaves sectors of zeros as well, before later ones that are there (`torn.rs`); they may hide the ends of lines.
-//! What is in the line before the first zero must be the beginning of a line in any case.
+//! What is in the line before the first zero must be the beginning of a line in any case. No crash leaves a part of a snapshot.
 //!
 //! No crash leaves a line that has its end and no zeros, and yet is not whole; nor a last one that goes on behind its record (its end was
 //! damaged), that is complete with another checksum, or whose text is no record's beginning; nor zeros that end within a sector. The
@@ -25,7 +25,7 @@ use super::fold::RunState;
 use super::record::{
     Entry, FORMAT, Fingerprint, Format, Outcome, Recipe, Record, Snapshot, Started, Succeeded, Touches,
 };
-use super::torn;
+use super::torn::{self, Lost};
 use crate::plan::StepId;
 
 /// A record as the line that stands for it, with its end.
@@ -182,20 +182,22 @@ pub(super) struct Replayed {
     pub(super) later: Option<Format>,
 }
 
-/// What a crash did to the line that starts at `from` and is the first that is not whole; nothing if no crash does that.
-fn crash(bytes: &[u8], from: usize) -> Option<&'static str> {
+/// What a crash did to the line that starts at `from` and is the first that is not whole; nothing if no crash does that. Whether a run
+/// is open before it is said by whoever has folded that.
+fn crash(bytes: &[u8], from: usize, open: bool) -> Option<&'static str> {
     let rest = &bytes[from..];
     let end = rest.iter().position(|byte| *byte == b'\n');
     let line = &rest[..end.unwrap_or(rest.len())];
     let written = line.split(|byte| *byte == 0).next().unwrap_or_default();
-    if !begins_a_line(written) {
+    if !begins_a_line(written) || torn::is_snapshot(written) {
         return None;
     }
     if written.len() == line.len() {
         return end.is_none().then_some("it has no end");
     }
     let after = entries(&rest[line.len()..]);
-    (!is_one_bit_off(line) && torn::is_torn(bytes, from, after)).then_some("a part of it never reached the disk")
+    let lost = Lost::of(line, open);
+    (!is_one_bit_off(line) && torn::is_torn(bytes, from, lost, after)).then_some("a part of it never reached the disk")
 }
 
 /// Whether bytes are the beginning of a line, or all of one but its end.
@@ -303,7 +305,7 @@ fn fold_lines(
     }
     match decode(&bytes[from..]) {
         _ if from == bytes.len() => Ok(replayed),
-        Ok(_) => Ok(Replayed { torn: Some("it has no end".to_owned()), ..replayed }),
+        Ok(_) => end_at(replayed, Fault::Damaged("it has no end".to_owned()), bytes, path),
         Err(fault) => end_at(replayed, fault, bytes, path),
     }
 }
@@ -312,7 +314,8 @@ fn fold_lines(
 fn end_at(replayed: Replayed, fault: Fault, bytes: &[u8], path: &Path) -> Result<Replayed, StateError> {
     let number = replayed.lines + 1;
     let from = usize::try_from(replayed.whole).expect("a length of memory");
-    let why = matches!(fault, Fault::Damaged(_)).then(|| crash(bytes, from)).flatten();
+    let open = replayed.state.current().is_some_and(|run| run.verdict.is_none());
+    let why = matches!(fault, Fault::Damaged(_)).then(|| crash(bytes, from, open)).flatten();
     why.map_or_else(
         || Err(fault.into_error(number, path)),
         |why| Ok(Replayed { torn: Some(why.to_owned()), ..replayed }),
@@ -458,17 +461,21 @@ mod tests {
         }
     }
 
-    /// Sectors that were not synced may be on the disk or not, in any combination; what was synced is, up to any line.
+    /// Sectors that were not synced may be on the disk or not, in any combination; what was synced is, up to any line. Nothing comes
+    /// behind a header that is not.
     #[test]
     fn sectors_that_were_lost_in_any_combination_are_a_crash() {
         let journal = journal(2 * SECTOR);
         let ends: Vec<usize> = (1..=journal.len()).filter(|end| journal[end - 1] == b'\n').collect();
         let sectors = journal.len().div_ceil(SECTOR);
+        let header = &journal[..ends[0]];
         for (safe, kept) in
             [0].into_iter().chain(ends).flat_map(|safe| (0..1_u32 << sectors).map(move |kept| (safe, kept)))
         {
+            let journal = if safe == 0 { header } else { &journal };
+            let sectors = journal.len().div_ceil(SECTOR);
             for length in [journal.len(), sectors * SECTOR] {
-                let mut bytes = journal.clone();
+                let mut bytes = journal.to_vec();
                 bytes.resize(length, 0);
                 for sector in (0..sectors).filter(|sector| kept >> sector & 1 == 0) {
                     bytes[safe.max(sector * SECTOR)..length.min((sector + 1) * SECTOR).max(safe)].fill(0);
@@ -480,6 +487,59 @@ mod tests {
                 );
             }
         }
+    }
+
+    fn line(seq: usize, fields: &str) -> Vec<u8> {
+        let body = format!(r#"{{"seq":{seq},"time":"2026-01-01T00:00:00Z",{fields}}}"#);
+        format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes())).into_bytes()
+    }
+
+    /// A second run, with its header anywhere in its sectors, and one of these lost: who has seen it at work knows that it was safe, if
+    /// enough is there to see that it was a header.
+    #[test]
+    fn a_header_that_is_lost_in_part_was_synced_if_its_run_went_to_work() {
+        let (step, home) = (r#""step":"a","attempt":1,"fingerprint":{},"recoverable":true"#, r#","home":"/here"}"#);
+        let file = "f".repeat(200);
+        let plan = format!(r#""command":"apply","plan":"p","file":"{file}","digest":"0","inputs":{{}}"#);
+        let who = r#""version":"0","who":"me","pid":1,"home":"/here""#;
+        let header = format!(r#""record":"opened","format":{{"major":1,"minor":0}},"run":2,{plan},{who}"#);
+        for shift in 0..SECTOR {
+            let mut bytes = journal(shift);
+            bytes.extend(line(4, r#""record":"closed","verdict":"holds""#));
+            let from = bytes.len();
+            bytes.extend(line(5, &header));
+            let end = bytes.len();
+            bytes.extend(line(6, &format!(r#""record":"started",{step}"#)));
+            bytes.extend([0; 2 * SECTOR]);
+            for sector in from / SECTOR..=(end - 1) / SECTOR {
+                let (first, last) = (sector * SECTOR, (sector + 1) * SECTOR);
+                // What is behind the header may be lost too, and then nobody has seen the run at work.
+                if last > end {
+                    continue;
+                }
+                let mut bytes = bytes.clone();
+                bytes[first..last].fill(0);
+                let (begins, ends) = (first > from + 80, last + home.len() < end);
+                match read(&bytes) {
+                    Err(error) => assert!(matches!(error, StateError::Broken { .. }), "{error}"),
+                    Ok(read) => assert!(!begins && !ends, "{shift} {sector}: {:?}", read.torn),
+                }
+            }
+        }
+    }
+
+    /// It gets its name when all of it is safe; so it is not cut off, and all that it says forgotten.
+    #[test]
+    fn a_part_of_a_snapshot_is_damage() {
+        let steps = r#""steps":{},"runs":[],"seq":6,"home":"/here""#;
+        let whole = line(7, &format!(r#""record":"snapshot","format":{{"major":1,"minor":3}},"state":{{{steps}}}"#));
+        assert_eq!(read(&whole).map(|read| read.lines).expect("whole"), 1);
+        for at in 80..whole.len() {
+            assert!(matches!(read(&whole[..at]), Err(StateError::Broken { line: 1, .. })), "{at}");
+        }
+        let mut lost = whole.clone();
+        lost[100..].fill(0);
+        assert!(read(&lost).is_err());
     }
 
     #[test]

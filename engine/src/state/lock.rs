@@ -248,27 +248,42 @@ pub(super) fn holder(home: &Home, host: &str, trust: Trust) -> Result<Option<Not
     }
 }
 
-/// Takes the lock away from its holder, by putting its file aside. One that is known to live keeps it, unless `force`: where the
+/// Takes the lock away from its holder, by removing its file. One that is known to live keeps it, unless `force`: where the
 /// operating system's lock can be trusted and is not free, somebody lives, whatever the note says (a machine may get another name).
 pub(super) fn break_it(home: &Home, id: &LockId, host: &str, trust: Trust, force: bool) -> Result<(), StateError> {
     let path = home.lock_path();
     let mut file = File::open(&path).map_err(StateError::io("open", &path))?;
-    let found = read_note(&mut file);
-    match &found {
-        Some(note) if note.id == *id && !force => {
-            if trust == Trust::Lock && matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
-                return Err(held(home));
-            }
-            let silence = trust.silence(&file, home.path()).map_err(StateError::io("look at", &path))?;
-            refuse_if_alive(home, note, note.life(host, silence))?;
+    let note = named(&mut file, id)?;
+    // One that is free is held from here on, so that nobody takes it before its file is gone.
+    let is_held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    if !force {
+        if trust == Trust::Lock && is_held {
+            return Err(held(home));
         }
-        Some(note) if note.id == *id => {}
-        _ => {
+        let silence = trust.silence(&file, home.path()).map_err(StateError::io("look at", &path))?;
+        refuse_if_alive(home, &note, note.life(host, silence))?;
+    }
+    remove(&mut file, &path, id)
+}
+
+/// The note of a lock, if it has this id.
+fn named(file: &mut File, id: &LockId) -> Result<Note, StateError> {
+    match read_note(file) {
+        Some(note) if note.id == *id => Ok(note),
+        found => {
             let found = found.map_or_else(|| LockId(String::new()), |note| note.id);
-            return Err(StateError::OtherLock { found, given: id.clone() });
+            Err(StateError::OtherLock { found, given: id.clone() })
         }
     }
-    std::fs::remove_file(&path).map_err(StateError::io("remove", &path))
+}
+
+/// Removes a lock's file, as long as it is there and says the same: whoever had the lock may have given it back, and another has it by now.
+fn remove(file: &mut File, path: &Path, id: &LockId) -> Result<(), StateError> {
+    if !is_at(file, path) {
+        *file = File::open(path).map_err(StateError::io("open", path))?;
+    }
+    named(file, id)?;
+    std::fs::remove_file(path).map_err(StateError::io("remove", path))
 }
 
 fn current_note(home: &Home) -> Option<Note> {
@@ -345,6 +360,28 @@ mod tests {
         assert!(held.is_ours());
         broken(true).expect("forced");
         assert!(!held.is_ours());
+    }
+
+    /// Between the look at a lock and its removal: it is given back and taken anew, in the same file; and another file is put in its place.
+    #[test]
+    fn a_lock_that_was_taken_since_it_was_named_is_not_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let home = Home::new(dir.path(), "d").expect("a name");
+        std::fs::create_dir_all(home.path()).expect("made");
+        let path = home.lock_path();
+        let taken = |host: &str| take(&home, note(host, std::process::id(), None).holder, Trust::Lock).expect("free");
+        let first = taken("one");
+        let (mut file, id) = (File::open(&path).expect("there"), first.id().clone());
+        drop(first);
+        let second = taken("two");
+        let removed = remove(&mut file, &path, &id);
+        assert!(matches!(&removed, Err(StateError::OtherLock { found, .. }) if found == second.id()), "{removed:?}");
+        assert!(second.is_ours());
+        std::fs::remove_file(&path).expect("there");
+        let third = taken("three");
+        let removed = remove(&mut file, &path, second.id());
+        assert!(matches!(&removed, Err(StateError::OtherLock { found, .. }) if found == third.id()), "{removed:?}");
+        assert!(third.is_ours());
     }
 
     #[test]

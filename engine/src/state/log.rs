@@ -1,7 +1,7 @@
 //! The log of one attempt: all that it printed, redacted, on disk; in memory never more than one long line.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +17,16 @@ const OVERLAP: usize = 4 * 1024;
 /// Who wants to see whole lines as they come.
 pub type OnLine = Box<dyn Fn(Stream, &str) + Send + Sync>;
 
+/// Who is told that nothing more can be written, and why.
+pub type OnLost = Box<dyn Fn(&io::Error) + Send + Sync>;
+
 /// The log of one attempt. There is no file as long as there is nothing but the command that is run: making a file is dear
 /// beside a short step, and the plan has the command too. With anything else the note is written as well.
 pub struct StepLog {
     path: PathBuf,
     redactor: Arc<Redactor>,
     on_line: Option<OnLine>,
+    on_lost: Option<OnLost>,
     inner: Mutex<Inner>,
 }
 
@@ -39,7 +43,13 @@ struct Inner {
 impl StepLog {
     /// A log that will be at a path.
     pub fn new(path: PathBuf, redactor: Arc<Redactor>, on_line: Option<OnLine>) -> Self {
-        Self { path, redactor, on_line, inner: Mutex::default() }
+        Self { path, redactor, on_line, on_lost: None, inner: Mutex::default() }
+    }
+
+    /// The same, with somebody who is told at most once that nothing more can be written.
+    pub fn telling(mut self, on_lost: OnLost) -> Self {
+        self.on_lost = Some(on_lost);
+        self
     }
 
     /// Writes what is still held back of lines without an end.
@@ -87,10 +97,20 @@ impl StepLog {
         if inner.failed {
             return;
         }
-        if inner.file.is_none() {
-            inner.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
+        if let Err(error) = self.append(inner, bytes) {
+            inner.failed = true;
+            self.on_lost.iter().for_each(|on_lost| on_lost(&error));
         }
-        inner.failed = inner.file.as_mut().is_none_or(|file| file.write_all(bytes).is_err());
+    }
+
+    fn append(&self, inner: &mut Inner, bytes: &[u8]) -> io::Result<()> {
+        let mut file = match inner.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?,
+        };
+        file.write_all(bytes)?;
+        inner.file = Some(file);
+        Ok(())
     }
 
     /// A line without end: masks all of it, writes most, keeps the rest for the next piece.
@@ -193,6 +213,22 @@ mod tests {
             log.write(Stream::Out, text.as_bytes());
             drop(log);
             assert!(std::fs::read_to_string(path).expect("written").starts_with(&text), "{before}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_says_so_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for path in [dir.path().join("no/such/folder.log"), PathBuf::from("/dev/full")] {
+            let said = Arc::new(Mutex::new(Vec::new()));
+            let hears = Arc::clone(&said);
+            let on_lost: OnLost = Box::new(move |error| hears.lock().expect("whole").push(error.kind()));
+            let log = StepLog::new(path.clone(), redactor(), None).telling(on_lost);
+            log.write(Stream::Note, b"$ echo\n");
+            assert!(said.lock().expect("whole").is_empty(), "nothing was to be written yet");
+            (0..3).for_each(|_| log.write(Stream::Out, b"hello\nthere"));
+            drop(log);
+            assert_eq!(said.lock().expect("whole").len(), 1, "{}", path.display());
         }
     }
 

@@ -17,10 +17,12 @@
 //!    the attempt begins, `Spawned` before the engine waits for the process, an end before a successor starts or anybody hears of
 //!    it. A killed engine loses nothing that it had written.
 //! 2. **Synced where a repeat could hurt.** The start of a step that can neither be observed nor repeated is synced before it touches
-//!    the world, together with all that was written before it: the ends of the steps that it needs. So is the header of a run, and the
-//!    end of a run before it is reported or the lock is given back. All else is synced in groups: a sync begins at most
-//!    [`journal::GROUP`] after a record was written, and takes along all that is waiting. A power cut then takes us back to an earlier
-//!    true state, a prefix of the journal, with no such step started behind its end.
+//!    the world, together with all that was written before it: the ends of the steps that it needs. So is every `performing`, before
+//!    anything is changed, and every `undo_started`, before anything is taken away: an undo takes back what they say, and nothing that
+//!    was made may be forgotten. So is the header of a run before it goes to work, and the end of a run before it is reported or the
+//!    lock is given back. All else is synced in groups: a sync begins at most [`journal::GROUP`] after a record was written, and takes
+//!    along all that is waiting. A power cut then takes us back to an earlier true state, a prefix of the journal, with no such step
+//!    started behind its end.
 //! 3. **Made safe whole.** A file that is made has its name synced before anything in it counts; one that is replaced is written beside,
 //!    synced, renamed, and its folder synced. After a failed write or sync nothing more is believed from that handle: the run starts
 //!    nothing new, and the next run reads what is there.

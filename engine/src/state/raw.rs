@@ -26,7 +26,7 @@ pub trait RawFile: Send + Sync + Sized {
     /// Whether others may write to it at the same time, so that all must be appended.
     fn is_shared(&self) -> bool;
     /// Puts another file in its place: see [`Storage::replace`](super::storage::Storage::replace).
-    fn replace(&self, _bytes: &[u8]) -> io::Result<Self> {
+    fn replace(&self, _bytes: &[u8], _may: &dyn Fn() -> bool) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Puts a file beside: see [`Storage::archive`](super::storage::Storage::archive).
@@ -115,8 +115,8 @@ impl RawFile for DiskFile {
         self.shared
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<Self> {
-        put(&self.path, bytes)?;
+    fn replace(&self, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<Self> {
+        put(&self.path, bytes, may)?;
         Self::open_as(&self.path, self.shared)
     }
 
@@ -124,17 +124,20 @@ impl RawFile for DiskFile {
         let dir = self.path.with_file_name("runs");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         dir.parent().map_or(Ok(()), sync_dir)?;
-        put(&dir.join(name), bytes)
+        put(&dir.join(name), bytes, &|| true)
     }
 }
 
-/// Makes a file what it is to be in one step: it is written beside, synced, renamed, and its folder synced.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Makes a file what it is to be in one step: it is written beside, synced, renamed if it still may, and its folder synced.
+fn put(path: &Path, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<()> {
     let beside = path.with_extension("new");
     // What a crash left there is nobody's.
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    if !may() {
+        return Err(io::Error::other("it may not be replaced any more"));
+    }
     fs::rename(&beside, path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }

@@ -25,9 +25,9 @@ pub trait Storage: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Gives back what was only kept ready: nothing more is written.
     fn finish(&self) -> io::Result<()>;
-    /// Puts other content in the place of all of it. When this returns the content is safe from a power cut; at any moment before, the
-    /// old one or the new one is there, whole.
-    fn replace(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Puts other content in the place of all of it, if at the last moment it still may. When this returns the content is safe from a
+    /// power cut; at any moment before, the old one or the new one is there, whole.
+    fn replace(&self, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<()>;
     /// Puts a copy of all of it beside, under a name, safe from a power cut; one that is there already is replaced. A storage that
     /// cannot do that is never compacted.
     fn archive(&self, name: &str) -> io::Result<()> {
@@ -233,9 +233,9 @@ impl<F: RawFile> Storage for FileStorage<F> {
         self.with(|open| open.file.archive(name, &read(&open.file)?))
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+    fn replace(&self, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<()> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        *open = Open::new(open.file.replace(bytes)?)?;
+        *open = Open::new(open.file.replace(bytes, may)?)?;
         Ok(())
     }
 }

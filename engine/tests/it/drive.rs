@@ -196,7 +196,7 @@ impl RawFile for Drive {
         self.shared
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<Self> {
+    fn replace(&self, bytes: &[u8], _may: &dyn Fn() -> bool) -> io::Result<Self> {
         let mut inner = self.lock();
         let fate = inner.ask(Call::Replace);
         if fate == Fate::Done {

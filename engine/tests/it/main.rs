@@ -33,6 +33,7 @@ mod state_history;
 mod state_lock;
 mod state_power;
 mod state_room;
+mod state_torn;
 mod status;
 mod surroundings;
 mod tidy;

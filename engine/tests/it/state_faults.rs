@@ -422,6 +422,25 @@ fn the_program_ends_with_its_own_code_when_the_journal_cannot_grow() {
     sandbox.run(&["apply", "plan.yaml"]).exits(0).says("everything holds");
 }
 
+/// Logs and events are no state: where they cannot be written the run goes on, and says so once for each.
+#[test]
+fn the_program_says_which_log_and_which_events_it_cannot_write() {
+    let sandbox = Sandbox::new();
+    let many = "{ run: 'seq 20000; exit 1', idempotent: true, retry: { attempts: 2, backoff: { initial: 10ms } } }";
+    let plan = format!("runbook: 1\nname: many\nsteps:\n  loud: {many}\n  quiet: {{ run: 'echo quiet' }}\n");
+    sandbox.write("plan.yaml", &plan);
+    let ran = sandbox.limited("ulimit -f 60", &["apply", "plan.yaml", "--events", "/dev/full"]).exits(4);
+    let said = |text: &str| ran.err.matches(text).count();
+    let log = ".runbook/many/logs/loud.1-1.log`: File too large";
+    assert_eq!([said("cannot write the log"), said(log), said("attempt 2 of 2")], [1, 1, 1], "{}", ran.err);
+    assert_eq!([said("what `loud` prints from here on is not kept, and the run goes on")], [1]);
+    assert_eq!(
+        [said("cannot write events to `/dev/full`: No space left"), said("nothing more is written to it")],
+        [1; 2]
+    );
+    assert!(sandbox.read(".runbook/many/logs/quiet.1-1.log").ends_with("quiet\n"), "the others are whole");
+}
+
 #[test]
 fn the_program_names_a_folder_that_it_cannot_make() {
     let sandbox = Sandbox::new();

@@ -10,7 +10,7 @@ use runbook::plan::StepId;
 use runbook::state::follow::Follower;
 use runbook::state::record::{FORMAT, Format, Record, Snapshot, Verdict};
 use runbook::state::storage::{FileStorage, Storage};
-use runbook::state::{Journal, RunState, Status, Sync, journal};
+use runbook::state::{Journal, RunState, StateError, Status, Sync, journal};
 use runbook_steps::Class;
 use serde_json::json;
 
@@ -216,9 +216,9 @@ impl Storage for Cutting {
         self.file.archive(name)
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+    fn replace(&self, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<()> {
         match self.cut {
-            Cut::Replaced => self.file.replace(bytes)?,
+            Cut::Replaced => self.file.replace(bytes, may)?,
             _ => std::fs::write(self.home.journal_path().with_extension("new"), &bytes[..bytes.len() / 2])?,
         }
         if self.cut == Cut::Replace {
@@ -256,6 +256,77 @@ fn a_compaction_that_is_cut_off_leaves_the_old_or_the_new() {
         assert_eq!(kept, [old], "{cut:?}");
         assert_eq!(journal::read(&bench.home()).expect("whole").state.runs().len(), 4);
     }
+}
+
+/// A run that waits while its lock is taken away and another one runs: what it has read is old, and stays where it is.
+#[test]
+fn a_run_that_has_lost_its_lock_replaces_nothing() {
+    let bench = Bench::new();
+    long(&bench);
+    let mut waits = bench.open();
+    bench.home().unlock(&waits.lock().id().clone(), true).expect("forced");
+    let mut other = bench.open();
+    other.append(Record::Opened(opened(4)), Sync::Now).expect("written");
+    do_again(&mut other, "a", 1);
+    drop(other);
+    let (after, archived) = (bytes(&bench), archive(&bench));
+    let refused = waits.append(Record::Opened(opened(4)), Sync::Now);
+    assert!(matches!(refused, Err(StateError::Unlocked { .. })), "{refused:?}");
+    drop(waits);
+    assert!(bytes(&bench) == after, "the other run is not forgotten");
+    assert!(archive(&bench) == archived);
+}
+
+/// The lock is taken away in the middle of a compaction.
+struct Robbed {
+    file: FileStorage,
+    lock: std::path::PathBuf,
+}
+
+impl Storage for Robbed {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        self.file.read()
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.file.finish()
+    }
+
+    fn archive(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(&self.lock)?;
+        self.file.archive(name)
+    }
+
+    fn replace(&self, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<()> {
+        self.file.replace(bytes, may)
+    }
+}
+
+#[test]
+fn a_lock_that_is_lost_in_a_compaction_ends_it_before_the_journal_is_replaced() {
+    let bench = Bench::new();
+    long(&bench);
+    let old = bytes(&bench);
+    let lock = bench.home().lock(Bench::holder()).expect("free");
+    let file = FileStorage::open(&bench.home().journal_path()).expect("there");
+    let storage = Arc::new(Robbed { file, lock: bench.home().lock_path() });
+    let (mut journal, _) = Journal::open_with(lock, bench.clock(), storage).expect("whole");
+    let refused = journal.append(Record::Opened(opened(4)), Sync::Now);
+    assert!(matches!(refused, Err(StateError::Unlocked { .. })), "{refused:?}");
+    drop(journal);
+    assert!(bytes(&bench) == old);
 }
 
 #[test]

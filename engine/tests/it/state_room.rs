@@ -330,11 +330,11 @@ fn what_is_replaced_has_room_behind_its_own_end() -> io::Result<()> {
         let storage = drive.storage()?;
         storage.write(b"a line that is longer\n")?;
         drive.meets(|call| if call == Call::Replace { FULL } else { Fate::Done });
-        storage.replace(b"one\n").expect_err("full");
+        storage.replace(b"one\n", &|| true).expect_err("full");
         storage.write(b"another\n")?;
         assert_eq!(storage.read()?, b"a line that is longer\nanother\n");
         drive.meets(|_| Fate::Done);
-        storage.replace(b"one\n")?;
+        storage.replace(b"one\n", &|| true)?;
         assert_eq!(storage.read()?, b"one\n");
         storage.write(b"two\n")?;
         storage.write(b"three\n")?;

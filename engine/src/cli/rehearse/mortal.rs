@@ -80,8 +80,8 @@ impl Storage for Mortal {
         self.file.finish()
     }
 
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.replace(bytes)
+    fn replace(&self, bytes: &[u8], may: &dyn Fn() -> bool) -> io::Result<()> {
+        self.file.replace(bytes, may)
     }
 }
 

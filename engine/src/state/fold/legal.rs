@@ -12,16 +12,12 @@ impl RunState {
     }
 
     fn check(&self, entry: &Entry) -> Result<(), String> {
-        if let Record::Snapshot(snapshot) = &entry.record {
-            return self.check_snapshot(entry.seq, snapshot);
-        }
-        if entry.seq != self.seq + 1 {
-            return Err(format!("it should have number {}", self.seq + 1));
-        }
         let open = self.current().is_some_and(|run| run.verdict.is_none());
         match &entry.record {
+            Record::Snapshot(snapshot) => self.check_snapshot(entry.seq, snapshot),
+            _ if entry.seq != self.seq + 1 => Err(format!("it should have number {}", self.seq + 1)),
             Record::Opened(opened) => self.check_opened(opened),
-            Record::Settled { .. } | Record::Snapshot(_) | Record::Later => Ok(()),
+            Record::Settled { .. } | Record::Later => Ok(()),
             _ if !open => Err("no run is open".to_owned()),
             Record::Interrupted { .. } | Record::Closed { .. } => Ok(()),
             Record::Started(started) => self.check_started(started),
