@@ -107,7 +107,7 @@ impl Show {
 
     fn begin(&self, session: &Session, home: &Home, state: &RunState) {
         if let Self::Lines(ui, _) = self {
-            ui.data(&format!("{}\n", text_of_followed(session, home, state)));
+            ui.page(&format!("{}\n", text_of_followed(session, home, state)));
         }
     }
 
@@ -117,7 +117,7 @@ impl Show {
             Self::Picture(screen) => screen.on(&event, state),
             Self::Lines(ui, plan) => {
                 if let Some(line) = lines::line(plan.as_deref(), &event, state, ui.paint) {
-                    ui.data(&format!("{line}\n"));
+                    ui.page(&format!("{line}\n"));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runbook_steps::{Class, Failure};
+use runbook_steps::{Class, Failure, printable};
 
 use super::snapshot::{Row, Snapshot, Standing, Words};
 use crate::event::{Advice, Event, Reached};
@@ -102,9 +102,9 @@ impl Tracker {
             return Words { quiet: between(started, now), ..Words::default() };
         };
         Words {
-            says: heard.says.clone(),
+            says: printable(&heard.says).into_owned(),
             quiet: between(heard.at, now),
-            advice: heard.advice.clone(),
+            advice: heard.advice.as_ref().map(shown),
             stage: heard.stage.map(|reached| (reached.stage, between(reached.since, now))),
         }
     }
@@ -157,6 +157,11 @@ fn block(plan: &Plan, rows: &mut [Row]) {
     }
 }
 
+fn shown(advice: &Advice) -> Advice {
+    let Advice { cause, fix } = advice;
+    Advice { cause: printable(cause).into_owned(), fix: printable(fix).into_owned() }
+}
+
 /// How a step stands, as a user sees it: a step that asked a person for something has not failed.
 pub(crate) fn stands(step: Option<&StepState>) -> Standing {
     let Some(step) = step else { return Standing::Waiting };
@@ -178,7 +183,7 @@ pub(crate) fn why(step: &StepState) -> Option<String> {
         (_, Standing::Failed | Standing::NeedsPerson) => &step.failure()?.what,
         _ => return None,
     };
-    text.lines().next().map(ToOwned::to_owned)
+    printable(text).lines().next().map(ToOwned::to_owned)
 }
 
 /// A status as a user sees it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use runbook_steps::{Failure, printable};
 
 /// A span for people: `0.4s`, `12s`, `5m 02s`, `1h 03m`.
 pub(crate) fn span(span: Duration) -> String {
@@ -76,6 +77,18 @@ pub(crate) fn some<T: std::fmt::Display>(items: &[T], most: usize) -> String {
     }
     let shown: Vec<String> = items[..most].iter().map(ToString::to_string).collect();
     format!("{} and {} more", shown.join(", "), items.len() - most)
+}
+
+/// A failure as it can be shown: programs have a say in its words.
+pub(crate) fn told(failure: &Failure) -> Failure {
+    let shown = |text: &str| printable(text).into_owned();
+    Failure {
+        what: shown(&failure.what),
+        detail: shown(&failure.detail),
+        cause: failure.cause.as_deref().map(shown),
+        fix: failure.fix.as_deref().map(shown),
+        ..failure.clone()
+    }
 }
 
 /// Cuts a line to a width in characters, with an ellipsis.

@@ -9,6 +9,7 @@ mod edited;
 mod follow;
 mod hints;
 mod kinds;
+mod live;
 mod manifests;
 mod orphans;
 mod plan;
