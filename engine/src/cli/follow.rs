@@ -99,7 +99,8 @@ impl Show {
         match plan {
             Some(plan) if session.ui.live && state.simulated().is_none() => {
                 let title = format!("{} · looking on", home.deployment());
-                Self::Picture(Box::new(Screen::new(plan, title, Clock::real(), session.ui, None)))
+                let screen = Screen::new(plan, title, Clock::real(), session.ui, None);
+                Self::Picture(Box::new(screen.looking_on()))
             }
             plan => Self::Lines(session.ui, plan),
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use runbook_steps::printable;
 
-use super::words::clip;
+use super::words::{clip, columns};
 
 /// Where nothing has to fit.
 pub(crate) const ANY: usize = usize::MAX;
@@ -18,7 +18,7 @@ pub(crate) fn command(text: &str) -> String {
 /// A title, which nobody misses the end of, cut to what is left of a width; nothing where that is too little to say anything.
 pub(crate) fn title(text: &str, used: usize, width: usize) -> String {
     let room = width.saturating_sub(used);
-    if room < SHORTEST_TITLE && text.chars().count() > room { String::new() } else { clip(text, room) }
+    if room < SHORTEST_TITLE && columns(text) > room { String::new() } else { clip(text, room) }
 }
 
 /// The text in lines of a width at most, as far as it has blanks to be wrapped at. Of what a terminal obeys, only colours are left:
@@ -210,7 +210,7 @@ fn words(line: &str) -> Vec<Chunk> {
 
 /// How many columns a text takes.
 pub(crate) fn visible(text: &str) -> usize {
-    printable(text).chars().count()
+    columns(&printable(text))
 }
 
 #[cfg(test)]
@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(lines("- one two three", 9), ["- one two", "  three"]);
         assert_eq!(lines("12. one two three", 11), ["12. one two", "    three"]);
         assert_eq!(lines("it all fits", 11), ["it all fits"]);
+        assert_eq!(lines("日本 日本 日本", 11), ["日本 日本", "日本"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::commands::Commands;
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span, told};
+use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span, told, widest};
 use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::{RunState, Status, StepState};
@@ -225,10 +225,9 @@ struct Columns {
 
 impl Columns {
     fn of(ended: &Ended) -> Self {
-        let longest = |lengths: &mut dyn Iterator<Item = usize>, least: usize| lengths.max().unwrap_or(0).max(least);
         let rows = &ended.snapshot.rows;
-        let names = longest(&mut rows.iter().map(|row| row.id.as_str().chars().count()), 4);
-        let outcomes = longest(&mut rows.iter().map(|row| outcome(row).chars().count()), 9);
+        let names = widest(rows.iter().map(|row| row.id.as_str())).max(4);
+        let outcomes = widest(rows.iter().map(outcome)).max(9);
         let (real, took) = if ended.simulated.is_some() { (true, MODEL_TIME.len()) } else { (false, 9) };
         Self { names, outcomes, took, tries: true, real }.fitted(ended.width)
     }
@@ -396,7 +395,7 @@ fn outputs(ended: &Ended) -> Option<String> {
     if ended.outputs.is_empty() {
         return None;
     }
-    let names = ended.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let names = widest(ended.outputs.keys().map(String::as_str));
     let mut text = format!("{}\n", ended.paint.dim("outputs"));
     for (name, value) in ended.outputs {
         let longest = if ended.width == layout::ANY { usize::MAX } else { LONGEST_OUTPUT };

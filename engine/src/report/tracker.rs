@@ -93,7 +93,8 @@ impl Tracker {
         let began = state.current().map_or(now, |run| run.began);
         let mut rows: Vec<Row> = plan.steps.iter().map(|step| self.row(&step.id, state, began, now)).collect();
         block(plan, &mut rows);
-        Snapshot { rows, elapsed: between(began, now) }
+        let stopping = state.current().and_then(|run| run.signal.clone());
+        Snapshot { rows, elapsed: between(began, now), stopping }
     }
 
     /// What a step says, and for how long nothing else.
@@ -126,6 +127,7 @@ impl Tracker {
             began: mine.and_then(StepState::started).map(|started| between(began, started)),
             reused: standing.holds() && mine.is_none(),
             why: step.and_then(why),
+            again: due(state.status(id)).map(|due| between(now, due)),
             by: if let Status::Blocked { by } = state.status(id) { by.clone() } else { Vec::new() },
             words: self.words(id, mine.and_then(StepState::started).unwrap_or(now), now),
         }
@@ -176,11 +178,20 @@ pub(crate) fn failed(failure: &Failure) -> Standing {
     if failure.class == Class::NeedsPerson { Standing::NeedsPerson } else { Standing::Failed }
 }
 
-/// Why a step did not end well, in a line.
+/// When a step is tried again, if it waits for that.
+fn due(status: &Status) -> Option<Timestamp> {
+    match status {
+        Status::Retrying { until, .. } => Some(*until),
+        Status::UndoFailed { until } => *until,
+        _ => None,
+    }
+}
+
+/// Why a step did not end well, or is tried again, in a line.
 pub(crate) fn why(step: &StepState) -> Option<String> {
     let text = match (step.status(), stands(Some(step))) {
         (Status::Unknown { why }, _) => why,
-        (_, Standing::Failed | Standing::NeedsPerson) => &step.failure()?.what,
+        (_, Standing::Failed | Standing::NeedsPerson | Standing::Retrying) => &step.failure()?.what,
         _ => return None,
     };
     printable(text).lines().next().map(ToOwned::to_owned)

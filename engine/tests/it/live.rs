@@ -39,6 +39,15 @@ impl Terminal {
         Self { person: File::from(person), shown: String::new(), engine }
     }
 
+    /// Reads until a text is shown.
+    #[track_caller]
+    fn until(&mut self, text: &str) {
+        while !self.shown.contains(text) {
+            let last: String = self.shown.chars().rev().take(2000).collect::<Vec<_>>().into_iter().rev().collect();
+            assert!(self.read(), "`{text}` is not shown: …{last}");
+        }
+    }
+
     fn read(&mut self) -> bool {
         let mut some = [0; 4096];
         // Where nobody is left at the other end, Linux says that it cannot be read.
@@ -76,4 +85,58 @@ fn a_log_is_fit_for_a_terminal_and_whole_elsewhere() {
     assert!(out.contains(&sandbox.read("rude")), "{out:?}");
     let shown = Terminal::begin(&sandbox, &["log", "a"]).all();
     assert!(shown.contains("\r\none\r\n20%\r\ntwo red\r\n"), "{shown:?}");
+}
+
+#[test]
+fn a_pause_before_the_next_attempt_is_shown_as_it_passes() {
+    let sandbox = Sandbox::new();
+    let retry = "{ attempts: 3, backoff: { initial: 4s } }";
+    let plan = format!("runbook: 1\nname: p\nsteps:\n  a: {{ run: echo no >&2; exit 1, retry: {retry} }}\n");
+    sandbox.write("plan.yaml", &plan);
+    let mut terminal = Terminal::begin(&sandbox, &["apply", "plan.yaml"]);
+    terminal.until("failed with exit code 1: no");
+    terminal.until("retrying in 2s (attempt 2 of 3)");
+    terminal.until("retrying in 1s (attempt 2 of 3)");
+    terminal.engine.kill().expect("killed");
+    terminal.all();
+}
+
+#[test]
+fn a_run_that_was_told_to_stop_says_so_while_it_does() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: \"trap '' TERM; touch begun; sleep 60\" }\n  \
+                b: { needs: [a], run: 'true' }\n";
+    sandbox.write("plan.yaml", plan);
+    let mut terminal = Terminal::begin(&sandbox, &["apply", "plan.yaml"]);
+    terminal.until("b  waits for a");
+    while !sandbox.path("begun").exists() {
+        std::thread::yield_now();
+    }
+    let pid = Pid::from_child(&terminal.engine);
+    kill_process(pid, Signal::INT).expect("it lives");
+    terminal.until("SIGINT: stopping; programs have 10s to end; another ctrl-C kills them");
+    terminal.until("1 will not start: b");
+    kill_process(pid, Signal::INT).expect("it lives");
+    terminal.until("interrupted by SIGINT");
+    terminal.all();
+}
+
+#[test]
+fn wide_letters_leave_the_picture_in_its_place() {
+    use unicode_width::UnicodeWidthStr as _;
+    let sandbox = Sandbox::new().env("NO_COLOR", "1");
+    let run = "echo 準備中です、しばらくお待ちください 🎉; sleep 2";
+    let plan = format!(
+        "runbook: 1\nname: p\nsteps:\n  a: {{ run: '{run}', idempotent: true }}\n  b: {{ needs: [a], run: 'true' }}\n"
+    );
+    sandbox.write("plan.yaml", &plan);
+    let mut terminal = Terminal::begin(&sandbox, &["apply", "plan.yaml"]);
+    terminal.until("しばらく");
+    let row = terminal.shown.rfind("◐ a").expect("its row");
+    terminal.shown.drain(..row);
+    terminal.until("· b");
+    let row = terminal.shown.split("· b").next().expect("all up to the next");
+    assert_eq!(row.width(), 100, "the next row stands under it: {row:?}");
+    terminal.all();
 }
