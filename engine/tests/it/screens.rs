@@ -196,3 +196,20 @@ fn what_is_stale_and_kept_is_said() {
     let nothing = sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
     assert!(!nothing.err.contains("kept"), "{}", nothing.err);
 }
+
+#[test]
+fn what_is_stale_by_another_step_does_not_claim_that_it_runs() {
+    let sandbox = Sandbox::new();
+    let plan = |word: &str| {
+        format!(
+            "runbook: 1\nname: p\nsteps:\n  a: {{ run: echo {word} }}\n  \
+             b: {{ command: [echo, '${{{{ steps.a.outputs.stdout }}}}'] }}\n"
+        )
+    };
+    sandbox.write("plan.yaml", &plan("one"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("two"));
+    sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains("stale: it uses `a`, which would run again, and its outputs may change"), "{status}");
+}
