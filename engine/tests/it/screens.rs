@@ -213,3 +213,27 @@ fn what_is_stale_by_another_step_does_not_claim_that_it_runs() {
     let status = sandbox.run(&["status"]).exits(0).out;
     assert!(status.contains("stale: it uses `a`, which would run again, and its outputs may change"), "{status}");
 }
+
+#[test]
+fn what_will_not_run_is_not_estimated() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'true', expected: 2h }\n  b: { needs: [a], run: 'true', expected: 5m }\n";
+    sandbox.write("plan.yaml", plan);
+    let planned = |args: &[&str]| sandbox.run(&[&["plan", "plan.yaml"], args].concat()).exits(0).out;
+    let seconds = |args: &[&str]| {
+        let planned = planned(&[args, &["-o", "json"]].concat());
+        serde_json::from_str::<serde_json::Value>(&planned).expect("JSON")["estimate_seconds"].clone()
+    };
+    assert!(planned(&[]).starts_with("2 steps, 2 waves, estimate 2h 05m\n"), "{}", planned(&[]));
+    assert_eq!(seconds(&[]), 7500);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert!(planned(&[]).starts_with("2 steps, 2 waves\n"), "{}", planned(&[]));
+    assert_eq!(seconds(&[]), 0);
+    assert!(
+        planned(&["--redo", "b"]).starts_with("2 steps, 2 waves, estimate 5m 00s\n"),
+        "{}",
+        planned(&["--redo", "b"])
+    );
+    sandbox.write("plan.yaml", "runbook: 1\nname: q\nsteps:\n  a: { run: 'true' }\n  b: { run: 'true' }\n");
+    assert_eq!(seconds(&[]), serde_json::Value::Null, "nobody has said how long it takes");
+}
