@@ -95,7 +95,10 @@ fn ended(state: &RunState, step: &StepId, word: &str, last_ms: u64) -> String {
 
 fn failure(failed: &Failed, word: &str, paint: Paint) -> String {
     let Failed { step, failure, retry_in_ms, took_ms, .. } = failed;
-    let word = paint.bad(&format!("{word} ({})", failure.class));
+    // Of one that is tried again because the plan says so, the class would say the contrary.
+    let against = retry_in_ms.is_some() && !failure.class.retried_by_default();
+    let word = if against { word.to_owned() } else { format!("{word} ({})", failure.class) };
+    let word = paint.bad(&word);
     let took = span(Duration::from_millis(*took_ms));
     let pause = retry_in_ms.map(Duration::from_millis);
     let again = pause.map(|pause| format!("; trying again in {}", span(pause))).unwrap_or_default();

@@ -332,6 +332,7 @@ fn failure(ended: &Ended, row: &Row) -> String {
     let of = step.map_or(1, |step| step.retry.attempts);
     let retried = step.is_none_or(|step| step.retry.only.contains(&failure.class));
     let tries = match (retried, row.attempts.max(1)) {
+        (true, tries) if !failure.class.retried_by_default() => format!("attempt {tries} of {of}"),
         (true, tries) => format!("attempt {tries} of {of}, {}", failure.class),
         (false, tries) => format!("attempt {tries}, {}: not retried", failure.class),
     };

@@ -237,3 +237,21 @@ fn what_will_not_run_is_not_estimated() {
     sandbox.write("plan.yaml", "runbook: 1\nname: q\nsteps:\n  a: { run: 'true' }\n  b: { run: 'true' }\n");
     assert_eq!(seconds(&[]), serde_json::Value::Null, "nobody has said how long it takes");
 }
+
+#[test]
+fn a_failure_says_what_keeps_it_from_another_attempt() {
+    let sandbox = Sandbox::new();
+    let retry = "{ attempts: 10, backoff: { initial: 300ms, max: 10s } }";
+    let plan = |deadline: &str| {
+        format!("runbook: 1\nname: p\nsteps:\n  a: {{ run: 'exit 1', retry: {retry}, deadline: {deadline} }}\n")
+    };
+    sandbox.write("plan.yaml", &plan("1s"));
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(4).says("; its `deadline` of 1s leaves no time for attempt ");
+    let again = ran.err.lines().find(|line| line.contains("trying again in")).expect("it is tried again");
+    assert!(again.contains("a  failed  ") && !again.contains("permanent"), "{again}");
+    let told = ran.err.lines().find(|line| line.starts_with("✗ a failed after")).expect("a report");
+    assert!(told.ends_with(" of 10)"), "{told}");
+    sandbox.write("plan.yaml", &plan("1h").replace("10, b", "2, b"));
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(4).says("(attempt 2 of 2)");
+    assert!(!ran.err.contains("deadline"), "{}", ran.err);
+}
