@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use runbook_steps::{Class, Failure, printable};
 
 use super::snapshot::{Row, Snapshot, Standing, Words};
+use super::words::line;
 use crate::event::{Advice, Event, Reached};
 use crate::plan::model::Accept;
 use crate::plan::{Plan, StepId};
@@ -103,7 +104,7 @@ impl Tracker {
             return Words { quiet: between(started, now), ..Words::default() };
         };
         Words {
-            says: printable(&heard.says).into_owned(),
+            says: line(&heard.says),
             quiet: between(heard.at, now),
             advice: heard.advice.as_ref().map(shown),
             stage: heard.stage.map(|reached| (reached.stage, between(reached.since, now))),
@@ -161,7 +162,7 @@ fn block(plan: &Plan, rows: &mut [Row]) {
 
 fn shown(advice: &Advice) -> Advice {
     let Advice { cause, fix } = advice;
-    Advice { cause: printable(cause).into_owned(), fix: printable(fix).into_owned() }
+    Advice { cause: line(cause), fix: line(fix) }
 }
 
 /// How a step stands, as a user sees it: a step that asked a person for something has not failed.
@@ -194,7 +195,7 @@ pub(crate) fn why(step: &StepState) -> Option<String> {
         (_, Standing::Failed | Standing::NeedsPerson | Standing::Retrying) => &step.failure()?.what,
         _ => return None,
     };
-    printable(text).lines().next().map(ToOwned::to_owned)
+    printable(text).lines().next().map(line)
 }
 
 /// A status as a user sees it.
@@ -253,6 +254,16 @@ mod tests {
         assert_eq!(tracker.words(&StepId::from("a"), at(0), at(50)).quiet, Duration::from_secs(50));
         tracker.on(&progress("moves", None, None), at(60));
         assert_eq!(tracker.words(&StepId::from("a"), at(0), at(65)).quiet, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn words_are_one_line_that_moves_nothing() {
+        let mut tracker = Tracker::default();
+        tracker
+            .on(&progress("0 of 1\tready:\n\u{1b}[2J10%\r20%", Some("no\n\u{7}subnet"), None), Timestamp::UNIX_EPOCH);
+        let words = tracker.words(&StepId::from("a"), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        assert_eq!(words.says, "0 of 1 ready: 20%");
+        assert_eq!(words.advice.map(|advice| advice.cause).as_deref(), Some("no subnet"));
     }
 
     #[test]

@@ -122,6 +122,11 @@ pub(crate) fn brief(text: &str, width: usize) -> String {
     clip(&text.split_whitespace().collect::<Vec<_>>().join(" "), width)
 }
 
+/// A text of a program or a cluster in one line.
+pub(crate) fn line(text: &str) -> String {
+    brief(&printable(text), usize::MAX)
+}
+
 /// Pads to so many columns.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
