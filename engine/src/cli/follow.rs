@@ -99,7 +99,8 @@ impl Show {
         match plan {
             Some(plan) if session.ui.live && state.simulated().is_none() => {
                 let title = format!("{} · looking on", home.deployment());
-                Self::Picture(Box::new(Screen::new(plan, title, Clock::real(), session.ui, None)))
+                let screen = Screen::new(plan, title, Clock::real(), session.ui, None);
+                Self::Picture(Box::new(screen.looking_on()))
             }
             plan => Self::Lines(session.ui, plan),
         }
@@ -107,7 +108,7 @@ impl Show {
 
     fn begin(&self, session: &Session, home: &Home, state: &RunState) {
         if let Self::Lines(ui, _) = self {
-            ui.data(&format!("{}\n", text_of_followed(session, home, state)));
+            ui.page(&format!("{}\n", text_of_followed(session, home, state)));
         }
     }
 
@@ -117,7 +118,7 @@ impl Show {
             Self::Picture(screen) => screen.on(&event, state),
             Self::Lines(ui, plan) => {
                 if let Some(line) = lines::line(plan.as_deref(), &event, state, ui.paint) {
-                    ui.data(&format!("{line}\n"));
+                    ui.page(&format!("{line}\n"));
                 }
             }
         }

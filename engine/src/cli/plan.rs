@@ -16,8 +16,9 @@ use super::status::held_by;
 use super::{Inputs, Session, check};
 use crate::plan::load::Given;
 use crate::plan::{Plan as Checked, StepId, graph};
-use crate::report::words::{count, pad, span};
-use crate::report::{estimate, layout};
+use crate::report::estimate::{self, Estimate};
+use crate::report::layout;
+use crate::report::words::{count, pad, span, widest};
 use crate::run::{self, Fate};
 use crate::state::{Home, RunState, journal};
 
@@ -109,7 +110,8 @@ fn why(id: &StepId, fate: &Fate, state: &RunState) -> Vec<String> {
 }
 
 fn text(plan: &Checked, verdicts: &[(StepId, Fate)], state: &RunState, meaning: &[String], width: usize) -> String {
-    let mut out = format!("{}\n\n{}\n◆ on the critical path\n", headline(plan), table(plan, verdicts, width));
+    let (head, table) = (headline(plan, estimated(plan, verdicts)), table(plan, verdicts, width));
+    let mut out = format!("{head}\n\n{table}\n◆ on the critical path\n");
     if !meaning.is_empty() {
         out.push_str(&format!("\n{}\n", meaning.join("\n")));
     }
@@ -120,24 +122,33 @@ fn text(plan: &Checked, verdicts: &[(StepId, Fate)], state: &RunState, meaning: 
     out
 }
 
+/// How long it takes to do what would run.
+fn estimated(plan: &Checked, verdicts: &[(StepId, Fate)]) -> Estimate {
+    let rests = |fate: &Fate| fate.rests() || matches!(fate, Fate::Look(_));
+    let resting: HashSet<&StepId> = verdicts.iter().filter(|(_, fate)| rests(fate)).map(|(id, _)| id).collect();
+    estimate::of(plan, |step| !resting.contains(&step.id))
+}
+
 /// How large the plan is, how long it takes and what it costs.
-fn headline(plan: &Checked) -> String {
-    let (_, long) = graph::critical_path(plan);
+fn headline(plan: &Checked, estimate: Estimate) -> String {
     let steps = count(plan.steps.len(), "step");
     let waves = count(graph::waves(plan).len(), "wave");
     let mut out = format!("{steps}, {waves}");
-    out.extend(estimate::in_words(plan).map(|long| format!(", estimate {long}")));
+    out.extend(estimate.in_words().map(|long| format!(", estimate {long}")));
     let cost: f64 = plan.steps.iter().filter_map(|step| step.cost).map(|cost| cost.per_hour).sum();
     if cost > 0.0 {
-        let run = cost * long.as_secs_f64() / 3600.0;
-        out.push_str(&format!(" · about ${run:.2} for the run, then ${cost:.2} an hour"));
+        let of_the_run = match estimate.known().filter(|long| !long.is_zero()) {
+            Some(long) => format!("about ${:.2} for the run, then ", cost * long.as_secs_f64() / 3600.0),
+            None => String::new(),
+        };
+        out.push_str(&format!(" · {of_the_run}${cost:.2} an hour"));
     }
     out
 }
 
 /// A line for each step, wave by wave.
 fn table(plan: &Checked, verdicts: &[(StepId, Fate)], width: usize) -> String {
-    let names = plan.steps.iter().map(|step| step.id.as_str().chars().count()).max().unwrap_or(0);
+    let names = widest(plan.steps.iter().map(|step| step.id.as_str()));
     let critical: HashSet<usize> = graph::critical_path(plan).0.into_iter().collect();
     let fated: HashMap<&StepId, &Fate> = verdicts.iter().map(|(id, fate)| (id, fate)).collect();
     let waves = graph::waves(plan);
@@ -159,13 +170,14 @@ fn table(plan: &Checked, verdicts: &[(StepId, Fate)], width: usize) -> String {
 }
 
 fn as_json(plan: &Checked, deployment: &str, verdicts: &[(StepId, Fate)], state: &RunState, selection: &str) -> String {
-    let (path, long) = graph::critical_path(plan);
+    let (path, _) = graph::critical_path(plan);
+    let long = estimated(plan, verdicts).known().map(|long| long.as_secs());
     let steps: Vec<_> = verdicts
         .iter()
         .map(|(id, fate)| json!({ "step": id, "fate": word(fate), "why": why(id, fate, state) }))
         .collect();
     let path: Vec<_> = path.iter().map(|&index| &plan.steps[index].id).collect();
-    let value = json!({ "deployment": deployment, "plan": plan.name, "file": plan.file, "selection": selection, "estimate_seconds": long.as_secs(),
+    let value = json!({ "deployment": deployment, "plan": plan.name, "file": plan.file, "selection": selection, "estimate_seconds": long,
                         "critical_path": path, "steps": steps });
     format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
 }

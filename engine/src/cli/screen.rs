@@ -28,6 +28,7 @@ pub(super) struct Screen {
     canvas: Option<Canvas>,
     events: Option<Events>,
     advice: Said,
+    looks_on: bool,
 }
 
 /// The hints that were shown while steps waited, for whoever judges a rehearsal.
@@ -37,12 +38,19 @@ impl Screen {
     /// A screen for a run of a plan.
     pub(super) fn new(plan: Arc<Plan>, title: String, clock: Clock, ui: Ui, events: Option<Events>) -> Self {
         let canvas = ui.live.then(Canvas::new);
-        Self { plan, title, clock, ui, tracker: Tracker::default(), canvas, events, advice: Said::default() }
+        let (tracker, advice) = (Tracker::default(), Said::default());
+        Self { plan, title, clock, ui, tracker, canvas, events, advice, looks_on: false }
     }
 
     /// The same for a run that leaves steps out.
     pub(super) fn without(mut self, left: BTreeSet<StepId>) -> Self {
         self.tracker = Tracker::without(left);
+        self
+    }
+
+    /// The same for a run of another process.
+    pub(super) fn looking_on(mut self) -> Self {
+        self.looks_on = true;
         self
     }
 
@@ -55,7 +63,8 @@ impl Screen {
         let Some(canvas) = &self.canvas else { return };
         let snapshot = self.tracker.snapshot(&self.plan, state, self.clock.now());
         let (width, height) = self.ui.size();
-        let frame = Frame { paint: self.ui.paint, width, height, speed: self.clock.speed() };
+        let (paint, speed, looks_on) = (self.ui.paint, self.clock.speed(), self.looks_on);
+        let frame = Frame { paint, width, height, speed, looks_on };
         canvas.draw(&view::draw(&self.plan, &self.title, &snapshot, frame));
     }
 

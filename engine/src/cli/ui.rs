@@ -1,7 +1,9 @@
 //! The streams: data goes to stdout, talk to stderr. The only printer besides the reports.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::sync::OnceLock;
+
+use runbook_steps::printable;
 
 use super::exit::{Exit, Fatal};
 use super::prompt::{Prompt, Typed};
@@ -10,6 +12,9 @@ use crate::report::words::Paint;
 
 /// Why data could not be written, if it could not. The stream is the process's, and so is this.
 static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// A longer line of a file is shown in pieces.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -76,9 +81,27 @@ impl Ui {
         self.wrote(write(text.as_bytes()));
     }
 
-    /// A file, to stdout, however long. The error is that it cannot be read.
+    /// A file that programs wrote, to stdout, however long: as it is, unless a terminal would obey it. The error is that it cannot be
+    /// read.
     pub(crate) fn copy(self, path: &std::path::Path) -> io::Result<()> {
-        let mut file = std::fs::File::open(path)?;
+        let file = std::fs::File::open(path)?;
+        if io::stdout().is_terminal() { self.copy_lines(file) } else { self.copy_bytes(file) }
+    }
+
+    fn copy_lines(self, file: std::fs::File) -> io::Result<()> {
+        let (mut file, mut line) = (io::BufReader::new(file), Vec::new());
+        while (&mut file).take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
+            let written = write(printable(&String::from_utf8_lossy(&line)).as_bytes());
+            if written.is_err() {
+                self.wrote(written);
+                return Ok(());
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn copy_bytes(self, mut file: std::fs::File) -> io::Result<()> {
         let mut piece = vec![0; 64 * 1024];
         loop {
             let written = match file.read(&mut piece) {

@@ -28,6 +28,23 @@ impl Estimate {
             (long, _) => Self::AtLeast(long),
         }
     }
+
+    /// In words: `24m 20s`, `at least 5m 00s`, or nothing where nothing is known, or nothing takes time.
+    pub(crate) fn in_words(self) -> Option<String> {
+        match self {
+            Self::Unknown | Self::About(Duration::ZERO) => None,
+            Self::AtLeast(long) => Some(format!("at least {}", span(long))),
+            Self::About(long) => Some(span(long)),
+        }
+    }
+
+    /// How long it takes at least, as far as that is known.
+    pub(crate) fn known(self) -> Option<Duration> {
+        match self {
+            Self::Unknown => None,
+            Self::AtLeast(long) | Self::About(long) => Some(long),
+        }
+    }
 }
 
 /// How long a step takes, if its plan says so.
@@ -39,14 +56,16 @@ fn is_silent(step: &Step) -> bool {
     step.expected.is_none() && !step.on_demand
 }
 
-/// How long a plan takes: `24m 20s`, `at least 5m 00s`, or nothing where it does not say.
+/// How long a plan takes, in words.
 pub(crate) fn in_words(plan: &Plan) -> Option<String> {
-    let silent = plan.steps.iter().filter(|step| is_silent(step)).count();
-    match Estimate::new(longest_path(&plan.graph, |index| said(&plan.steps[index])).1, silent) {
-        Estimate::Unknown => None,
-        Estimate::AtLeast(long) => Some(format!("at least {}", span(long))),
-        Estimate::About(long) => Some(span(long)),
-    }
+    of(plan, |_| true).in_words()
+}
+
+/// How long these steps of a plan take.
+pub(crate) fn of(plan: &Plan, runs: impl Fn(&Step) -> bool) -> Estimate {
+    let long = |index: usize| if runs(&plan.steps[index]) { said(&plan.steps[index]) } else { Duration::ZERO };
+    let silent = plan.steps.iter().filter(|step| is_silent(step) && runs(step)).count();
+    Estimate::new(longest_path(&plan.graph, long).1, silent)
 }
 
 /// How long until the run ends, if every step takes as long as usual and there is room for all that can run.

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::words::clip;
+use runbook_steps::printable;
+
+use super::words::{clip, columns};
 
 /// Where nothing has to fit.
 pub(crate) const ANY: usize = usize::MAX;
@@ -16,16 +18,41 @@ pub(crate) fn command(text: &str) -> String {
 /// A title, which nobody misses the end of, cut to what is left of a width; nothing where that is too little to say anything.
 pub(crate) fn title(text: &str, used: usize, width: usize) -> String {
     let room = width.saturating_sub(used);
-    if room < SHORTEST_TITLE && text.chars().count() > room { String::new() } else { clip(text, room) }
+    if room < SHORTEST_TITLE && columns(text) > room { String::new() } else { clip(text, room) }
 }
 
-/// The text in lines of a width at most, as far as it has blanks to be wrapped at.
+/// The text in lines of a width at most, as far as it has blanks to be wrapped at. Of what a terminal obeys, only colours are left:
+/// somebody else's words stand in much that is said.
 pub(crate) fn fit(text: &str, width: usize) -> Cow<'_, str> {
+    let text = coloured(text);
     if width == ANY && !text.contains(NO_BREAK) {
-        return Cow::Borrowed(text);
+        return text;
     }
     let lines: Vec<String> = text.split('\n').map(|line| fit_line(line, width)).collect();
     lines.join("\n").replace(NO_BREAK, " ").into()
+}
+
+/// The text without anything that a terminal obeys but colours.
+fn coloured(text: &str) -> Cow<'_, str> {
+    if !text.contains(|letter: char| letter.is_control() && letter != '\n') {
+        return Cow::Borrowed(text);
+    }
+    let mut pieces = text.split('\u{1b}');
+    let mut out = printable(pieces.next().unwrap_or_default()).into_owned();
+    for piece in pieces {
+        match colour_ends(piece) {
+            Some(end) => out.push_str(&format!("\u{1b}{}{}", &piece[..end], printable(&piece[end..]))),
+            None => out.push_str(&printable(&format!("\u{1b}{piece}"))),
+        }
+    }
+    out.into()
+}
+
+/// Where a colour ends that a piece behind ESC begins with: it is set by `[`, numbers, and `m`.
+fn colour_ends(piece: &str) -> Option<usize> {
+    let numbers = piece.strip_prefix('[')?;
+    let end = numbers.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+    numbers[end..].starts_with('m').then_some(end + 2)
 }
 
 const NO_BREAK: &str = "\u{a0}";
@@ -93,7 +120,7 @@ fn fit_line(line: &str, width: usize) -> String {
 
 /// What is of no use in pieces: the rows of a Markdown table, and lines of a file with their numbers and marks.
 fn is_drawn(line: &str) -> bool {
-    let text = plain(line);
+    let text = printable(line);
     let text = text.trim_start();
     let behind = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     text.starts_with('|') || text.starts_with("·  ") || (behind.len() < text.len() && behind.starts_with(" │"))
@@ -103,7 +130,7 @@ fn is_drawn(line: &str) -> bool {
 fn hanging(line: &str, width: usize) -> usize {
     let words = words(line);
     let lead = words.first().map_or(0, |word| word.gap);
-    let bullet = words.first().filter(|word| is_bullet(&plain(&word.text)));
+    let bullet = words.first().filter(|word| is_bullet(&printable(&word.text)));
     let mut hang = bullet.map_or(lead, |bullet| lead + bullet.width() + 1);
     let mut column = 0;
     for (number, word) in words.iter().enumerate() {
@@ -138,7 +165,7 @@ fn chunks(line: &str) -> Vec<Chunk> {
 
 /// How many of the first words belong together.
 fn in_one_piece(words: &[Chunk]) -> usize {
-    let first = plain(&words[0].text);
+    let first = printable(&words[0].text);
     match first.trim_start_matches('(').strip_prefix('`') {
         Some(code) => code_ends(code, words).unwrap_or(1),
         None if is_program(&first) => command_ends(words).unwrap_or(1),
@@ -159,9 +186,9 @@ fn is_program(word: &str) -> bool {
 
 /// How many words a command of this program has: up to what cannot be one of its arguments.
 fn command_ends(words: &[Chunk]) -> Option<usize> {
-    let next = plain(&words.get(1)?.text);
+    let next = printable(&words.get(1)?.text);
     let is_command = next.starts_with("--") || COMMANDS.contains(&next.trim_end_matches([',', ';', '.', ')']));
-    let ends_after = |word: &Chunk| plain(&word.text).ends_with([',', ';', ')']);
+    let ends_after = |word: &Chunk| printable(&word.text).ends_with([',', ';', ')']);
     let no_argument = |word: &Chunk| word.gap > 1 || ["·", "or", "and", "then", "#"].contains(&word.text.as_str());
     let end = (1..words.len()).find(|&at| no_argument(&words[at]) || ends_after(&words[at - 1])).unwrap_or(words.len());
     is_command.then_some(end)
@@ -183,16 +210,7 @@ fn words(line: &str) -> Vec<Chunk> {
 
 /// How many columns a text takes.
 pub(crate) fn visible(text: &str) -> usize {
-    if text.contains('\u{1b}') { plain(text).chars().count() } else { text.chars().count() }
-}
-
-/// A text without its colours.
-fn plain(text: &str) -> String {
-    let mut pieces = text.split('\u{1b}');
-    let first = pieces.next().unwrap_or_default();
-    // A colour is set by `[`, numbers, and `m`.
-    let behind = |piece: &'_ str| piece.split_once('m').map_or("", |(_, behind)| behind).to_owned();
-    std::iter::once(first.to_owned()).chain(pieces.map(behind)).collect()
+    columns(&printable(text))
 }
 
 #[cfg(test)]
@@ -209,6 +227,7 @@ mod tests {
         assert_eq!(lines("- one two three", 9), ["- one two", "  three"]);
         assert_eq!(lines("12. one two three", 11), ["12. one two", "    three"]);
         assert_eq!(lines("it all fits", 11), ["it all fits"]);
+        assert_eq!(lines("日本 日本 日本", 11), ["日本 日本", "日本"]);
     }
 
     #[test]
@@ -245,6 +264,13 @@ mod tests {
     fn colours_take_no_room() {
         assert_eq!(lines("\u{1b}[31mred and\u{1b}[0m so on", 13), ["\u{1b}[31mred and\u{1b}[0m so on"]);
         assert_eq!(lines("\u{1b}[31mred and\u{1b}[0m so on", 10), ["\u{1b}[31mred and\u{1b}[0m so", "on"]);
+    }
+
+    #[test]
+    fn only_colours_are_obeyed() {
+        let told = "\u{1b}[2Ja \u{1b}[1m\u{1b}[31mred\u{1b}[0m\u{1b}]0;owned\u{7} b\u{7} \u{1b}]8;;x\u{1b}\\c\tand\nd\u{1b}[1A";
+        assert_eq!(fit(told, ANY), "a \u{1b}[1m\u{1b}[31mred\u{1b}[0m b c\tand\nd");
+        assert_eq!(fit("a\tb\nc", ANY), "a\tb\nc");
     }
 
     #[test]

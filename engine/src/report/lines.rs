@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use runbook_steps::Class;
+use runbook_steps::{Class, printable};
 
 use super::tracker::{News, between};
 use super::words::{self, Paint, span};
-use crate::event::Event;
+use crate::event::{Advice, Event};
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::RunState;
 use crate::state::record::{Entry, Failed, Outcome, Record};
@@ -14,7 +14,7 @@ use crate::state::record::{Entry, Failed, Outcome, Record};
 /// The line for an event; many events have none. The plan only adds what kind a step is of.
 pub(crate) fn line(plan: Option<&Plan>, event: &Event, state: &RunState, paint: Paint) -> Option<String> {
     match event {
-        Event::Notice(text) => Some(text.clone()),
+        Event::Notice(text) => Some(printable(text).into_owned()),
         Event::Recorded(entry) => {
             let text = words_for(plan, entry, state, paint)?;
             let began = state.current().map_or(entry.time, |run| run.began);
@@ -27,7 +27,9 @@ pub(crate) fn line(plan: Option<&Plan>, event: &Event, state: &RunState, paint: 
 /// The lines for what is new in what a running step says.
 pub(crate) fn news(step: &Step, news: &[News], since: Duration, paint: Paint) -> Vec<String> {
     let line = |news: &News| match news {
-        News::Advice(advice) => format!("{}  {}  {} {}", step.id, paint.warn("hint"), advice.cause, advice.fix),
+        News::Advice(Advice { cause, fix }) => {
+            format!("{}  {}  {} {}", step.id, paint.warn("hint"), printable(cause), printable(fix))
+        }
         News::Stage(stage) => {
             let known = &step.stages[*stage];
             let about = known.expected.map(|expected| format!(", {}", words::about(expected.typical())));
@@ -55,19 +57,19 @@ fn words_for(plan: Option<&Plan>, entry: &Entry, state: &RunState, paint: Paint)
         Record::Started(started) => Some(began(plan, &started.step, &paint.busy("started"), started.attempt)),
         Record::UndoStarted { step, attempt } => Some(began(plan, step, &paint.busy("undoing"), *attempt)),
         Record::Succeeded(done) => {
-            let note = done.note.as_ref().map(|note| format!("  {note}")).unwrap_or_default();
+            let note = done.note.as_deref().map(|note| format!("  {}", printable(note))).unwrap_or_default();
             Some(format!("{}{note}", ended(state, &done.step, &paint.good(word(done.outcome)), done.took_ms)))
         }
         Record::Undone { step, took_ms, .. } => Some(ended(state, step, &paint.good("undone"), *took_ms)),
         Record::Failed(failed) if failed.failure.class == Class::NeedsPerson => {
-            Some(format!("{}  {}  {}", failed.step, paint.warn("needs you"), failed.failure.what))
+            Some(format!("{}  {}  {}", failed.step, paint.warn("needs you"), printable(&failed.failure.what)))
         }
         Record::Failed(failed) => Some(failure(failed, "failed", paint)),
         Record::UndoFailed(failed) => Some(failure(failed, "not undone", paint)),
-        Record::Skipped { step, why } => Some(format!("{step}  skipped  {why}")),
+        Record::Skipped { step, why } => Some(format!("{step}  skipped  {}", printable(why))),
         Record::Blocked { step, by } => Some(format!("{step}  {}  by {}", paint.warn("blocked"), words::list(by))),
         Record::Cancelled { step, .. } => Some(format!("{step}  {}", paint.warn("stopped"))),
-        Record::Unknown { step, why } => Some(format!("{step}  {}  {why}", paint.bad("unknown"))),
+        Record::Unknown { step, why } => Some(format!("{step}  {}  {}", paint.bad("unknown"), printable(why))),
         Record::Interrupted { signal } => Some(format!("{}  {signal}", paint.warn("interrupted"))),
         Record::Opened(_) | Record::Spawned { .. } | Record::Performing { .. } => None,
         Record::UndoSkipped { .. } | Record::UndoneInPart { .. } => None,
@@ -93,11 +95,14 @@ fn ended(state: &RunState, step: &StepId, word: &str, last_ms: u64) -> String {
 
 fn failure(failed: &Failed, word: &str, paint: Paint) -> String {
     let Failed { step, failure, retry_in_ms, took_ms, .. } = failed;
-    let word = paint.bad(&format!("{word} ({})", failure.class));
+    // Of one that is tried again because the plan says so, the class would say the contrary.
+    let against = retry_in_ms.is_some() && !failure.class.retried_by_default();
+    let word = if against { word.to_owned() } else { format!("{word} ({})", failure.class) };
+    let word = paint.bad(&word);
     let took = span(Duration::from_millis(*took_ms));
     let pause = retry_in_ms.map(Duration::from_millis);
     let again = pause.map(|pause| format!("; trying again in {}", span(pause))).unwrap_or_default();
-    format!("{step}  {word}  {took}  {}{again}", failure.what)
+    format!("{step}  {word}  {took}  {}{again}", printable(&failure.what))
 }
 
 /// From its first attempt on, pauses and all; the last attempt's own time where that is not known.

@@ -40,7 +40,7 @@ impl Canvas {
     }
 }
 
-/// Lets the terminal not write `^C` when that is typed: it would move the picture, and leave a line of it behind.
+/// Lets the terminal not show what is typed: it would move the picture, and leave a line of it behind.
 fn keep_quiet() -> Option<Termios> {
     let before = tcgetattr(io::stderr()).ok()?;
     // Whoever changes the terminal from the background is stopped.
@@ -48,7 +48,7 @@ fn keep_quiet() -> Option<Termios> {
         return None;
     }
     let mut quiet = before.clone();
-    quiet.local_modes.remove(LocalModes::ECHOCTL);
+    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHOCTL);
     tcsetattr(io::stderr(), OptionalActions::Now, &quiet).ok()?;
     Some(before)
 }

@@ -111,8 +111,10 @@ pub(crate) struct Row {
     pub(crate) began: Option<Duration>,
     /// Whether its result comes from an earlier run.
     pub(crate) reused: bool,
-    /// Why it did not end well, in a line.
+    /// Why it did not end well, or has to be tried again, in a line.
     pub(crate) why: Option<String>,
+    /// How long until it is tried again, if it waits for that.
+    pub(crate) again: Option<Duration>,
     /// Whose failure keeps it from running.
     pub(crate) by: Vec<StepId>,
     /// What it last said of itself.
@@ -145,9 +147,16 @@ pub(crate) struct Snapshot {
     pub(crate) rows: Vec<Row>,
     /// Since the start of the run.
     pub(crate) elapsed: Duration,
+    /// The signal that the run was told to stop by.
+    pub(crate) stopping: Option<String>,
 }
 
 impl Snapshot {
+    /// Whether a step has not begun, and never will: of a run that stops, only `finally` is still begun.
+    pub(crate) fn never_starts(&self, plan: &Plan, index: usize) -> bool {
+        self.stopping.is_some() && !plan.steps[index].finally
+    }
+
     /// How many of the steps that the run is for hold.
     pub(crate) fn done(&self) -> usize {
         self.part().filter(|row| row.standing.holds()).count()

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use runbook_steps::Failure;
+use runbook_steps::{Failure, printable};
 use serde_json::{Map, Value};
 
 use super::commands::Commands;
 use super::estimate;
 use super::layout;
 use super::snapshot::{Row, Snapshot, Standing};
-use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span};
+use super::words::{MODEL_TIME, Paint, brief, count, hold, label, lasted, list, pad, some, span, told, widest};
 use crate::plan::inputs::plain;
 use crate::plan::{Plan, Step, StepId};
 use crate::state::fold::{RunState, Status, StepState};
@@ -225,10 +225,9 @@ struct Columns {
 
 impl Columns {
     fn of(ended: &Ended) -> Self {
-        let longest = |lengths: &mut dyn Iterator<Item = usize>, least: usize| lengths.max().unwrap_or(0).max(least);
         let rows = &ended.snapshot.rows;
-        let names = longest(&mut rows.iter().map(|row| row.id.as_str().chars().count()), 4);
-        let outcomes = longest(&mut rows.iter().map(|row| outcome(row).chars().count()), 9);
+        let names = widest(rows.iter().map(|row| row.id.as_str())).max(4);
+        let outcomes = widest(rows.iter().map(outcome)).max(9);
         let (real, took) = if ended.simulated.is_some() { (true, MODEL_TIME.len()) } else { (false, 9) };
         Self { names, outcomes, took, tries: true, real }.fitted(ended.width)
     }
@@ -301,9 +300,9 @@ fn remark(ended: &Ended, step: &Step, row: &Row, used: usize) -> String {
     let note = ended.state.step(&row.id).and_then(|step| step.note());
     match (ended.state.status(&row.id), &row.why, note) {
         _ if !row.by.is_empty() => layout::title(&format!("by {}", list(&row.by)), used, ended.width),
-        (Status::Skipped { why }, ..) => why.clone(),
+        (Status::Skipped { why }, ..) => printable(why).into_owned(),
         (_, Some(why), _) => layout::title(why, used, ended.width),
-        (_, _, Some(note)) => note.to_owned(),
+        (_, _, Some(note)) => printable(note).into_owned(),
         _ if step.name == step.id.as_str() => String::new(),
         _ => layout::title(&step.name, used, ended.width),
     }
@@ -321,15 +320,19 @@ fn failure(ended: &Ended, row: &Row) -> String {
         let id = &row.id;
         let ways = settle_first(ended, id);
         let head = format!("{} nobody can tell whether {} was done", paint.bad("?"), paint.bold(id.as_str()));
-        return format!("{head}\n\n  {why}\n\n  {}   {ways}\n", paint.busy("next"));
+        return format!("{head}\n\n  {}\n\n  {}   {ways}\n", printable(why), paint.busy("next"));
     }
-    let Some(failure) = ended.state.step(&row.id).and_then(|step| step.failure()) else { return String::new() };
+    let Some(failure) = ended.state.step(&row.id).and_then(|step| step.failure()).map(told) else {
+        return String::new();
+    };
+    let failure = &failure;
     if let (Standing::NeedsPerson, Some(flags)) = (row.standing, answer(failure)) {
         return question(ended, row, failure, flags);
     }
     let of = step.map_or(1, |step| step.retry.attempts);
     let retried = step.is_none_or(|step| step.retry.only.contains(&failure.class));
     let tries = match (retried, row.attempts.max(1)) {
+        (true, tries) if !failure.class.retried_by_default() => format!("attempt {tries} of {of}"),
         (true, tries) => format!("attempt {tries} of {of}, {}", failure.class),
         (false, tries) => format!("attempt {tries}, {}: not retried", failure.class),
     };
@@ -393,11 +396,11 @@ fn outputs(ended: &Ended) -> Option<String> {
     if ended.outputs.is_empty() {
         return None;
     }
-    let names = ended.outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let names = widest(ended.outputs.keys().map(String::as_str));
     let mut text = format!("{}\n", ended.paint.dim("outputs"));
     for (name, value) in ended.outputs {
         let longest = if ended.width == layout::ANY { usize::MAX } else { LONGEST_OUTPUT };
-        let value = brief(&plain(value), longest);
+        let value = brief(&printable(&plain(value)), longest);
         text.push_str(format!("  {}  {value}", pad(name, names)).trim_end());
         text.push('\n');
     }

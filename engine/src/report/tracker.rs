@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runbook_steps::{Class, Failure};
+use runbook_steps::{Class, Failure, printable};
 
 use super::snapshot::{Row, Snapshot, Standing, Words};
+use super::words::line;
 use crate::event::{Advice, Event, Reached};
 use crate::plan::model::Accept;
 use crate::plan::{Plan, StepId};
@@ -93,7 +94,8 @@ impl Tracker {
         let began = state.current().map_or(now, |run| run.began);
         let mut rows: Vec<Row> = plan.steps.iter().map(|step| self.row(&step.id, state, began, now)).collect();
         block(plan, &mut rows);
-        Snapshot { rows, elapsed: between(began, now) }
+        let stopping = state.current().and_then(|run| run.signal.clone());
+        Snapshot { rows, elapsed: between(began, now), stopping }
     }
 
     /// What a step says, and for how long nothing else.
@@ -102,9 +104,9 @@ impl Tracker {
             return Words { quiet: between(started, now), ..Words::default() };
         };
         Words {
-            says: heard.says.clone(),
+            says: line(&heard.says),
             quiet: between(heard.at, now),
-            advice: heard.advice.clone(),
+            advice: heard.advice.as_ref().map(shown),
             stage: heard.stage.map(|reached| (reached.stage, between(reached.since, now))),
         }
     }
@@ -126,6 +128,7 @@ impl Tracker {
             began: mine.and_then(StepState::started).map(|started| between(began, started)),
             reused: standing.holds() && mine.is_none(),
             why: step.and_then(why),
+            again: due(state.status(id)).map(|due| between(now, due)),
             by: if let Status::Blocked { by } = state.status(id) { by.clone() } else { Vec::new() },
             words: self.words(id, mine.and_then(StepState::started).unwrap_or(now), now),
         }
@@ -157,6 +160,11 @@ fn block(plan: &Plan, rows: &mut [Row]) {
     }
 }
 
+fn shown(advice: &Advice) -> Advice {
+    let Advice { cause, fix } = advice;
+    Advice { cause: line(cause), fix: line(fix) }
+}
+
 /// How a step stands, as a user sees it: a step that asked a person for something has not failed.
 pub(crate) fn stands(step: Option<&StepState>) -> Standing {
     let Some(step) = step else { return Standing::Waiting };
@@ -171,14 +179,23 @@ pub(crate) fn failed(failure: &Failure) -> Standing {
     if failure.class == Class::NeedsPerson { Standing::NeedsPerson } else { Standing::Failed }
 }
 
-/// Why a step did not end well, in a line.
+/// When a step is tried again, if it waits for that.
+fn due(status: &Status) -> Option<Timestamp> {
+    match status {
+        Status::Retrying { until, .. } => Some(*until),
+        Status::UndoFailed { until } => *until,
+        _ => None,
+    }
+}
+
+/// Why a step did not end well, or is tried again, in a line.
 pub(crate) fn why(step: &StepState) -> Option<String> {
     let text = match (step.status(), stands(Some(step))) {
         (Status::Unknown { why }, _) => why,
-        (_, Standing::Failed | Standing::NeedsPerson) => &step.failure()?.what,
+        (_, Standing::Failed | Standing::NeedsPerson | Standing::Retrying) => &step.failure()?.what,
         _ => return None,
     };
-    text.lines().next().map(ToOwned::to_owned)
+    printable(text).lines().next().map(line)
 }
 
 /// A status as a user sees it.
@@ -237,6 +254,16 @@ mod tests {
         assert_eq!(tracker.words(&StepId::from("a"), at(0), at(50)).quiet, Duration::from_secs(50));
         tracker.on(&progress("moves", None, None), at(60));
         assert_eq!(tracker.words(&StepId::from("a"), at(0), at(65)).quiet, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn words_are_one_line_that_moves_nothing() {
+        let mut tracker = Tracker::default();
+        tracker
+            .on(&progress("0 of 1\tready:\n\u{1b}[2J10%\r20%", Some("no\n\u{7}subnet"), None), Timestamp::UNIX_EPOCH);
+        let words = tracker.words(&StepId::from("a"), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        assert_eq!(words.says, "0 of 1 ready: 20%");
+        assert_eq!(words.advice.map(|advice| advice.cause).as_deref(), Some("no subnet"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::commands::Commands;
 use super::tracker::between;
-use super::words::{Paint, count, label, lasted, list, pad};
+use super::words::{Paint, count, label, lasted, list, pad, told};
 use crate::plan::{Plan, StepId};
 use crate::run::undo::{Item, Left, UndoPlan};
 use crate::state::{RunState, Status};
@@ -147,7 +147,7 @@ pub(crate) fn summary(ended: &Ended) -> String {
 fn failure(ended: &Ended, id: &StepId) -> String {
     let paint = ended.paint;
     let Some(step) = ended.state.step(id) else { return String::new() };
-    let Some(failure) = step.failure().filter(|_| matches!(step.status(), Status::UndoFailed { .. })) else {
+    let Some(failure) = step.failure().filter(|_| matches!(step.status(), Status::UndoFailed { .. })).map(told) else {
         return String::new();
     };
     let head = format!("could not be undone (attempt {}, {})", step.attempts(), failure.class);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use runbook_steps::tools::GRACE;
+
 use super::estimate::Estimate;
 use super::snapshot::{Row, Snapshot, Standing, waits_for};
-use super::words::{MODEL_TIME, Paint, about, clip, pad, span};
+use super::words::{MODEL_TIME, Paint, about, clip, columns, pad, span};
 use super::{estimate, words};
 use crate::plan::{Plan, Step, duration, graph};
 
@@ -16,18 +18,23 @@ pub(crate) struct Frame {
     pub(crate) height: usize,
     /// How many times faster than real time the run's clock is.
     pub(crate) speed: f64,
+    /// Whether another process has the run, which no key that is typed here reaches.
+    pub(crate) looks_on: bool,
 }
 
 /// The whole picture, a line each; never higher than the terminal, and never with an empty line at its end.
 pub(crate) fn draw(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) -> Vec<String> {
-    let mut lines = vec![headline(plan, title, snapshot, frame), String::new()];
-    let names = snapshot.rows.iter().map(|row| row.id.as_str().chars().count()).max().unwrap_or(0).min(28);
-    let room = frame.height.saturating_sub(7).max(4);
+    let mut lines = vec![headline(plan, title, snapshot, frame)];
+    lines.extend(stopping(snapshot, frame));
+    lines.push(String::new());
+    let names = words::widest(snapshot.rows.iter().map(|row| row.id.as_str())).min(28);
+    let room = frame.height.saturating_sub(lines.len() + 5).max(4);
     let busy: Vec<usize> = indices(snapshot, |row| matches!(row.standing, Standing::Running | Standing::Retrying));
     let bad: Vec<usize> = indices(snapshot, is_bad);
-    let reasons = bad.iter().filter(|&&index| snapshot.rows[index].why.is_some()).count();
+    let reasons = bad.iter().chain(&busy).filter(|&&index| snapshot.rows[index].why.is_some()).count();
     let done = indices(snapshot, |row| row.standing.holds() && !row.reused);
     let waiting = indices(snapshot, |row| row.standing == Standing::Waiting);
+    let (never, waiting): (Vec<usize>, _) = waiting.into_iter().partition(|&index| snapshot.never_starts(plan, index));
     let spare = room.saturating_sub(busy.len() + bad.len() + reasons);
     let shown_done = done.len().min(spare.saturating_sub(waiting.len().min(3)));
     if done.len() > shown_done {
@@ -38,11 +45,13 @@ pub(crate) fn draw(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) 
     let recent = recent.split_off(recent.len() - shown_done);
     for index in recent.into_iter().chain(bad).chain(busy.iter().copied()) {
         let row = &snapshot.rows[index];
-        lines.push(line(&plan.steps[index], row, names, frame));
+        let given_up = snapshot.never_starts(plan, index);
+        lines.push(line(&plan.steps[index], row, given_up, names, frame));
         lines.extend(advice(row, names, frame));
         lines.extend(row.why.iter().map(|why| format!("      {}", clip(why, frame.width.saturating_sub(7)))));
     }
     lines.extend(queue(plan, snapshot, &waiting, names, spare.saturating_sub(shown_done).max(1), frame));
+    lines.extend(not_begun(snapshot, &never, frame));
     lines.extend(blocked(snapshot, frame));
     lines.extend(critical_path(plan, snapshot, frame).into_iter().flat_map(|path| [String::new(), path]));
     lines.truncate(frame.height.saturating_sub(1));
@@ -52,6 +61,21 @@ pub(crate) fn draw(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) 
 fn is_bad(row: &Row) -> bool {
     use Standing::{Cancelled, Failed, NeedsPerson, Unknown};
     matches!(row.standing, Failed | Unknown | Cancelled | NeedsPerson)
+}
+
+/// That the run was told to stop, and how it is stopped harder.
+fn stopping(snapshot: &Snapshot, frame: Frame) -> Option<String> {
+    let signal = snapshot.stopping.as_ref()?;
+    let harder = if frame.looks_on { "" } else { "; another ctrl-C kills them" };
+    let text = format!("{signal}: stopping; programs have {} to end{harder}", span(GRACE));
+    Some(frame.paint.warn(&clip(&text, frame.width)))
+}
+
+/// The steps that a run which stops begins no more, in a line.
+fn not_begun(snapshot: &Snapshot, never: &[usize], frame: Frame) -> Option<String> {
+    let names: Vec<&str> = never.iter().map(|&index| snapshot.rows[index].id.as_str()).collect();
+    let text = clip(&format!("· {} will not start: {}", names.len(), names.join(", ")), frame.width.saturating_sub(3));
+    (!names.is_empty()).then(|| frame.paint.dim(&format!("  {text}")))
 }
 
 /// The steps that can never run, in a line.
@@ -80,17 +104,20 @@ fn headline(plan: &Plan, title: &str, snapshot: &Snapshot, frame: Frame) -> Stri
     let (of, eta) = how_long_still(plan, snapshot, frame);
     let name = title.split(" · ").next().unwrap_or(title);
     let short = title.split(" (").next().unwrap_or(title);
+    // Which clock a figure is of is no thing that can be missed.
     let clock = if frame.speed > 1.0 { format!(" {MODEL_TIME}") } else { String::new() };
+    let brief = if frame.speed > 1.0 { " model" } else { "" };
     let elapsed = span(snapshot.elapsed);
     let all = [
         format!("{title} · {counts} · {elapsed}{of}{clock}{eta}"),
         format!("{short} · {counts} · {elapsed}{of}{clock}{eta}"),
-        format!("{short} · {counts} · {elapsed}{of}{eta}"),
-        format!("{short} · {counts} · {elapsed}{eta}"),
-        format!("{name} · {counts} · {elapsed}{eta}"),
+        format!("{short} · {counts} · {elapsed}{of}{brief}{eta}"),
+        format!("{short} · {counts} · {elapsed}{brief}{eta}"),
+        format!("{name} · {counts} · {elapsed}{brief}{eta}"),
+        format!("{name} · {counts} · {elapsed}{brief}"),
     ];
-    let fits = |text: &&String| text.chars().count() <= frame.width;
-    let fitting = all.iter().find(fits).cloned().unwrap_or_else(|| clip(&all[4], frame.width));
+    let fits = |text: &&String| columns(text) <= frame.width;
+    let fitting = all.iter().find(fits).cloned().unwrap_or_else(|| clip(&all[5], frame.width));
     frame.paint.bold(&fitting)
 }
 
@@ -100,14 +127,18 @@ fn how_long_still(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> (String, St
         let left = if frame.speed > 1.0 { left.div_f64(frame.speed) } else { left };
         span(Duration::from_secs(left.as_secs()))
     };
+    let real = if frame.speed > 1.0 { " (real)" } else { "" };
     match estimate::remaining(plan, snapshot) {
+        _ if snapshot.stopping.is_some() => (String::new(), String::new()),
         Estimate::About(Duration::ZERO) | Estimate::Unknown => (String::new(), String::new()),
-        Estimate::About(left) => (format!(" of {}", about(snapshot.elapsed + left)), format!(" · ETA {}", wall(left))),
-        Estimate::AtLeast(left) => (String::new(), format!(" · at least {} more", wall(left))),
+        Estimate::About(left) => {
+            (format!(" of {}", about(snapshot.elapsed + left)), format!(" · ETA {}{real}", wall(left)))
+        }
+        Estimate::AtLeast(left) => (String::new(), format!(" · at least {} more{real}", wall(left))),
     }
 }
 
-fn line(step: &Step, row: &Row, names: usize, frame: Frame) -> String {
+fn line(step: &Step, row: &Row, given_up: bool, names: usize, frame: Frame) -> String {
     let paint = frame.paint;
     let mark = match row.standing {
         Standing::Ok | Standing::Changed | Standing::Skipped => paint.good(row.standing.mark()),
@@ -117,15 +148,24 @@ fn line(step: &Step, row: &Row, names: usize, frame: Frame) -> String {
     };
     let name = pad(&clip(row.id.as_str(), names), names);
     let (figures, rest) = match row.standing {
-        Standing::Running | Standing::Retrying => (running_figures(step, row), why(step, row)),
+        Standing::Running => (running_figures(step, row), why(step, row)),
+        Standing::Retrying => (running_figures(step, row), again(step, row, given_up)),
         _ => (format!("{} {}", pad(row.standing.said(), 9), pad(&span(row.took), 7)), name_of(step)),
     };
     let head = format!("{name}  {}", pad(&figures, 17));
-    let space = frame.width.saturating_sub(head.chars().count() + 6);
+    let space = frame.width.saturating_sub(columns(&head) + 6);
     let late = step.expected.is_some_and(|expected| row.took > expected.high);
     let rest = deepest(&rest, space);
     let rest = if late && !row.standing.ended() { paint.warn(&rest) } else { paint.dim(&rest) };
     format!("  {mark} {head}  {rest}")
+}
+
+/// When a step that has failed is tried again.
+fn again(step: &Step, row: &Row, given_up: bool) -> String {
+    let Some(left) = row.again.filter(|_| !given_up) else { return "is not tried again".to_owned() };
+    // Rounded up: it counts down to the attempt, not to a second before.
+    let left = span(Duration::from_secs(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)));
+    format!("retrying in {left} (attempt {} of {})", row.attempts + 1, step.retry.attempts)
 }
 
 /// What a step is called, where that is more than its id.
@@ -135,7 +175,7 @@ fn name_of(step: &Step) -> String {
 
 /// A reason that fits: reasons run from the object that is waited for down to the deepest, and the deepest tells most.
 fn deepest(reason: &str, width: usize) -> String {
-    if reason.chars().count() <= width {
+    if columns(reason) <= width {
         return reason.to_owned();
     }
     let last = reason.rsplit(" · ").next().unwrap_or(reason);
@@ -235,6 +275,9 @@ fn awaited(plan: &Plan, snapshot: &Snapshot, index: usize) -> String {
 
 /// What decides how long it still takes: the longest chain of the steps that can still run.
 fn critical_path(plan: &Plan, snapshot: &Snapshot, frame: Frame) -> Option<String> {
+    if snapshot.stopping.is_some() {
+        return None;
+    }
     let still = |index: usize| !snapshot.rows[index].standing.ended();
     let typical = |index: usize| if still(index) { plan.steps[index].typical() } else { Duration::ZERO };
     let (mut path, _) = graph::longest_path(&plan.graph, typical);
@@ -283,6 +326,7 @@ steps:
             began: None,
             reused: false,
             why: None,
+            again: None,
             by: Vec::new(),
             words,
         }
@@ -304,6 +348,60 @@ steps:
         let plan = plan();
         let said = why(&plan.steps[0], &row(1000, 300, None));
         assert_eq!(said, "slower than usual (expected 4m10s..15m) · 0 of 1 ready");
+    }
+
+    const FRAME: Frame = Frame { paint: Paint { on: false }, width: 80, height: 30, speed: 1.0, looks_on: false };
+
+    /// A step waits to be tried again, and others for it.
+    fn retrying(stopping: Option<&str>, looks_on: bool) -> String {
+        let plan = plan_of(
+            "runbook: 1\nname: r\nsteps:\n  a: { run: echo, expected: 9s, retry: { attempts: 5 } }\n  \
+             b: { needs: [a], run: echo }\nfinally:\n  bye: { run: echo }\n",
+        );
+        let stand = |id: &str, standing| Row { id: StepId::from(id), standing, ..row(7, 0, None) };
+        let (why, again) = (Some("there is no such zone".to_owned()), Some(Duration::from_millis(2100)));
+        let waiting = ["b", "bye"].map(|id| stand(id, Standing::Waiting));
+        let rows =
+            [Row { why, again, attempts: 2, ..stand("a", Standing::Retrying) }].into_iter().chain(waiting).collect();
+        let snapshot = Snapshot { rows, elapsed: Duration::from_secs(8), stopping: stopping.map(str::to_owned) };
+        draw(&plan, "r", &snapshot, Frame { looks_on, ..FRAME }).join("\n")
+    }
+
+    #[test]
+    fn one_that_is_tried_again_says_when_and_why() {
+        let shown = retrying(None, false);
+        let row = "  ↻ a    7s       ~9s       retrying in 3s (attempt 3 of 5)\n      there is no such zone\n";
+        assert!(shown.contains(row), "{shown}");
+        assert!(shown.contains("· b    waits for a"), "{shown}");
+    }
+
+    #[test]
+    fn a_run_that_stops_says_so_and_what_it_begins_no_more() {
+        let shown = retrying(Some("SIGINT"), false);
+        let head = "r · 0 of 3 done · 8s\nSIGINT: stopping; programs have 10s to end; another ctrl-C kills them\n\n";
+        assert!(shown.starts_with(head), "{shown}");
+        assert!(shown.contains("  ↻ a    7s       ~9s       is not tried again\n"), "{shown}");
+        assert!(shown.ends_with("  · bye  waits for all others to end\n  · 1 will not start: b"), "{shown}");
+        let shown = retrying(Some("SIGTERM"), true);
+        assert!(shown.contains("\nSIGTERM: stopping; programs have 10s to end\n"), "{shown}");
+    }
+
+    #[test]
+    fn wide_letters_never_make_a_line_too_long() {
+        let plan =
+            plan_of("runbook: 1\nname: wide\nsteps:\n  a: { name: 日本語の長い名前, run: echo }\n  b: { run: echo }\n");
+        let says = "準備中 🎉 ".repeat(20);
+        let words = Words { says, ..Words::default() };
+        let rows = vec![
+            Row {
+                id: StepId::from("a"), standing: Standing::Failed, why: Some("失敗".repeat(50)), ..row(7, 0, None)
+            },
+            Row { id: StepId::from("b"), words, ..row(7, 0, None) },
+        ];
+        let snapshot = Snapshot { rows, ..Snapshot::default() };
+        let lines = draw(&plan, "日本語 · 試験 (模擬)", &snapshot, Frame { width: 60, ..FRAME });
+        assert!(lines.iter().all(|line| columns(line) <= 60), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("準備中")) && lines.iter().any(|line| line.contains("失敗")));
     }
 
     const CHAIN: &str = "runbook: 1
@@ -333,8 +431,8 @@ steps:
             stand("apart", Standing::Running, None, &[]),
             stand("beside", Standing::Waiting, None, &[]),
         ];
-        let snapshot = Snapshot { rows, elapsed: Duration::from_secs(60) };
-        let frame = Frame { paint: Paint { on: false }, width, height: 30, speed: 10.0 };
+        let snapshot = Snapshot { rows, elapsed: Duration::from_secs(60), stopping: None };
+        let frame = Frame { width, speed: 10.0, ..FRAME };
         draw(&plan, "chain · rehearsal (simulated, 10× time)", &snapshot, frame)
     }
 
@@ -352,9 +450,8 @@ steps:
             "runbook: 1\nsteps:\n  a: { run: echo }\n  b: { needs: [a], run: echo }\nfinally:\n  bye: { run: echo }\n",
         );
         let waiting = |id: &str| Row { id: StepId::from(id), standing: Standing::Waiting, ..row(0, 0, None) };
-        let snapshot = Snapshot { rows: ["a", "b", "bye"].map(waiting).to_vec(), elapsed: Duration::ZERO };
-        let frame = Frame { paint: Paint { on: false }, width: 80, height: 30, speed: 1.0 };
-        let lines = queue(&plan, &snapshot, &[0, 1, 2], 3, 9, frame);
+        let snapshot = Snapshot { rows: ["a", "b", "bye"].map(waiting).to_vec(), ..Snapshot::default() };
+        let lines = queue(&plan, &snapshot, &[0, 1, 2], 3, 9, FRAME);
         assert_eq!(
             lines,
             ["  · a    waits for its turn", "  · b    waits for a", "  · bye  waits for all others to end"]
@@ -364,15 +461,17 @@ steps:
     #[test]
     fn a_narrow_headline_keeps_name_counts_and_times() {
         let counts = "0 of 5 done · 1 failed · 2 blocked";
-        let long = "1m 00s of ~39m model time · ETA 3m 48s";
+        let long = "1m 00s of ~39m model time · ETA 3m 48s (real)";
         assert_eq!(trouble(140)[0], format!("chain · rehearsal (simulated, 10× time) · {counts} · {long}"));
-        assert_eq!(trouble(80)[0], format!("chain · rehearsal · {counts} · 1m 00s · ETA 3m 48s"));
-        assert_eq!(trouble(70)[0], format!("chain · {counts} · 1m 00s · ETA 3m 48s"));
+        let short = "1m 00s model · ETA 3m 48s (real)";
+        assert_eq!(trouble(90)[0], format!("chain · rehearsal · {counts} · {short}"));
+        assert_eq!(trouble(80)[0], format!("chain · {counts} · {short}"));
+        assert_eq!(trouble(70)[0], format!("chain · {counts} · 1m 00s model"));
     }
 
     #[test]
     fn what_is_known_stands_below_the_step() {
-        let frame = Frame { paint: Paint { on: false }, width: 60, height: 20, speed: 1.0 };
+        let frame = Frame { width: 60, ..FRAME };
         let mut row = row(60, 5, None);
         assert_eq!(advice(&row, 4, frame), None);
         row.words.advice = Some(Advice { cause: "No subnet.".into(), fix: "Make one.".into() });

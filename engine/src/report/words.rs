@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use runbook_steps::{Failure, printable};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// A span for people: `0.4s`, `12s`, `5m 02s`, `1h 03m`.
 pub(crate) fn span(span: Duration) -> String {
@@ -78,25 +80,56 @@ pub(crate) fn some<T: std::fmt::Display>(items: &[T], most: usize) -> String {
     format!("{} and {} more", shown.join(", "), items.len() - most)
 }
 
-/// Cuts a line to a width in characters, with an ellipsis.
+/// A failure as it can be shown: programs have a say in its words.
+pub(crate) fn told(failure: &Failure) -> Failure {
+    let shown = |text: &str| printable(text).into_owned();
+    Failure {
+        what: shown(&failure.what),
+        detail: shown(&failure.detail),
+        cause: failure.cause.as_deref().map(shown),
+        fix: failure.fix.as_deref().map(shown),
+        ..failure.clone()
+    }
+}
+
+/// How many columns a text without colours takes: some letters take two, and some none.
+pub(crate) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// How many columns the widest of some texts takes.
+pub(crate) fn widest<'t>(texts: impl Iterator<Item = &'t str>) -> usize {
+    texts.map(columns).max().unwrap_or(0)
+}
+
+/// Cuts a line to so many columns, with an ellipsis.
 pub(crate) fn clip(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
+    if columns(line) <= width {
         return line.to_owned();
     }
-    let mut out: String = line.chars().take(width.saturating_sub(1)).collect();
+    let (mut out, mut left) = (String::new(), width.saturating_sub(1));
+    for letter in line.chars() {
+        let Some(still) = left.checked_sub(letter.width().unwrap_or(0)) else { break };
+        left = still;
+        out.push(letter);
+    }
     out.push('…');
     out
 }
 
-/// A text in one line of at most so many characters.
+/// A text in one line of at most so many columns.
 pub(crate) fn brief(text: &str, width: usize) -> String {
     clip(&text.split_whitespace().collect::<Vec<_>>().join(" "), width)
 }
 
-/// Pads to a width in characters.
+/// A text of a program or a cluster in one line.
+pub(crate) fn line(text: &str) -> String {
+    brief(&printable(text), usize::MAX)
+}
+
+/// Pads to so many columns.
 pub(crate) fn pad(text: &str, width: usize) -> String {
-    let have = text.chars().count();
-    format!("{text}{}", " ".repeat(width.saturating_sub(have)))
+    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
 /// Whether and how text is coloured.
@@ -158,10 +191,22 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_clipped_by_characters() {
+    fn long_lines_are_clipped_by_columns() {
         assert_eq!(clip("größer als gedacht", 7), "größer…");
         assert_eq!(clip("kurz", 7), "kurz");
         assert_eq!(brief(" zwei\n  Zeilen ", 7), "zwei Z…");
+        assert_eq!([4, 5, 6].map(|width| clip("日本語x", width)), ["日…", "日本…", "日本…"]);
+        assert_eq!(clip("日本語x", 7), "日本語x");
+        assert_eq!(clip("cafe\u{301} noir", 6), "cafe\u{301} …");
+    }
+
+    #[test]
+    fn columns_are_counted_as_terminals_do() {
+        for (text, wide) in [("abc", 3), ("größer", 6), ("日本", 4), ("🎉!", 3), ("e\u{301}", 1), ("✓ ◐ · …", 7)]
+        {
+            assert_eq!(columns(text), wide, "{text}");
+            assert_eq!(columns(&pad(text, 9)), 9, "{text}");
+        }
     }
 
     #[test]

@@ -21,15 +21,15 @@ const FORCED: Duration = UNKILLABLE.saturating_add(SLACK);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     span: Duration,
-    /// Whether it is what is left of the step's `deadline`, rather than its `timeout`.
-    is_deadline: bool,
+    /// The step's `deadline`, if it is what is left of that, rather than its `timeout`.
+    deadline: Option<Duration>,
 }
 
 impl Limit {
-    /// A step's timeout, or what is left of its deadline if that is less.
-    pub(crate) fn of(timeout: Option<Duration>, left: Option<Duration>) -> Option<Self> {
-        let timeout = timeout.map(|span| Self { span, is_deadline: false });
-        let left = left.map(|span| Self { span, is_deadline: true });
+    /// A step's timeout, or what is left of its deadline after so long, if that is less.
+    pub(crate) fn of(timeout: Option<Duration>, deadline: Option<Duration>, spent: Duration) -> Option<Self> {
+        let timeout = timeout.map(|span| Self { span, deadline: None });
+        let left = deadline.map(|deadline| Self { span: deadline.saturating_sub(spent), deadline: Some(deadline) });
         match (timeout, left) {
             (Some(timeout), Some(left)) => Some(if left.span < timeout.span { left } else { timeout }),
             (one, other) => one.or(other),
@@ -40,12 +40,24 @@ impl Limit {
 /// How it was too late, in a few words.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = jiff::SignedDuration::try_from(self.span).unwrap_or(jiff::SignedDuration::MAX);
-        match self.is_deadline {
-            true => write!(f, "its `deadline` passed, {span:#} after this attempt began"),
-            false => write!(f, "took longer than its `timeout` of {span:#}"),
+        let told = |span| jiff::SignedDuration::try_from(span).unwrap_or(jiff::SignedDuration::MAX);
+        let span = told(self.span);
+        match self.deadline {
+            None => write!(f, "took longer than its `timeout` of {span:#}"),
+            Some(deadline) if deadline == self.span => write!(f, "took longer than its `deadline` of {span:#}"),
+            Some(deadline) => {
+                let (deadline, left) = (told(deadline), told(rounded(self.span)));
+                write!(f, "its `deadline` of {deadline:#} passed, {left:#} after this attempt began")
+            }
         }
     }
+}
+
+/// What is left of a deadline, as a person wants to read it: in tenths of a second, and in seconds where it is long.
+fn rounded(span: Duration) -> Duration {
+    let unit = if span < Duration::from_secs(10) { 100 } else { 1000 };
+    let millis = (span.as_millis() + unit / 2) / unit * unit;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// How an attempt came to its end.
@@ -106,15 +118,24 @@ mod tests {
     #[test]
     fn the_shorter_of_timeout_and_deadline_counts() {
         let [short, long] = [1, 2].map(Duration::from_secs);
-        let words = |timeout, left| Limit::of(timeout, left).map(|limit| limit.to_string());
+        let of = |timeout, deadline| Limit::of(timeout, deadline, Duration::ZERO);
+        let words = |timeout, deadline| of(timeout, deadline).map(|limit| limit.to_string());
         assert_eq!(words(Some(short), Some(long)).as_deref(), Some("took longer than its `timeout` of 1s"));
-        assert_eq!(
-            words(Some(long), Some(short)).as_deref(),
-            Some("its `deadline` passed, 1s after this attempt began")
-        );
-        assert_eq!(Limit::of(Some(short), None), Limit::of(Some(short), Some(short)));
-        assert_eq!(Limit::of(None, None), None);
+        assert_eq!(words(Some(long), Some(short)).as_deref(), Some("took longer than its `deadline` of 1s"));
+        assert_eq!(of(Some(short), None), of(Some(short), Some(short)));
+        assert_eq!(of(None, None), None);
     }
+
+    #[test]
+    fn a_deadline_is_named_and_what_was_left_of_it_is_rounded() {
+        let spent = Duration::from_nanos(2_397_798_812);
+        let words =
+            |deadline| Limit::of(None, Some(Duration::from_secs(deadline)), spent).map(|limit| limit.to_string());
+        assert_eq!(words(3).as_deref(), Some("its `deadline` of 3s passed, 600ms after this attempt began"));
+        assert_eq!(words(5).as_deref(), Some("its `deadline` of 5s passed, 2s 600ms after this attempt began"));
+        assert_eq!(words(90).as_deref(), Some("its `deadline` of 1m 30s passed, 1m 28s after this attempt began"));
+    }
+
     /// What a step that runs programs may need: each ends last of all that it may take.
     async fn until_its_programs_are_gone(cancel: Cancel) {
         let clock = Clock::real();

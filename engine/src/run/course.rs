@@ -149,7 +149,7 @@ impl Course {
 
     /// Whether the watcher is to be told that time passes.
     pub(super) fn wants_ticks(&self) -> bool {
-        self.scribe.wants.ticks && self.under_way > 0
+        self.scribe.wants.ticks && (self.under_way > 0 || self.pauses.next().is_some())
     }
 
     /// When the first pause is over, if a step pauses.

@@ -255,7 +255,7 @@ impl Making {
         let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
         let step = &self.plan.steps[index];
-        let limit = Limit::of(step.timeout, step.deadline.map(|deadline| deadline.saturating_sub(spent)));
+        let limit = Limit::of(step.timeout, step.deadline, spent);
         let before = self.before(step);
         Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced, half_undone }
     }

@@ -9,7 +9,7 @@ use super::drive::Making;
 use super::prepare::{mask_values, masked};
 use super::schedule;
 use crate::hints::{self, About};
-use crate::plan::{Plan, Step, StepId};
+use crate::plan::{Plan, Step, StepId, duration};
 use crate::state::RunState;
 use crate::state::fold::InFlight;
 use crate::state::record::{Failed, Outcome, Record, Succeeded};
@@ -70,6 +70,7 @@ impl Making {
             self.course.pause(index, pause);
             return;
         }
+        let failure = self.without_time(index, failure);
         let plan = std::sync::Arc::clone(&self.plan);
         if let Some(issue) = &plan.steps[index].known_issue {
             let note = format!("failed as expected ({}): {}", issue.reason, failure.what);
@@ -81,6 +82,17 @@ impl Making {
         let failed = self.failure(index, failure, None, untouched);
         self.course.store(failed, in_words);
         self.fail(index);
+    }
+
+    /// A failure that is the last, which says so where only the deadline made it that.
+    fn without_time(&self, index: usize, mut failure: Failure) -> Failure {
+        let (step, tried) = (&self.plan.steps[index], self.course.attempt(index));
+        let more = tried < step.retry.attempts && step.retry.only.contains(&failure.class);
+        if let Some(deadline) = step.deadline.filter(|_| more && !self.course.schedule.given_up(index)) {
+            let (deadline, next, of) = (duration::format(deadline), tried + 1, step.retry.attempts);
+            failure.what.push_str(&format!("; its `deadline` of {deadline} leaves no time for attempt {next} of {of}"));
+        }
+        failure
     }
 
     fn failure(&self, index: usize, failure: Failure, retry_in_ms: Option<u64>, untouched: bool) -> Record {

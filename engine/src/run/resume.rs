@@ -361,13 +361,13 @@ impl<'a> Outlook<'a> {
         }
         let again = self.needs_that(index, |need| self.runs[need]);
         let out = self.needs_that(index, |need| self.is_left_out(need));
-        let (verb, whose) = if again.len() == 1 { ("runs", "its") } else { ("run", "their") };
+        let whose = if again.len() == 1 { "its" } else { "their" };
         let be = if out.len() == 1 { "is" } else { "are" };
         match (again.as_slice(), out.as_slice()) {
             ([], []) => vec!["what it uses is not known any more".to_owned()],
             ([], out) => vec![format!("it uses {}, which {be} left out now", out.join(", "))],
             (again, _) => {
-                vec![format!("it uses {}, which {verb} again, and {whose} outputs may change", again.join(", "))]
+                vec![format!("it uses {}, which would run again, and {whose} outputs may change", again.join(", "))]
             }
         }
     }

@@ -98,7 +98,7 @@ impl Verification {
         let look = Look { step, done, known: self.state.known(), ready: &ready, cx: &cx };
         let limit = self.limit.max(step.expected.map_or(Duration::ZERO, |expected| expected.high));
         let limit = step.timeout.map_or(limit, |timeout| limit.min(timeout));
-        match bounded(caught(look.all()), Limit::of(Some(limit), None), &cx).await {
+        match bounded(caught(look.all()), Limit::of(Some(limit), None, Duration::ZERO), &cx).await {
             Bounded::Ended(Ok(found)) => found,
             Bounded::Ended(Err(panic)) => {
                 Found::Unseen(format!("looking at it panicked: {}", panic_text(panic.as_ref())))

@@ -10,6 +10,7 @@ mod follow;
 mod hints;
 mod interrupted;
 mod kinds;
+mod live;
 mod manifests;
 mod orphans;
 mod plan;

@@ -159,7 +159,7 @@ async fn a_deadline_bounds_all_attempts() {
     let summary = bench.run(&plan(vec![flaky], &[]), Options::default()).await;
     let state = summary.journal.state();
     let failure = state.step(&StepId::from("flaky")).and_then(|step| step.failure()).expect("failed");
-    assert!(failure.what.starts_with("its `deadline` passed"), "{}", failure.what);
+    assert!(failure.what.starts_with("its `deadline` of 2m passed, "), "{}", failure.what);
 }
 
 #[tokio::test]

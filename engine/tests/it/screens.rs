@@ -196,3 +196,62 @@ fn what_is_stale_and_kept_is_said() {
     let nothing = sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
     assert!(!nothing.err.contains("kept"), "{}", nothing.err);
 }
+
+#[test]
+fn what_is_stale_by_another_step_does_not_claim_that_it_runs() {
+    let sandbox = Sandbox::new();
+    let plan = |word: &str| {
+        format!(
+            "runbook: 1\nname: p\nsteps:\n  a: {{ run: echo {word} }}\n  \
+             b: {{ command: [echo, '${{{{ steps.a.outputs.stdout }}}}'] }}\n"
+        )
+    };
+    sandbox.write("plan.yaml", &plan("one"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("two"));
+    sandbox.run(&["apply", "plan.yaml", "--stale", "keep"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.contains("stale: it uses `a`, which would run again, and its outputs may change"), "{status}");
+}
+
+#[test]
+fn what_will_not_run_is_not_estimated() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'true', expected: 2h }\n  b: { needs: [a], run: 'true', expected: 5m }\n";
+    sandbox.write("plan.yaml", plan);
+    let planned = |args: &[&str]| sandbox.run(&[&["plan", "plan.yaml"], args].concat()).exits(0).out;
+    let seconds = |args: &[&str]| {
+        let planned = planned(&[args, &["-o", "json"]].concat());
+        serde_json::from_str::<serde_json::Value>(&planned).expect("JSON")["estimate_seconds"].clone()
+    };
+    assert!(planned(&[]).starts_with("2 steps, 2 waves, estimate 2h 05m\n"), "{}", planned(&[]));
+    assert_eq!(seconds(&[]), 7500);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert!(planned(&[]).starts_with("2 steps, 2 waves\n"), "{}", planned(&[]));
+    assert_eq!(seconds(&[]), 0);
+    assert!(
+        planned(&["--redo", "b"]).starts_with("2 steps, 2 waves, estimate 5m 00s\n"),
+        "{}",
+        planned(&["--redo", "b"])
+    );
+    sandbox.write("plan.yaml", "runbook: 1\nname: q\nsteps:\n  a: { run: 'true' }\n  b: { run: 'true' }\n");
+    assert_eq!(seconds(&[]), serde_json::Value::Null, "nobody has said how long it takes");
+}
+
+#[test]
+fn a_failure_says_what_keeps_it_from_another_attempt() {
+    let sandbox = Sandbox::new();
+    let retry = "{ attempts: 10, backoff: { initial: 300ms, max: 10s } }";
+    let plan = |deadline: &str| {
+        format!("runbook: 1\nname: p\nsteps:\n  a: {{ run: 'exit 1', retry: {retry}, deadline: {deadline} }}\n")
+    };
+    sandbox.write("plan.yaml", &plan("1s"));
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(4).says("; its `deadline` of 1s leaves no time for attempt ");
+    let again = ran.err.lines().find(|line| line.contains("trying again in")).expect("it is tried again");
+    assert!(again.contains("a  failed  ") && !again.contains("permanent"), "{again}");
+    let told = ran.err.lines().find(|line| line.starts_with("✗ a failed after")).expect("a report");
+    assert!(told.ends_with(" of 10)"), "{told}");
+    sandbox.write("plan.yaml", &plan("1h").replace("10, b", "2, b"));
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(4).says("(attempt 2 of 2)");
+    assert!(!ran.err.contains("deadline"), "{}", ran.err);
+}

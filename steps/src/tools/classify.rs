@@ -4,6 +4,7 @@
 //! particular (a quota) is often wrapped into the general (a 403, a 429, `RESOURCE_EXHAUSTED`).
 
 use crate::failure::Class;
+use crate::printable::printable;
 
 /// The class that a text tells of, if it tells of any. Case does not matter.
 pub(crate) fn classify(text: &str) -> Option<Class> {
@@ -212,7 +213,7 @@ const CATALOGUE: &[(Class, &[&str])] = &[
 /// The line that says best what went wrong: the last one with an error in it, or else the last one that is not a closing remark.
 pub(crate) fn telling_line(text: &str) -> Option<String> {
     let lines: Vec<String> =
-        text.lines().map(|line| plain(line).trim().to_owned()).filter(|line| !is_noise(line)).collect();
+        text.lines().map(|line| printable(line).trim().replace('\t', " ")).filter(|line| !is_noise(line)).collect();
     let line = lines.iter().rev().take(10).find(|line| names_an_error(line)).or(lines.last())?;
     Some(without_preamble(line).to_owned())
 }
@@ -244,22 +245,6 @@ fn names_an_error(line: &str) -> bool {
     ["error", "fatal", "failed", "cannot", "denied", "not found", "refused", "no rule to make", "invalid"]
         .iter()
         .any(|word| line.contains(word))
-}
-
-/// A line without terminal escapes, and without what a carriage return has overwritten.
-pub(crate) fn plain(line: &str) -> String {
-    let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-    let mut out = String::with_capacity(line.len());
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' if chars.next() == Some('[') => drop(chars.find(char::is_ascii_alphabetic)),
-            '\t' => out.push(' '),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

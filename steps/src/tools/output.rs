@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 
-use super::classify::plain;
 use super::linger::MOMENT;
 use super::{Feed, Finished, shorten};
 use crate::context::{Context, Stream};
+use crate::printable::printable;
 use crate::secret::{Redactor, Secret};
 
 const TAIL_BYTES: usize = 64 << 10;
@@ -327,7 +327,7 @@ impl LastLine {
 
     fn end_line(&mut self) {
         let part = std::mem::take(&mut self.part);
-        let line = shorten(plain(&String::from_utf8_lossy(&part)).as_str(), 200);
+        let line = shorten(&printable(&String::from_utf8_lossy(&part)), 200);
         if line.chars().any(char::is_alphanumeric) {
             self.line = Some(line);
         }

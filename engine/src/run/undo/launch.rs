@@ -93,8 +93,7 @@ impl Unmaking {
     pub(super) fn attempt(&mut self, node: usize) -> Attempt {
         let (deeds, spent) = (Arc::clone(&self.steps[&node].deeds), self.course.begin(node));
         let step = self.plan.steps.get(node);
-        let left = step.and_then(|step| step.deadline).map(|deadline| deadline.saturating_sub(spent));
-        let limit = Limit::of(step.and_then(|step| step.timeout), left);
+        let limit = step.and_then(|step| Limit::of(step.timeout, step.deadline, spent));
         let (watch, cx) = self.surroundings(node);
         let things = self.course.scribe.with_state(|state| state.step(&watch.step).map_or(0, |it| it.recipes().len()));
         Attempt { deeds, things, watch, cx, limit }
