@@ -384,7 +384,7 @@ fn needed_secrets(undo: &UndoPlan) -> BTreeSet<String> {
 
 fn planned(undo: &UndoPlan) -> Vec<serde_json::Value> {
     let one = |item: &undo::Item| {
-        let does: Vec<String> = item.deeds.iter().flat_map(undo::Deed::intent).collect();
+        let does: Vec<String> = item.does().iter().map(|does| format!("{}{}", does.command, does.remark())).collect();
         json!({ "step": item.step, "does": does, "doubtful": item.doubtful, "confirm": item.confirm, "gone": item.gone })
     };
     undo.in_order().map(one).collect()

@@ -55,6 +55,11 @@ impl Fingerprint {
         *self = parts.into();
     }
 
+    /// The contents of the files that the step uses.
+    pub(crate) fn files(&self) -> Value {
+        self.parts().remove("files").unwrap_or_else(|| Value::Object(Map::new()))
+    }
+
     fn from_text(text: Vec<u8>) -> Self {
         let text = String::from_utf8(text).expect("JSON is text");
         Self(if text == "{}" { Box::default() } else { text.into() })
@@ -192,15 +197,20 @@ struct Parts<'a> {
 /// The fingerprint of a step. `files` are those that its kind says it uses; relative ones start from `dir`.
 pub fn fingerprint(step: &Step, rendered: &Rendered, files: &[PathBuf], dir: &Path) -> Fingerprint {
     let kind = step.work.as_ref().map(|work| work.kind);
-    let digest = |file: &PathBuf| (file.display().to_string(), Value::String(digest_of(&dir.join(file))));
     let parts = Parts {
         kind: kind.map(|kind| kind.name),
         version: kind.map(|kind| kind.version),
         with: kind.map(|_| Shortened(&rendered.with)),
         wait: kind.is_none().then(|| rendered.wait.iter().map(Shortened).collect()),
-        files: files.iter().map(digest).collect(),
+        files: contents(files, dir),
     };
     Fingerprint::from_text(json_of(&parts))
+}
+
+/// The contents of files, as digests. Relative ones start from `dir`.
+pub(crate) fn contents(files: &[PathBuf], dir: &Path) -> Map<String, Value> {
+    let digest = |file: &PathBuf| (file.display().to_string(), Value::String(digest_of(&dir.join(file))));
+    files.iter().map(digest).collect()
 }
 
 /// What differs, one line for each difference; empty when nothing does.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{InFlight, Made, RunState, Status, StepState, later, name};
 use crate::plan::StepId;
-use crate::state::record::{Failed, Recipe, Touches};
+use crate::state::record::{FORMAT, Failed, Format, Recipe, Touches};
 
 impl StepState {
     /// Whether this deployment made something by it that is still to be taken back.
@@ -84,14 +84,8 @@ impl RunState {
             (flight.touches, flight.undoing) = (Touches::AtOnce, false);
         }
         let Some(recipe) = undo else { return };
-        // The same work done once more is taken back once.
-        match step.recipes.iter_mut().find(|old| old.does_the_same(&recipe)) {
-            Some(same) => same.needs = recipe.needs,
-            None => {
-                step.recipes.retain(|old| !is_of_the_same_work(old, &recipe));
-                step.recipes.push(recipe);
-            }
-        }
+        let format = self.runs.last().map_or(FORMAT, |run| run.opened.format);
+        add(&mut self.touch(id).recipes, recipe, format);
     }
 
     /// From here on it neither holds nor has outputs, and whoever runs it next looks first.
@@ -144,7 +138,27 @@ impl RunState {
     }
 }
 
-fn is_of_the_same_work(one: &Recipe, other: &Recipe) -> bool {
+/// One thing more to take back. What would be done twice alike is done once, and of two wordings for the same work the newer counts.
+fn add(recipes: &mut Vec<Recipe>, recipe: Recipe, format: Format) {
+    // What an older program has counted of them later, it has counted so.
+    if format.minor < EXACT {
+        return add_as_before(recipes, recipe);
+    }
+    recipes.retain(|old| !recipe.does_the_same(old) && !recipe.rewords(old));
+    recipes.push(recipe);
+}
+
+/// The minor format since which recipes know of the files that the work used.
+const EXACT: u16 = 4;
+
+fn add_as_before(recipes: &mut Vec<Recipe>, recipe: Recipe) {
+    let same =
+        |old: &&mut Recipe| Recipe { needs: None, ..(**old).clone() } == Recipe { needs: None, ..recipe.clone() };
+    if let Some(same) = recipes.iter_mut().find(same) {
+        same.needs = recipe.needs;
+        return;
+    }
     let work = |recipe: &Recipe| recipe.of.as_ref().map(|of| of.work.clone());
-    work(one).is_some() && work(one) == work(other)
+    recipes.retain(|old| work(old).is_none() || work(old) != work(&recipe));
+    recipes.push(recipe);
 }
