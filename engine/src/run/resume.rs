@@ -18,7 +18,6 @@ use crate::plan::eval::RenderedOutput;
 use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
-use crate::state::fingerprint::differences;
 use crate::state::fold::{Done, InFlight};
 use crate::state::record::Outcome;
 use crate::state::{RunState, Status, StepState};
@@ -130,7 +129,7 @@ fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor:
 
 /// What a step that held would now do otherwise, or give besides.
 pub(super) fn changes_since(done: &Done, step: &Step, ready: &Ready, known: &Known) -> Vec<String> {
-    let changes = differences(&done.fingerprint, &ready.fingerprint);
+    let changes = done.fingerprint.differences_to(&ready.fingerprint, &ready.rendered);
     if changes.is_empty() { new_outputs(done, step, known) } else { changes }
 }
 
@@ -301,7 +300,7 @@ impl<'a> Outlook<'a> {
         let (step, undoing) = (&self.plan.steps[index], was.undoing);
         match prepare(self.plan, step, self.state.known(), self.redactor) {
             Prepared::Ready(ready) => {
-                let changes = differences(&was.fingerprint, &ready.fingerprint);
+                let changes = was.fingerprint.differences_to(&ready.fingerprint, &ready.rendered);
                 Flight { recoverable: recoverable(step, &ready), changes, undoing, failed: false }
             }
             _ => Flight { recoverable: true, changes: Vec::new(), undoing, failed: false },

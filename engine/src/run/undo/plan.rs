@@ -330,10 +330,16 @@ impl<'a> Look<'a> {
         let work = step.work.as_ref()?;
         let with = step.render_work(work, self.state.known()).ok()?;
         let files = (work.kind.read)(with.clone()).ok()?.files();
-        let now = recipe::origin(step, &with, &contents(&files, &self.plan.dir).into())?;
+        let files = contents(&files, &self.plan.dir).into();
+        let places = self.state.at_all_places(&with);
+        let now: Vec<Origin> = places.iter().filter_map(|with| recipe::origin(step, with, &files)).collect();
         // An older program did not say what its files held.
-        let then = |of: &Origin| Origin { files: of.files.clone().or_else(|| now.files.clone()), ..of.clone() };
-        recipes.iter().rposition(|recipe| recipe.of.as_ref().is_some_and(|of| now.rewords(&then(of))))
+        let rewords = |of: &Origin, now: &Origin| match of.files {
+            Some(_) => now.rewords(of),
+            None => now.rewords(&Origin { files: now.files.clone(), ..of.clone() }),
+        };
+        let is_it = |recipe: &Recipe| recipe.of.as_ref().is_some_and(|of| now.iter().any(|now| rewords(of, now)));
+        recipes.iter().rposition(is_it)
     }
 
     /// The plan's own `undo`, as it stands now. One that has no value any more gives way to what the journal holds of it.

@@ -1,10 +1,14 @@
 //! What follows from the records of taking back, and from those that say what there is to take back.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{InFlight, Made, RunState, Status, StepState, later, name};
 use crate::plan::StepId;
 use crate::state::record::{FORMAT, Failed, Format, Recipe, Touches};
+use crate::state::relocate::relocate_value;
 
 impl StepState {
     /// Whether this deployment made something by it that is still to be taken back.
@@ -35,6 +39,18 @@ fn may_have_changed(flight: &InFlight) -> bool {
 }
 
 impl RunState {
+    /// What is said of the deployment's folder, as it would have been said at each place where that has been.
+    pub(crate) fn at_all_places(&self, said: &Value) -> Vec<Value> {
+        let was = self.runs.iter().map(|run| run.opened.home.as_str()).filter(|home| !home.is_empty());
+        let places: BTreeSet<&str> = was.filter(|_| !self.home.is_empty()).collect();
+        let at = |place: &&str| {
+            let mut there = said.clone();
+            relocate_value(&mut there, &self.home, place);
+            there
+        };
+        std::iter::once(said.clone()).chain(places.iter().filter(|place| **place != self.home).map(at)).collect()
+    }
+
     pub(super) fn expect_undoing(&self, id: &StepId, attempt: u32) -> Result<(), String> {
         match self.status(id) {
             Status::Undoing { attempt: running, .. } if *running == attempt => Ok(()),
