@@ -30,6 +30,8 @@ use crate::run::drive::Wants;
 use crate::run::undo::drive::Summary;
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
 use crate::run::{Interrupts, Watcher, preflight, select};
+use crate::state::fold::RunSummary;
+use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 
 /// Undo what a deployment made, in reverse order
@@ -43,9 +45,6 @@ pub(super) struct Destroy {
     target: Option<String>,
     #[command(flatten)]
     inputs: Inputs,
-    /// Undo by what the journal holds alone, where the plan's file is gone
-    #[arg(long)]
-    without_plan: bool,
     #[command(flatten)]
     how: HowToDestroy,
 }
@@ -53,6 +52,9 @@ pub(super) struct Destroy {
 /// How a deployment is undone.
 #[derive(Args, Clone, Debug)]
 pub(super) struct HowToDestroy {
+    /// Undo by what the journal holds alone, where the plan's file is gone
+    #[arg(long)]
+    without_plan: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -83,6 +85,7 @@ impl HowToDestroy {
     /// All of it, without a question.
     pub(super) fn without_asking() -> Self {
         Self {
+            without_plan: false,
             yes: true,
             dry_run: false,
             only: Vec::new(),
@@ -109,7 +112,7 @@ impl Destroy {
     pub(super) fn run(&self, session: &Session) -> Result<Exit, Fatal> {
         let (home, plan) = self.find(session)?;
         let name = home.deployment().to_owned();
-        let next = format!("{} destroy {name}", session.program());
+        let next = again(session, &name, &self.how.selection());
         let deployment = Deployment { next, ..apply::for_real(plan, name, "destroy", session) };
         deployment.destroy(&self.how, session).map(|destroyed| destroyed.exit)
     }
@@ -134,9 +137,9 @@ impl Destroy {
         let file = file.map(Path::to_owned).or_else(known);
         let file = file.ok_or_else(|| Fatal::new(Exit::Usage, format!("`{}` has never run", home.deployment())))?;
         let over = self.inputs.values();
-        let plan = match self.without_plan {
+        let plan = match self.how.without_plan {
             true => empty_plan(&file, &state),
-            false => load(&file, &resume::given(last, over, session)?, &home, session)?,
+            false => self.load(&file, &resume::given(last, over, session)?, &home, session)?,
         };
         Ok((home, secrets::knowing_former(plan, &state, &session.env)))
     }
@@ -149,18 +152,44 @@ impl Destroy {
         };
         Home::new(&session.state, &name).map_err(state_fatal)
     }
+
+    fn load(&self, file: &Path, given: &Given, home: &Home, session: &Session) -> Result<Plan, Fatal> {
+        if file.exists() {
+            return check::load_plan(session, file, given);
+        }
+        let (name, without_plan) = (home.deployment(), HowToDestroy { without_plan: true, ..self.how.clone() });
+        let what = format!("the plan `{}`, which `{name}` was run with, is gone; nothing was touched", file.display());
+        let elsewhere = again(session, &format!("PLAN --name {name}"), &self.how.selection());
+        let without = again(session, name, &without_plan.selection());
+        Err(Fatal::new(Exit::Invalid, what)
+            .hint(format!("put it back, or name it where it is now: {elsewhere}"))
+            .hint(format!("by what the journal holds alone: {without}")))
+    }
 }
 
-fn load(file: &Path, given: &Given, home: &Home, session: &Session) -> Result<Plan, Fatal> {
-    if !file.exists() {
-        let (program, name) = (session.program(), home.deployment());
-        let what = format!("the plan `{}`, which `{name}` was run with, is gone; nothing was touched", file.display());
-        return Err(Fatal::new(Exit::Invalid, what)
-            .hint(format!("put it back, or name it where it is now: {program} destroy PLAN --name {name}"))
-            .hint(format!("by what the journal holds alone: {program} destroy {name} --without-plan")));
+/// Refuses to go on making what a run was to undo, and has undone in part: that would be neither what it was for nor what was before.
+pub(super) fn refuse_half_undone(home: &Home, last: &RunSummary, session: &Session) -> Result<(), Fatal> {
+    if last.opened.command != "destroy" || last.verdict == Some(Verdict::Holds) {
+        return Ok(());
     }
-    check::load_plan(session, file, given)
+    let name = home.deployment();
+    let anew = match resume::plan_file(home, &last.opened) {
+        Some(file) => quote(&file.to_string_lossy()),
+        None => format!("PLAN --name {name}"),
+    };
+    let what = format!("the last run of `{name}` was to undo it, and did not come to its end; nothing was touched");
+    Err(Fatal::new(Exit::Usage, what)
+        .hint(format!("go on undoing it: {}", status::continuing(session, home, &last.opened)))
+        .hint(format!("make again what is gone: {} apply {anew}", session.program())))
 }
+
+/// The command that destroys the same of a deployment again, or goes on with it.
+pub(super) fn again(session: &Session, what: &str, selection: &str) -> String {
+    format!("{} destroy {what} {selection}", session.program()).trim_end().to_owned()
+}
+
+/// What is told apart in the words that a destroy was asked with.
+pub(super) const WITHOUT_PLAN: &str = "--without-plan";
 
 /// A plan without steps, in place of one whose file is gone: everything in the journal is then gone from it.
 fn empty_plan(file: &Path, state: &RunState) -> Plan {
@@ -324,7 +353,7 @@ impl HowToDestroy {
         let given = flags.into_iter().filter(|(_, steps)| !steps.is_empty());
         let words =
             given.flat_map(|(flag, steps)| std::iter::once(flag.to_owned()).chain(steps.iter().map(|id| quote(id))));
-        words.collect::<Vec<_>>().join(" ")
+        words.chain(self.without_plan.then(|| WITHOUT_PLAN.to_owned())).collect::<Vec<_>>().join(" ")
     }
 
     /// The choice, of steps that the plan has, or had when the deployment was made.
@@ -384,7 +413,7 @@ fn needed_secrets(undo: &UndoPlan) -> BTreeSet<String> {
 
 fn planned(undo: &UndoPlan) -> Vec<serde_json::Value> {
     let one = |item: &undo::Item| {
-        let does: Vec<String> = item.deeds.iter().flat_map(undo::Deed::intent).collect();
+        let does: Vec<String> = item.does().iter().map(|does| format!("{}{}", does.command, does.remark())).collect();
         json!({ "step": item.step, "does": does, "doubtful": item.doubtful, "confirm": item.confirm, "gone": item.gone })
     };
     undo.in_order().map(one).collect()

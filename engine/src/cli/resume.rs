@@ -10,7 +10,7 @@ use runbook_steps::tools::quote;
 use super::deployment::{Deployment, HowToRun, Outcome, absolute, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::select::Selection;
-use super::{Inputs, Session, apply, check, remedy, status};
+use super::{Inputs, Session, apply, check, destroy, remedy, status};
 use crate::plan::Plan;
 use crate::plan::inputs::plain;
 use crate::plan::load::Given;
@@ -44,6 +44,7 @@ impl Resume {
                 Fatal::new(Exit::Usage, why).hint("continue it with `runbook rehearse`, with what you gave it then")
             );
         }
+        destroy::refuse_half_undone(&home, &last, session)?;
         let how = self.going_on(&last, session);
         remedy::run(&how, session, || {
             let plan = plan_of_last_run(session, &home, &last.opened, self.inputs.values())?;

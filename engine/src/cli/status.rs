@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::check::Output;
 use super::deployment::state_fatal;
+use super::destroy::{self, WITHOUT_PLAN};
 use super::exit::{Exit, Fatal};
 use super::rehearse::begun::Begun;
 use super::secrets::{self, Places};
@@ -195,7 +196,12 @@ pub(super) fn ended(state: &RunState, run: &RunSummary, held: bool) -> String {
 
 /// What became of a deployment by a `destroy` that went well.
 pub(super) fn undone(opened: &Opened) -> &'static str {
-    if opened.selection.starts_with("--only") { "undone in part" } else { "undone" }
+    if is_partial(opened) { "undone in part" } else { "undone" }
+}
+
+/// Whether a `destroy` was asked for some of the steps only.
+fn is_partial(opened: &Opened) -> bool {
+    opened.selection.split(' ').any(|word| word == "--only")
 }
 
 /// How long a run took, or has been under way.
@@ -430,11 +436,10 @@ fn next(
     if held {
         return Some(format!("{program} status {name} --follow"));
     }
-    let whole = run.opened.selection.is_empty() || rows.iter().all(|row| row.stands.holds());
-    if run.verdict == Some(Verdict::Holds) && whole {
+    if is_complete(home, state, run, rows) {
         return None;
     }
-    let go_on = continuing(session, home, &run.opened);
+    let go_on = continuing(session, home, &to_go_on_with(run));
     let doubtful = |row: &&Row| row.step.is_some_and(is_in_doubt);
     if let Some(row) = rows.iter().find(doubtful).filter(|_| run.opened.command != "destroy") {
         return Some(format!("{}; then {go_on}", session.commands(home.deployment()).ways_to_settle(&row.id)));
@@ -442,6 +447,30 @@ fn next(
     let asks = state.steps().filter(|(_, step)| stands(Some(step)) == Standing::NeedsPerson);
     let flags = asks.filter_map(|(_, step)| answer(step.failure()?)).map(|flags| format!(" --answer {flags}"));
     Some(format!("{go_on}{}", flags.collect::<String>()))
+}
+
+/// Whether nothing is left to go on with.
+fn is_complete(home: &Home, state: &RunState, run: &RunSummary, rows: &[Row]) -> bool {
+    run.verdict == Some(Verdict::Holds)
+        && match run.opened.command.as_str() {
+            "destroy" => !is_partial(&run.opened) || !is_left_over(state, &left_alone(home)),
+            _ => run.opened.selection.is_empty() || rows.iter().all(|row| row.stands.holds()),
+        }
+}
+
+/// What is to be gone on with: the same as before, or all of it where that came to its end.
+fn to_go_on_with(run: &RunSummary) -> Opened {
+    let mut opened = run.opened.clone();
+    if run.verdict == Some(Verdict::Holds) {
+        let without_plan = opened.selection.ends_with(WITHOUT_PLAN);
+        opened.selection = if without_plan { WITHOUT_PLAN.to_owned() } else { String::new() };
+    }
+    opened
+}
+
+/// Whether the journal knows how to undo something that a `destroy` of a part has neither undone nor named as left alone.
+fn is_left_over(state: &RunState, left: &BTreeMap<StepId, String>) -> bool {
+    state.steps().any(|(id, step)| !step.recipes().is_empty() && !left.contains_key(id))
 }
 
 /// How the steps that are stale are run again.
@@ -464,13 +493,15 @@ fn is_in_doubt(step: &StepState) -> bool {
 /// The command that continues a deployment; one whose plan is gone wants to know where it is now.
 pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> String {
     let (program, name) = (session.program(), home.deployment());
-    let (with_name, with_plan) = if last.command == "destroy" { ("destroy", "destroy") } else { ("resume", "apply") };
     if last.simulated.is_some() {
         return rehearsing(session, home, last, None);
     }
-    match resume::plan_file(home, last) {
-        Some(_) => format!("{program} {with_name} {name}"),
-        None => format!("{program} {with_plan} PLAN --name {name}"),
+    let known = resume::plan_file(home, last).is_some();
+    match last.command.as_str() {
+        "destroy" if known || last.selection.ends_with(WITHOUT_PLAN) => destroy::again(session, name, &last.selection),
+        "destroy" => destroy::again(session, &format!("PLAN --name {name}"), &last.selection),
+        _ if known => format!("{program} resume {name}"),
+        _ => format!("{program} apply PLAN --name {name}"),
     }
 }
 

@@ -7,7 +7,7 @@ use super::commands::Commands;
 use super::tracker::between;
 use super::words::{Paint, count, label, lasted, list, pad, told};
 use crate::plan::{Plan, StepId};
-use crate::run::undo::{Item, Left, UndoPlan};
+use crate::run::undo::{Does, Item, Left, UndoPlan};
 use crate::state::{RunState, Status};
 
 /// What is undone and what is left alone, before anything happens.
@@ -31,8 +31,7 @@ pub(crate) fn preview(undo: &UndoPlan, paint: Paint) -> String {
 }
 
 fn item_lines(item: &Item, names: usize, paint: Paint) -> String {
-    let mut does: Vec<String> =
-        item.deeds.iter().flat_map(super::super::run::undo::Deed::intent).map(|it| shown(&it)).collect();
+    let mut does: Vec<String> = item.does().iter().map(|does| shown(does, paint)).collect();
     if item.deeds.is_empty() {
         does.push("nothing: you say that you have taken it back".to_owned());
     }
@@ -49,11 +48,12 @@ fn item_lines(item: &Item, names: usize, paint: Paint) -> String {
         .collect()
 }
 
-/// A command in one line.
-fn shown(command: &str) -> String {
-    let mut lines = command.lines();
+/// A command in one line, and what tells it from one that reads the same.
+fn shown(does: &Does, paint: Paint) -> String {
+    let mut lines = does.command.lines();
     let first = lines.next().unwrap_or_default().to_owned();
-    if lines.next().is_some() { format!("{first} …") } else { first }
+    let line = if lines.next().is_some() { format!("{first} …") } else { first };
+    if does.apart.is_empty() { line } else { line + &paint.dim(&does.remark()) }
 }
 
 /// What is not undone: what goes with a cluster, and what stays. With a state, it is told afterwards.

@@ -163,7 +163,7 @@ impl Attempt {
             return Ok(());
         }
         let needs = || self.watch.book.with_state(|state| order::stands_on(&self.plan, self.index, state));
-        let recipe = recipe::of(step, &self.ready.rendered, work, &self.cx).await;
+        let recipe = recipe::of(step, &self.ready, work, &self.cx).await;
         let recipe = recipe.map(|recipe| Recipe { needs: Some(needs()), ..recipe });
         match self.watch.book.performing(&step.id, self.watch.attempt, recipe) {
             true => Ok(()),

@@ -18,7 +18,6 @@ use crate::plan::eval::RenderedOutput;
 use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
-use crate::state::fingerprint::differences;
 use crate::state::fold::{Done, InFlight};
 use crate::state::{RunState, Status, StepState};
 
@@ -149,7 +148,7 @@ fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor:
 
 /// What a step that held would now do otherwise, or give besides.
 pub(super) fn changes_since(done: &Done, step: &Step, ready: &Ready, known: &Known) -> Vec<String> {
-    let changes = differences(&done.fingerprint, &ready.fingerprint);
+    let changes = done.fingerprint.differences_to(&ready.fingerprint, &ready.rendered);
     if changes.is_empty() { new_outputs(done, step, known) } else { changes }
 }
 
@@ -328,7 +327,7 @@ impl<'a> Outlook<'a> {
         let (step, undoing) = (&self.plan.steps[index], was.undoing);
         match prepare(self.plan, step, self.state.known(), self.redactor) {
             Prepared::Ready(ready) => {
-                let changes = differences(was.doing(), &ready.fingerprint);
+                let changes = was.doing().differences_to(&ready.fingerprint, &ready.rendered);
                 let recoverable = recoverable(step, &ready) || !was.is_doubtful();
                 Flight { recoverable, changes, undoing, failed: false }
             }

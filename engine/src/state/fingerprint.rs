@@ -15,10 +15,10 @@ use runbook_steps::Redactor;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::relocate::relocate;
+use super::relocate::{moved, relocate};
 use crate::plan::eval::Rendered;
 use crate::plan::model::Step;
 
@@ -29,8 +29,16 @@ const LONGEST: usize = 2048;
 ///
 /// It is a map in the journal, and the text of that map in memory, where every step of a deployment has one: equal ones are mostly
 /// equal texts, and only a difference is worth taking apart.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, Eq)]
 pub struct Fingerprint(Box<str>);
+
+/// From where the folder has moved is no difference.
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        let has_moved = || self.0.contains(MOVED) || other.0.contains(MOVED);
+        self.0 == other.0 || (has_moved() && self.unmoved() == other.unmoved())
+    }
+}
 
 impl Fingerprint {
     /// Its parts.
@@ -48,11 +56,43 @@ impl Fingerprint {
         parts.into()
     }
 
-    /// The same of a folder's new place.
+    /// The same of a folder's new place. What is a digest speaks of the place that the folder had then, which is kept.
     pub(super) fn relocate(&mut self, old: &str, new: &str) {
         let mut parts = self.parts();
+        let from = match parts.remove(MOVED) {
+            Some(moved) => moved["from"].clone(),
+            None => json!(old),
+        };
         relocate(&mut parts, old, new);
+        if self.0.contains(DIGEST) && from != new {
+            parts.insert(MOVED.to_owned(), json!({ "from": from, "to": new }));
+        }
         *self = parts.into();
+    }
+
+    fn unmoved(&self) -> Map<String, Value> {
+        let mut parts = self.parts();
+        parts.remove(MOVED);
+        parts
+    }
+
+    /// What a step would now do otherwise than this. Long texts are compared as they would be at the place that the folder had then.
+    pub(crate) fn differences_to(&self, now: &Self, rendered: &Rendered) -> Vec<String> {
+        let mut then = self.parts();
+        let Some(moved) = then.remove(MOVED) else { return differences(self, now) };
+        let (Some(from), Some(to)) = (moved["from"].as_str(), moved["to"].as_str()) else {
+            return differences(self, now);
+        };
+        let mut now = now.parts();
+        now.get_mut("with").into_iter().for_each(|with| put_back(with, &rendered.with, to, from));
+        let waits = now.get_mut("wait").and_then(Value::as_array_mut).into_iter().flatten();
+        waits.zip(&rendered.wait).for_each(|(part, value)| put_back(part, value, to, from));
+        differences(&then.into(), &now.into())
+    }
+
+    /// The contents of the files that the step uses.
+    pub(crate) fn files(&self) -> Value {
+        self.parts().remove("files").unwrap_or_else(|| Value::Object(Map::new()))
     }
 
     fn from_text(text: Vec<u8>) -> Self {
@@ -174,6 +214,36 @@ fn json_of(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data has a JSON")
 }
 
+/// What stands in front of a digest.
+const DIGEST: &str = "sha256:";
+
+/// The part that says from where to where the folder has moved since.
+const MOVED: &str = "moved";
+
+/// Writes each digest of a part as it was written when the folder was at another place. Short texts were moved with it.
+fn put_back(part: &mut Value, value: &Value, now: &str, then: &str) {
+    match (part, value) {
+        (Value::String(part), Value::String(text)) if text.contains(now) => {
+            let before = moved(text, now, then);
+            if before.len() > LONGEST {
+                *part = digest_of_text(&before);
+            }
+        }
+        (Value::Array(parts), Value::Array(values)) => {
+            parts.iter_mut().zip(values).for_each(|(part, value)| put_back(part, value, now, then));
+        }
+        (Value::Object(parts), Value::Object(values)) => {
+            let both = parts.iter_mut().filter_map(|(key, part)| Some((part, values.get(key)?)));
+            both.for_each(|(part, value)| put_back(part, value, now, then));
+        }
+        _ => {}
+    }
+}
+
+fn digest_of_text(text: &str) -> String {
+    format!("{DIGEST}{}", hex(&Sha256::digest(text.as_bytes())))
+}
+
 /// The parts of a fingerprint, as they are written.
 #[derive(Serialize)]
 struct Parts<'a> {
@@ -192,15 +262,20 @@ struct Parts<'a> {
 /// The fingerprint of a step. `files` are those that its kind says it uses; relative ones start from `dir`.
 pub fn fingerprint(step: &Step, rendered: &Rendered, files: &[PathBuf], dir: &Path) -> Fingerprint {
     let kind = step.work.as_ref().map(|work| work.kind);
-    let digest = |file: &PathBuf| (file.display().to_string(), Value::String(digest_of(&dir.join(file))));
     let parts = Parts {
         kind: kind.map(|kind| kind.name),
         version: kind.map(|kind| kind.version),
         with: kind.map(|_| Shortened(&rendered.with)),
         wait: kind.is_none().then(|| rendered.wait.iter().map(Shortened).collect()),
-        files: files.iter().map(digest).collect(),
+        files: contents(files, dir),
     };
     Fingerprint::from_text(json_of(&parts))
+}
+
+/// The contents of files, as digests. Relative ones start from `dir`.
+pub(crate) fn contents(files: &[PathBuf], dir: &Path) -> Map<String, Value> {
+    let digest = |file: &PathBuf| (file.display().to_string(), Value::String(digest_of(&dir.join(file))));
+    files.iter().map(digest).collect()
 }
 
 /// What differs, one line for each difference; empty when nothing does.
@@ -262,9 +337,7 @@ struct Shortened<'a>(&'a Value);
 impl Serialize for Shortened<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Value::String(text) if text.len() > LONGEST => {
-                serializer.collect_str(&format_args!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))))
-            }
+            Value::String(text) if text.len() > LONGEST => serializer.serialize_str(&digest_of_text(text)),
             Value::Array(items) => serializer.collect_seq(items.iter().map(Shortened)),
             Value::Object(map) => serializer.collect_map(map.iter().map(|(key, item)| (key, Shortened(item)))),
             other => other.serialize(serializer),
@@ -337,8 +410,6 @@ fn add_file(hash: &mut Sha256, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn print(value: Value) -> Fingerprint {
@@ -433,6 +504,23 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, rustix::fs::Mode::RWXU, 0).expect("made");
         assert_eq!(digest_of(&pipe), "unreadable: invalid input parameter");
         assert_eq!(digest_of(Path::new("/dev/zero")), "unreadable: invalid input parameter");
+    }
+
+    #[test]
+    fn a_digest_knows_from_where_its_folder_came_and_is_the_same_still() {
+        let digest = print(
+            json!({ "with": { "script": digest_of_text(&"x".repeat(LONGEST + 1)) }, "files": { "/a/p/f": "1" } }),
+        );
+        let (mut there, mut back) = (digest.clone(), digest.clone());
+        there.relocate("/a/p", "/b/p");
+        back.relocate("/a/p", "/b/p");
+        back.relocate("/b/p", "/a/p");
+        assert_eq!(there.parts()[MOVED], json!({ "from": "/a/p", "to": "/b/p" }));
+        assert_eq!(there.parts()["files"], json!({ "/b/p/f": "1" }));
+        assert!(back == digest && !back.parts().contains_key(MOVED));
+        let mut plain = print(json!({ "with": { "script": "cat /a/p/f" } }));
+        plain.relocate("/a/p", "/b/p");
+        assert_eq!(plain.parts(), json!({ "with": { "script": "cat /b/p/f" } }).as_object().expect("a map").clone());
     }
 
     #[test]

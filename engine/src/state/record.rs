@@ -14,7 +14,7 @@ use super::fold::RunState;
 use crate::plan::StepId;
 
 /// The journal's format: readers of the same major read on, those of an older minor may look but not write.
-pub const FORMAT: Format = Format { major: 1, minor: 3 };
+pub const FORMAT: Format = Format { major: 1, minor: 4 };
 
 /// A version of the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,11 +295,14 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Whether it takes back the same in the same way, whatever that stood on.
+    /// Whether what it would do is the same: then the newer of the two stands for both, whatever they were made of.
     pub fn does_the_same(&self, other: &Self) -> bool {
-        let essence = |it: &Self| (it.performed, it.protect);
-        (&self.kind, &self.with, &self.locks, &self.of, essence(self))
-            == (&other.kind, &other.with, &other.locks, &other.of, essence(other))
+        (&self.kind, &self.with, self.performed) == (&other.kind, &other.with, other.performed)
+    }
+
+    /// Whether it takes back the very work that the other one does, files included, in other words.
+    pub fn rewords(&self, other: &Self) -> bool {
+        self.of.as_ref().zip(other.of.as_ref()).is_some_and(|(of, other)| of.rewords(other))
     }
 }
 
@@ -310,6 +313,16 @@ pub struct Origin {
     pub work: String,
     /// Of the plan's words for taking it back, not evaluated.
     pub undo: String,
+    /// Of the contents of the files that the work used; nothing where an older program did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
+}
+
+impl Origin {
+    /// Whether it is of the same work, files included, and of other words. Where one of them does not know of the files, they may differ.
+    pub fn rewords(&self, other: &Self) -> bool {
+        self.work == other.work && self.files == other.files && self.undo != other.undo
+    }
 }
 
 /// A step holds.

@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value};
 
-/// Says of a folder's new place what was said of its old one, everywhere in the values of a map.
+/// Says of a folder's new place what was said of its old one, everywhere in a map.
 pub(super) fn relocate(map: &mut Map<String, Value>, old: &str, new: &str) {
+    if map.keys().any(|key| key.contains(old)) {
+        *map = std::mem::take(map).into_iter().map(|(key, value)| (moved(&key, old, new), value)).collect();
+    }
     map.values_mut().for_each(|value| relocate_value(value, old, new));
 }
 
@@ -18,7 +21,7 @@ pub(super) fn relocate_value(value: &mut Value, old: &str, new: &str) {
 }
 
 /// The text with the folder replaced where a whole path component ends with it.
-fn moved(text: &str, old: &str, new: &str) -> String {
+pub(super) fn moved(text: &str, old: &str, new: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(old) {

@@ -198,3 +198,132 @@ fn what_is_gone_is_not_taken_back_once_more_by_the_next_destroy() {
     sandbox.run(&["destroy", "twice", "--yes"]).exits(0);
     assert!(!sandbox.path("one").exists());
 }
+
+/// The journal knows what was made, whatever the step has become since.
+#[test]
+fn what_a_step_made_is_taken_back_though_it_only_reads_now() {
+    let made = "  a: { command: [touch, thing], undo: { command: [rm, thing] } }\n";
+    let now = [
+        "  a: { command: [ls, thing], read_only: true }\n",
+        "  a: { wait: [ { object: deployment/x, for: ready } ] }\n",
+        "  a: { uses: http.probe, with: { url: 'http://127.0.0.1:1/' } }\n",
+    ];
+    for now in now {
+        let sandbox = Sandbox::new();
+        let plan = |steps: &str| format!("runbook: 1\nname: reads\nsteps:\n{steps}");
+        sandbox.write("plan.yaml", &plan(made));
+        sandbox.run(&["apply", "plan.yaml"]).exits(0);
+        sandbox.write("plan.yaml", &plan(now));
+        sandbox.run(&["destroy", "reads", "--yes"]).exits(0).says("1 of 1 step undone");
+        assert!(!sandbox.path("thing").exists(), "{now}");
+    }
+}
+
+#[test]
+fn what_a_step_made_that_only_reads_now_is_not_left_without_a_word() {
+    let sandbox = Sandbox::new();
+    let plan = |step: &str| format!("runbook: 1\nname: reads\nsteps:\n  a: {step}\n");
+    sandbox.write("plan.yaml", &plan("{ command: [touch, thing] }"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("{ command: [ls, thing], read_only: true }"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "reads", "--yes"]).exits(0).says("a  `command` does not know how");
+}
+
+/// A step whose environment changes between two runs, and how it is undone.
+fn sized(undo: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: sized\ninputs: { size: { type: int, default: 1 } }\nsteps:\n  \
+                vm:\n    run: 'echo $SIZE > vm.txt; touch vm-$SIZE'\n    env: { SIZE: '${{ inputs.size }}' }\n    undo: UNDO\n";
+    sandbox.write("plan.yaml", &plan.replace("UNDO", undo));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml", "--input", "size=2"]).exits(0);
+    sandbox
+}
+
+#[test]
+fn what_would_be_undone_twice_in_the_same_way_is_undone_once() {
+    let sandbox = sized("{ run: rm vm.txt }");
+    let ran = sandbox.run(&["destroy", "sized", "--yes"]).exits(0).says("1 of 1 step undone");
+    assert_eq!(ran.err.matches("rm vm.txt").count(), 1, "{}", ran.err);
+}
+
+#[test]
+fn two_undos_of_a_step_that_read_the_same_are_told_apart() {
+    let sandbox = sized("{ run: 'rm vm-$SIZE', env: { SIZE: '${{ inputs.size }}', SAME: x } }");
+    let dry = sandbox.run(&["destroy", "sized", "--dry-run"]).exits(0).out;
+    let (newer, older) = ("rm vm-$SIZE  (env.SIZE: `2`)\n", "rm vm-$SIZE  (env.SIZE: `1`)\n");
+    assert!(dry.find(newer).expect("the newer") < dry.find(older).expect("the older"), "{dry}");
+    let json = sandbox.run(&["destroy", "sized", "--dry-run", "-o", "json"]).exits(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["steps"][0]["does"], serde_json::json!([newer.trim_end(), older.trim_end()]));
+    sandbox.run(&["destroy", "sized", "--yes"]).exits(0);
+    assert!(!sandbox.path("vm-1").exists() && !sandbox.path("vm-2").exists());
+}
+
+/// The script of a step is no part of what the plan says of it.
+#[test]
+fn what_a_script_made_before_it_was_edited_is_undone_too() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: edits\ninputs: { name: { type: string, default: one } }\nsteps:\n  \
+                a: { command: [sh, make.sh], undo: { command: [rm, '${{ inputs.name }}'] } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.write("make.sh", "touch one\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("make.sh", "touch two\n");
+    sandbox.run(&["apply", "plan.yaml", "--input", "name=two"]).exits(0).says("the file `make.sh` changed");
+    sandbox.run(&["destroy", "edits", "--yes"]).exits(0).says("rm two").says("rm one");
+    assert!(!sandbox.path("one").exists() && !sandbox.path("two").exists());
+}
+
+const CHAIN: &str = "runbook: 1
+name: chain
+steps:
+  base: { run: touch base, undo: { run: rm base } }
+  mid: { needs: [base], run: touch mid, undo: { run: test -e may-go && rm mid } }
+";
+
+#[test]
+fn what_goes_on_with_a_destroy_of_a_part_is_for_that_part() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", CHAIN);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let unasked = sandbox.run(&["destroy", "chain", "--only", "mid"]).exits(7);
+    unasked.says("runbook destroy chain --only mid --yes\n");
+    let failed = sandbox.run(&["destroy", "chain", "--only", "mid", "--yes"]).exits(4);
+    failed.says("runbook destroy chain --only mid\n").says("runbook destroy chain --only mid --forget mid\n");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.ends_with("next runbook destroy chain --only mid\n"), "{status}");
+    sandbox.run(&["resume"]).exits(2).says("go on undoing it: runbook destroy chain --only mid\n");
+    sandbox.write("may-go", "");
+    sandbox.run(&["destroy", "chain", "--only", "mid", "--yes"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.ends_with("next runbook destroy chain\n"), "the rest: {status}");
+}
+
+#[test]
+fn what_goes_on_with_a_destroy_without_the_plan_is_without_it_too() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", CHAIN);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    std::fs::remove_file(sandbox.path("plan.yaml")).expect("there");
+    let gone = sandbox.run(&["destroy", "chain", "--only", "mid", "--yes"]).exits(3);
+    gone.says("runbook destroy chain --only mid --without-plan\n");
+    let failed = sandbox.run(&["destroy", "chain", "--without-plan", "--yes"]).exits(4);
+    failed.says("runbook destroy chain --without-plan\n").says("chain --without-plan --forget mid\n");
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(status.ends_with("next runbook destroy chain --without-plan\n"), "{status}");
+}
+
+#[test]
+fn what_was_to_be_undone_is_not_made_again_by_resume() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", CHAIN);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "chain", "--yes"]).exits(4);
+    let refused = sandbox.run(&["resume"]).exits(2).says("the last run of `chain` was to undo it");
+    refused.says("runbook destroy chain\n").says("make again what is gone: runbook apply ");
+    sandbox.write("may-go", "");
+    sandbox.run(&["destroy", "chain", "--yes"]).exits(0);
+    sandbox.run(&["resume"]).exits(0).says("everything holds");
+}

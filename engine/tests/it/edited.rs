@@ -259,6 +259,20 @@ fn an_undo_that_was_put_right_takes_back_what_was_made() {
     assert!(!sandbox.path("made").exists());
 }
 
+/// What a script makes now says nothing of what it made.
+#[test]
+fn an_undo_that_was_rewritten_with_its_script_does_not_take_back_what_the_old_one_made() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: both\nsteps:\n  a: { command: [sh, make.sh], undo: { command: [rm, one] } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.write("make.sh", "touch one\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("rm, one", "rm, two"));
+    sandbox.write("make.sh", "touch two\n");
+    sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0);
+    assert!(!sandbox.path("one").exists());
+}
+
 #[test]
 fn what_uses_a_step_that_is_left_out_now_does_not_hold_any_more() {
     let sandbox = Sandbox::new();

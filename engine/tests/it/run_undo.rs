@@ -410,6 +410,44 @@ fn what_does_not_follow_is_refused() {
     assert!(matches!(after.expect("legal").status(&id("a")), Status::Running { .. }));
 }
 
+/// How many things are left was counted by the rule that the program had which wrote it.
+#[test]
+fn what_an_older_program_counted_as_two_things_stays_two() {
+    let recipes = |minor: u16| -> Result<usize, String> {
+        let performing = |attempt: u32, work: &str| {
+            json!({ "record": "performing", "step": "a", "attempt": attempt, "undo": { "kind": "run", "with": { "script": "rm a" },
+                    "performed": true, "of": { "work": work, "undo": "u" } } })
+        };
+        let started = |attempt: u32| json!({ "record": "started", "step": "a", "attempt": attempt, "fingerprint": {}, "recoverable": true });
+        let failed = json!({ "record": "failed", "step": "a", "attempt": 1, "failure": { "class": "transient", "what": "no" },
+                             "retry_in_ms": 1, "took_ms": 1 });
+        let opened = |run: u32| {
+            json!({ "record": "opened", "format": { "major": 1, "minor": minor }, "run": run, "command": "apply", "plan": "p", "file": "f",
+                    "digest": "d", "inputs": {}, "version": "0", "who": "me", "pid": 1 })
+        };
+        let records = [
+            opened(1),
+            started(1),
+            performing(1, "one"),
+            failed,
+            started(2),
+            performing(2, "two"),
+            opened(2),
+            json!({ "record": "undo_started", "step": "a", "attempt": 1 }),
+            json!({ "record": "undone_in_part", "step": "a", "attempt": 1, "left": 1 }),
+        ];
+        let mut state = RunState::default();
+        for (seq, record) in (1..).zip(records) {
+            let record = serde_json::from_value(record).expect("a record");
+            let entry = runbook::state::record::Entry { seq, time: jiff::Timestamp::UNIX_EPOCH, record };
+            state.apply(&entry).map_err(|error| error.to_string())?;
+        }
+        Ok(state.step(&id("a")).expect("there").recipes().len())
+    };
+    assert_eq!(recipes(3), Ok(1), "one of two is left");
+    assert!(recipes(4).expect_err("there was one").contains("1 things left to undo of 1"));
+}
+
 #[tokio::test]
 async fn a_step_that_nobody_can_tell_about_is_undone_too() {
     let world = Place::new();

@@ -54,14 +54,15 @@ fn after_a_destroy_every_word_of_every_sort_of_step_is_true() {
         ("kept", "· kept not undone the plan keeps it (`undo: false`)"),
         ("blind", "· blind not undone `run` does not know how; give the step an `undo`, or take it back by hand"),
         ("apart", "✓ apart ok"),
-        ("needed", "✓ needed changed"),
-        ("guarded", "✓ guarded changed"),
+        ("needed", "✓ needed not undone"),
+        ("guarded", "✓ guarded not undone"),
     ];
     for (step, wanted) in rows {
         let found = row(&status, step);
         assert!(found.starts_with(wanted), "`{found}` is not `{wanted}`");
     }
-    assert!(status.contains("8 steps: 1 undone, 2 nothing to undo, 2 not undone, 1 ok, 2 changed"), "{status}");
+    assert!(row(&status, "needed").ends_with("`guarded` needs it, and is protected"), "{status}");
+    assert!(status.contains("8 steps: 1 undone, 2 nothing to undo, 4 not undone, 1 ok"), "{status}");
     let json: Value = serde_json::from_str(&sandbox.run(&["status", "-o", "json"]).exits(0).out).expect("JSON");
     let outcomes: Vec<&Value> = json["steps"].as_array().expect("steps").iter().map(|step| &step["outcome"]).collect();
     assert_eq!(outcomes, ["undone", "waiting", "waiting", "waiting", "waiting", "ok", "changed", "changed"]);
@@ -71,6 +72,59 @@ fn after_a_destroy_every_word_of_every_sort_of_step_is_true() {
     assert_eq!(row(&status, "found"), "- found nothing to undo");
     assert_eq!(row(&status, "looks"), "- looks nothing to undo");
     assert!(row(&status, "kept").starts_with("· kept not undone the plan keeps it"), "{status}");
+}
+
+/// What was left alone is told so whether what it stood on went or not, and whichever of several runs undid that.
+#[test]
+fn after_a_destroy_in_two_goes_what_still_stands_is_not_undone() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: goes\nsteps:\n  a: { run: 'true', undo: { run: 'test -e go || kill -9 $PPID; sleep 5' } }\n  \
+                z: { needs: [a], run: 'true' }\n  apart: { run: 'true' }\n  \
+                looks: { needs: [a], uses: tools, with: { programs: { git: any } } }\n";
+    sandbox.write("plan.yaml", &plan.replace("sleep 5", "test -e go"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "--yes"]);
+    let rows = |status: &str| ["z", "apart", "looks"].map(|step| row(status, step));
+    let wanted = ["· z not undone", "✓ apart not undone", "- looks nothing to undo it only looks"];
+    let is_so = |status: &str| rows(status).iter().zip(wanted).all(|(row, wanted)| row.starts_with(wanted));
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(is_so(&status), "{status}");
+    sandbox.write("go", "");
+    sandbox.run(&["destroy", "--yes"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(is_so(&status), "{status}");
+}
+
+#[test]
+fn what_destroy_has_ended_is_not_in_flight() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: ends\nsteps:\n  a: { run: 'true', undo: { run: 'true' } }\n  \
+         i: { needs: [a], run: 'kill -9 $PPID; sleep 9', idempotent: true }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(row(&status, "i").starts_with("◐ i in flight"), "{status}");
+    sandbox.run(&["destroy", "--yes"]).exits(0);
+    let status = sandbox.run(&["status"]).exits(0).out;
+    assert!(row(&status, "i").starts_with("· i not finished"), "{status}");
+    let json: Value = serde_json::from_str(&sandbox.run(&["status", "-o", "json"]).exits(0).out).expect("JSON");
+    assert_eq!(json["steps"][1]["outcome"], "waiting", "{json}");
+}
+
+#[test]
+fn where_nothing_is_left_to_undo_no_destroy_is_next() {
+    let sandbox = Sandbox::new();
+    let step = "{ run: 'true', undo: { run: 'true' } }";
+    let steps = format!("  a: {step}\n  b: {step}\n  nobody_knows_how: {{ run: 'true' }}\n");
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: all\nsteps:\n{steps}"));
+    for flags in [&["--forget", "a"][..], &["--only", "a", "b"]] {
+        sandbox.run(&["apply", "plan.yaml"]).exits(0);
+        sandbox.run(&[&["destroy", "--yes"][..], flags].concat()).exits(0).says("2 of 2 steps undone");
+        let status = sandbox.run(&["status"]).exits(0).out;
+        assert!(!status.contains("next"), "{status}");
+    }
 }
 
 #[test]

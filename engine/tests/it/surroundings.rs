@@ -37,6 +37,37 @@ fn a_folder_with_plan_and_state_can_be_moved() {
     assert!(plan.contains("reuse   2 steps"), "{plan}");
 }
 
+/// Of a long text, only a digest is in the journal.
+#[test]
+fn a_long_text_that_names_the_folder_moves_with_it() {
+    let sandbox = Sandbox::new();
+    let plan = |undo: &str| {
+        let long = "x".repeat(2100);
+        format!(
+            "runbook: 1\nname: long\nsteps:\n  c:\n    run: 'echo \"dir=$PWD/.runbook/long/c\" >> \"$RUNBOOK_OUTPUT\"'\n  \
+             l:\n    run: '\"$PWD\"/count.sh'\n    env: {{ LONG: '${{{{ steps.c.outputs.dir }}}} {long}' }}\n    undo: {{ run: {undo} }}\n"
+        )
+    };
+    sandbox.write("one/plan.yaml", &plan("touch wrong"));
+    sandbox.write("one/count.sh", "echo once >> ledger\n");
+    std::fs::set_permissions(sandbox.path("one/count.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("there");
+    sandbox.run(&["--state", "one/.runbook", "apply", "one/plan.yaml"]).exits(0);
+    for (from, to) in [("one", "two"), ("two", "three")] {
+        rename(&sandbox, from, to);
+        let state = format!("{to}/.runbook");
+        sandbox.run(&["--state", &state, "resume"]).exits(0).says("reuse   2 steps");
+    }
+    assert_eq!(sandbox.read("three/ledger"), "once\n");
+    sandbox.write("three/plan.yaml", &plan("touch wrong").replace("xx'", "xy'"));
+    let edited = sandbox.run(&["--state", "three/.runbook", "plan", "three/plan.yaml"]).exits(0).out;
+    assert!(edited.contains("stale   l: `with.env.LONG` changed"), "{edited}");
+    // An undo that was put right is still that of the same work.
+    sandbox.write("three/plan.yaml", &plan("touch right"));
+    sandbox.run(&["--state", "three/.runbook", "destroy", "--yes"]).exits(0);
+    assert!(sandbox.path("three/right").exists() && !sandbox.path("three/wrong").exists());
+}
+
 #[test]
 fn only_the_state_can_be_moved_too() {
     let sandbox = Sandbox::new();

@@ -42,7 +42,7 @@ impl<'s> Sight<'s, '_> {
     fn row(&self, id: &StepId, planned: Option<&Planned>) -> Row<'s> {
         let (state, held) = (self.state, self.held);
         let step = state.step(id);
-        let fallen = step.filter(|step| self.has_fallen(step)).map(|step| Fallen::of(step, planned));
+        let fallen = step.and_then(|step| self.fallen(id, step, planned));
         let stands = match stands(step) {
             Standing::Blocked if !held && step.is_some_and(|step| is_free(step, state)) => Standing::Waiting,
             Standing::Waiting if !held && fallen.is_none() => step.map_or(Standing::Waiting, as_it_was_left),
@@ -54,11 +54,25 @@ impl<'s> Sight<'s, '_> {
         row
     }
 
-    /// Whether a step counts as done no more, because the last run has undone what it stood on.
-    fn has_fallen(&self, step: &StepState) -> bool {
-        let undoing = self.state.current().filter(|run| run.opened.command == "destroy");
-        let pending = *step.status() == Step::Pending && !step.is_to_be_redone();
-        pending && undoing.is_some_and(|run| run.opened.run == step.run())
+    /// What there is of a step after the last run has taken back others, where it was not its turn.
+    fn fallen(&self, id: &StepId, step: &StepState, planned: Option<&Planned>) -> Option<Fallen> {
+        let run = self.state.current().filter(|run| run.opened.command == "destroy")?;
+        let is_left = self.left.contains_key(id);
+        match step.status() {
+            Step::Succeeded { .. } if is_left => Some(Fallen::Made),
+            Step::Pending if step.is_to_be_redone() => None,
+            // What ran was ended before anything was undone.
+            Step::Pending if step.in_flight().is_some() => run.verdict.map(|_| Fallen::Unfinished),
+            Step::Pending if is_left => Some(Fallen::Made),
+            Step::Pending if self.is_of_an_undo(step) => Some(Fallen::of(step, planned)),
+            _ => None,
+        }
+    }
+
+    /// Whether the run that touched a step last was to undo, as were all since: if it does not hold, that has undone what it stood on.
+    fn is_of_an_undo(&self, step: &StepState) -> bool {
+        let mut undoing = self.state.runs().iter().rev().take_while(|run| run.opened.command == "destroy");
+        undoing.any(|run| run.opened.run == step.run())
     }
 
     /// Why it stands so, where its word does not say it.
@@ -66,6 +80,7 @@ impl<'s> Sight<'s, '_> {
         let one = match row.step.map(StepState::status) {
             Some(Step::Blocked { .. }) => return Vec::new(),
             Some(Step::Skipped { why }) => Some(why.clone()),
+            Some(Step::Pending | Step::Succeeded { .. }) if row.fallen.is_some() => self.why_fallen(row),
             Some(Step::Pending) => self.why_pending(row),
             _ if !row.stale.is_empty() => return row.stale.clone(),
             _ => row.step.and_then(why),
@@ -73,21 +88,24 @@ impl<'s> Sight<'s, '_> {
         one.into_iter().collect()
     }
 
+    fn why_fallen(&self, row: &Row) -> Option<String> {
+        match row.fallen? {
+            Fallen::Made | Fallen::Unfinished => self.left.get(&row.id).cloned(),
+            Fallen::Found => Some("it was there before".to_owned()),
+            Fallen::Looked => Some("it only looks".to_owned()),
+            Fallen::MadeNothing => None,
+        }
+    }
+
     fn why_pending(&self, row: &Row) -> Option<String> {
         let failure = row.step.and_then(StepState::failure).and_then(|failure| failure.what.lines().next());
-        match row.fallen {
-            Some(Fallen::Made) => self.left.get(&row.id).cloned(),
-            Some(Fallen::Found) => Some("it was there before".to_owned()),
-            Some(Fallen::Looked) => Some("it only looks".to_owned()),
-            Some(Fallen::MadeNothing) => None,
-            None if row.step.is_some_and(StepState::is_to_be_redone) => {
-                Some("you settled that it is done again".to_owned())
-            }
-            None if row.stands.ended() || row.stands == Standing::Running => {
+        match row.step.is_some_and(StepState::is_to_be_redone) {
+            true => Some("you settled that it is done again".to_owned()),
+            false if row.stands.ended() || row.stands == Standing::Running => {
                 let what = failure.map(|what| format!("{what} (in an earlier run)"));
                 what.or_else(|| Some("since an earlier run".to_owned()))
             }
-            None => None,
+            false => None,
         }
     }
 }
@@ -109,6 +127,8 @@ pub(super) struct Row<'s> {
 enum Fallen {
     /// It made something, which was not undone.
     Made,
+    /// It was in the middle when an earlier run ended, and is not any more.
+    Unfinished,
     /// It found all as it should be.
     Found,
     /// It only looks.
@@ -159,6 +179,7 @@ impl Row<'_> {
     fn word(&self, held: bool) -> &'static str {
         match (self.fallen, held) {
             (Some(Fallen::Made), _) => "not undone",
+            (Some(Fallen::Unfinished), _) => "not finished",
             (Some(_), _) => "nothing to undo",
             (None, true) => self.stands.said(),
             (None, false) => self.stands.said_afterwards(),
@@ -167,7 +188,7 @@ impl Row<'_> {
 
     fn mark(&self) -> &'static str {
         match self.fallen {
-            None | Some(Fallen::Made) => self.stands.mark(),
+            None | Some(Fallen::Made | Fallen::Unfinished) => self.stands.mark(),
             Some(_) => Standing::Skipped.mark(),
         }
     }

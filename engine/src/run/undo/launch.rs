@@ -53,7 +53,8 @@ impl Unmaking {
         self.course.schedule.admit(node, &work.locks).then_some(node)
     }
 
-    /// A step that is still at work is not taken back, nor one of which only a masked text is known. What the journal says of its programs stays, so that the next run looks for them.
+    /// A step that is still at work is not taken back, nor one of which only a masked text is known. What the journal says of its programs
+    /// stays, so that the next run looks for them.
     fn refuse(&mut self, node: usize, step: StepId, failure: &Failure) {
         let fix = failure.fix.as_deref().unwrap_or_default();
         self.course.scribe.notice(&format!("`{step}` is not undone: {}; {fix}", failure.what));

@@ -1,8 +1,8 @@
-//! What is undone, and what is left alone and why. Pure.
+//! What is undone, and what is left alone and why. Pure but for the files of a step whose `undo` may have been put right.
 //!
-//! The journal says what was made; the plan says what is kept and what is protected. How something is taken back
-//! comes from the plan where it gives an `undo` of its own, else from the journal, which knows what exactly was made, else from what
-//! the plan says now.
+//! The journal says what was made; the plan says what is kept and what is protected. How something is taken back comes from the journal,
+//! which knows what exactly was made. From the plan it comes where the journal holds nothing, and where only the words of the `undo` were put
+//! right since.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,13 @@ use runbook_steps::Kind;
 use serde_json::Value;
 
 use super::super::prepare::only_reads;
+use super::apart::{self, Does};
 use super::{order, recipe, within};
 use crate::plan::model::{Graph, Known, Step, Work};
 use crate::plan::{Plan, StepId};
+use crate::state::fingerprint::contents;
 use crate::state::fold::Made;
-use crate::state::record::{Outcome, Recipe};
+use crate::state::record::{Origin, Outcome, Recipe};
 use crate::state::{RunState, StepState};
 
 /// What the user chose.
@@ -44,6 +46,10 @@ pub struct Deed {
 }
 
 impl Deed {
+    fn does_the_same(&self, other: &Self) -> bool {
+        (self.kind, &self.with, self.performed) == (other.kind, &other.with, other.performed)
+    }
+
     /// What it does, as commands that a person could type.
     pub fn intent(&self) -> Vec<String> {
         if self.performed { self.work.intent() } else { self.work.undo_intent() }
@@ -65,6 +71,13 @@ pub struct Item {
     pub confirm: Option<String>,
     /// Whether it is in the journal and no longer in the plan.
     pub gone: bool,
+}
+
+impl Item {
+    /// What is done, as commands that a person could type, and what tells those apart that read the same.
+    pub fn does(&self) -> Vec<Does> {
+        apart::does(&self.deeds)
+    }
 }
 
 /// Why something that was made, or may have been, is left where it is.
@@ -163,7 +176,7 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
     for &node in &graph.order {
         let (id, step) = look.node(node);
         let Some(made) = state.step(id) else { continue };
-        if step.is_some_and(only_reads) || made.made() == Made::Nothing {
+        if !has_made(step, made) {
             undo.before.extend(was_there(step, made).then(|| id.clone()));
         } else if !chosen[node] {
             undo.not_chosen += 1;
@@ -177,6 +190,14 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
     undo.graph = graph;
     within::settle(plan, state, &mut undo);
     undo
+}
+
+/// Whether there is something to take back, or may be. The journal decides: a step that only reads now may have made something before it was
+/// edited. Only where all that is known is an attempt without an end, or a person's word that it holds, one that reads has made nothing.
+fn has_made(step: Option<&Step>, state: &StepState) -> bool {
+    let settled = state.done().is_some_and(|done| done.settled);
+    let is_told = !state.recipes().is_empty() || (state.made() == Made::Surely && !settled);
+    state.made() != Made::Nothing && (is_told || !step.is_some_and(only_reads))
 }
 
 /// A step that changes things found its own already so.
@@ -282,7 +303,7 @@ impl<'a> Look<'a> {
     }
 
     /// What the journal holds is exact: it was written when the thing was made. The plan's own `undo` counts where the journal holds none,
-    /// and where only its words were put right since.
+    /// and where only its words were put right since. What an older program wrote down twice is done once.
     fn deeds(&self, step: Option<&Step>, state: &StepState) -> Result<Vec<Deed>, Left> {
         let given = step.and_then(|step| Some((self.given(step)?, self.put_right(step, state))));
         match (given, state.recipes(), step) {
@@ -295,6 +316,7 @@ impl<'a> Look<'a> {
                     deeds[at] = deed?;
                 }
                 deeds.iter_mut().enumerate().for_each(|(at, deed)| deed.left = Some(at));
+                deeds.dedup_by(|newer, older| newer.does_the_same(older));
                 // The newest first.
                 deeds.reverse();
                 Ok(deeds)
@@ -304,9 +326,20 @@ impl<'a> Look<'a> {
 
     /// The recipe of the very work that the plan still has, if the plan takes that back with other words now.
     fn put_right(&self, step: &Step, state: &StepState) -> Option<usize> {
-        let now = recipe::origin(step, &step.render_work(step.work.as_ref()?, self.state.known()).ok()?)?;
-        let is_it = |recipe: &Recipe| recipe.of.as_ref().is_some_and(|of| of.work == now.work && of.undo != now.undo);
-        state.recipes().iter().rposition(is_it)
+        let recipes = Some(state.recipes()).filter(|recipes| !recipes.is_empty())?;
+        let work = step.work.as_ref()?;
+        let with = step.render_work(work, self.state.known()).ok()?;
+        let files = (work.kind.read)(with.clone()).ok()?.files();
+        let files = contents(&files, &self.plan.dir).into();
+        let places = self.state.at_all_places(&with);
+        let now: Vec<Origin> = places.iter().filter_map(|with| recipe::origin(step, with, &files)).collect();
+        // An older program did not say what its files held.
+        let rewords = |of: &Origin, now: &Origin| match of.files {
+            Some(_) => now.rewords(of),
+            None => now.rewords(&Origin { files: now.files.clone(), ..of.clone() }),
+        };
+        let is_it = |recipe: &Recipe| recipe.of.as_ref().is_some_and(|of| now.iter().any(|now| rewords(of, now)));
+        recipes.iter().rposition(is_it)
     }
 
     /// The plan's own `undo`, as it stands now. One that has no value any more gives way to what the journal holds of it.

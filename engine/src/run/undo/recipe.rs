@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::plan::eval::Rendered;
 use crate::plan::model::Step;
 use crate::run::masked::refused_with;
+use crate::run::prepare::Ready;
 use crate::state::fingerprint::short_digest;
 use crate::state::record::{Origin, Recipe};
 
@@ -13,13 +14,8 @@ use crate::state::record::{Origin, Recipe};
 const LONGEST: usize = 64 << 10;
 
 /// The recipe of a step that is about to be performed, if there is one.
-pub(crate) async fn of(
-    step: &Step,
-    rendered: &Rendered,
-    work: &dyn runbook_steps::Step,
-    cx: &Context,
-) -> Option<Recipe> {
-    let undo = step.undo.as_ref();
+pub(crate) async fn of(step: &Step, ready: &Ready, work: &dyn runbook_steps::Step, cx: &Context) -> Option<Recipe> {
+    let (undo, rendered) = (step.undo.as_ref(), &ready.rendered);
     if undo.is_some_and(|undo| undo.keep) {
         return None;
     }
@@ -33,15 +29,16 @@ pub(crate) async fn of(
     // What is masked would take back something else.
     let whole = with.to_string().len() <= LONGEST && refused_with(&with).is_none();
     let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
-    let of = origin(step, &rendered.with);
+    let of = origin(step, &rendered.with, &ready.fingerprint.files());
     whole.then_some(Recipe { kind, with, performed, locks, protect: step.protect, of, needs: None })
 }
 
-/// What the plan's own `undo` of a step is made of, if it has one; for what its `with` comes to.
-pub(super) fn origin(step: &Step, with: &Value) -> Option<Origin> {
+/// What the plan's own `undo` of a step is made of, if it has one; for what its `with` comes to, and what its files hold.
+pub(super) fn origin(step: &Step, with: &Value, files: &Value) -> Option<Origin> {
     let undo = step.undo.as_ref()?.work.as_ref()?;
     let work = json!([step.work.as_ref().map(|work| work.kind.name), with]);
-    Some(Origin { work: short_digest(&work), undo: short_digest(&json!([undo.kind.name, undo.with.as_written()])) })
+    let undo = json!([undo.kind.name, undo.with.as_written()]);
+    Some(Origin { work: short_digest(&work), undo: short_digest(&undo), files: Some(short_digest(files)) })
 }
 
 /// What cannot be found out now, the step itself is about to fail by.

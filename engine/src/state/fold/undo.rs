@@ -1,10 +1,14 @@
 //! What follows from the records of taking back, and from those that say what there is to take back.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{InFlight, Made, RunState, Status, StepState, later};
 use crate::plan::StepId;
-use crate::state::record::{Failed, Recipe, Touches};
+use crate::state::record::{FORMAT, Failed, Format, Recipe, Touches};
+use crate::state::relocate::relocate_value;
 
 impl StepState {
     /// Whether this deployment made something by it that is still to be taken back.
@@ -31,6 +35,18 @@ impl StepState {
 }
 
 impl RunState {
+    /// What is said of the deployment's folder, as it would have been said at each place where that has been.
+    pub(crate) fn at_all_places(&self, said: &Value) -> Vec<Value> {
+        let was = self.runs.iter().map(|run| run.opened.home.as_str()).filter(|home| !home.is_empty());
+        let places: BTreeSet<&str> = was.filter(|_| !self.home.is_empty()).collect();
+        let at = |place: &&str| {
+            let mut there = said.clone();
+            relocate_value(&mut there, &self.home, place);
+            there
+        };
+        std::iter::once(said.clone()).chain(places.iter().filter(|place| **place != self.home).map(at)).collect()
+    }
+
     pub(super) fn expect_undoing(&self, id: &StepId, attempt: u32) -> Result<(), String> {
         match self.status(id) {
             Status::Undoing { attempt: running, .. } if *running == attempt => Ok(()),
@@ -83,14 +99,8 @@ impl RunState {
             (flight.touches, flight.undoing, flight.found) = (Touches::AtOnce, false, None);
         }
         let Some(recipe) = undo else { return };
-        // The same work done once more is taken back once.
-        match step.recipes.iter_mut().find(|old| old.does_the_same(&recipe)) {
-            Some(same) => same.needs = recipe.needs,
-            None => {
-                step.recipes.retain(|old| !is_of_the_same_work(old, &recipe));
-                step.recipes.push(recipe);
-            }
-        }
+        let format = self.runs.last().map_or(FORMAT, |run| run.opened.format);
+        add(&mut self.touch(id).recipes, recipe, format);
     }
 
     /// From here on it neither holds nor has outputs, and whoever runs it next looks first.
@@ -145,7 +155,27 @@ impl RunState {
     }
 }
 
-fn is_of_the_same_work(one: &Recipe, other: &Recipe) -> bool {
+/// One thing more to take back. What would be done twice alike is done once, and of two wordings for the same work the newer counts.
+fn add(recipes: &mut Vec<Recipe>, recipe: Recipe, format: Format) {
+    // What an older program has counted of them later, it has counted so.
+    if format.minor < EXACT {
+        return add_as_before(recipes, recipe);
+    }
+    recipes.retain(|old| !recipe.does_the_same(old) && !recipe.rewords(old));
+    recipes.push(recipe);
+}
+
+/// The minor format since which recipes know of the files that the work used.
+const EXACT: u16 = 4;
+
+fn add_as_before(recipes: &mut Vec<Recipe>, recipe: Recipe) {
+    let same =
+        |old: &&mut Recipe| Recipe { needs: None, ..(**old).clone() } == Recipe { needs: None, ..recipe.clone() };
+    if let Some(same) = recipes.iter_mut().find(same) {
+        same.needs = recipe.needs;
+        return;
+    }
     let work = |recipe: &Recipe| recipe.of.as_ref().map(|of| of.work.clone());
-    work(one).is_some() && work(one) == work(other)
+    recipes.retain(|old| work(old).is_none() || work(old) != work(&recipe));
+    recipes.push(recipe);
 }
