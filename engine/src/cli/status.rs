@@ -25,7 +25,7 @@ use crate::report::summary::answer;
 use crate::report::tracker::{between, stands};
 use crate::report::words::{MODEL_TIME, label, list, pad, seconds, span};
 use crate::run::{Fate, Options, verdicts};
-use crate::state::fold::{RunState, RunSummary, Status as Step, StepState};
+use crate::state::fold::{InFlight, RunState, RunSummary, Status as Step, StepState};
 use crate::state::follow::Follower;
 use crate::state::lock::{Holder, Note};
 use crate::state::record::{Format, Opened, Record, Verdict};
@@ -486,7 +486,7 @@ fn again(session: &Session, home: &Home, rows: &[Row]) -> Option<String> {
 
 /// Whether only a person can say what became of a step.
 fn is_in_doubt(step: &StepState) -> bool {
-    let blind = step.in_flight().is_some_and(|flight| !flight.recoverable);
+    let blind = step.in_flight().is_some_and(InFlight::needs_a_person);
     blind || matches!(step.status(), Step::Unknown { .. })
 }
 

@@ -205,7 +205,7 @@ fn is_free(step: &StepState, state: &RunState) -> bool {
 fn as_it_was_left(step: &StepState) -> Standing {
     match (step.in_flight(), step.failure()) {
         _ if step.is_to_be_redone() => Standing::Waiting,
-        (Some(flight), _) if flight.recoverable => Standing::Running,
+        (Some(flight), _) if !flight.needs_a_person() => Standing::Running,
         (Some(_), _) => Standing::Unknown,
         (None, Some(failure)) => failed(failure),
         (None, None) => Standing::Waiting,
