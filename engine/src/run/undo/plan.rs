@@ -193,7 +193,7 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
 }
 
 /// Whether there is something to take back, or may be. The journal decides: a step that only reads now may have made something before it
-/// was edited. Only where all that is known is an attempt without an end, or a person's word that it holds, one that reads has made nothing.
+/// was edited. Only where all that is known is an attempt without an end, or a person's word that it holds, it has made nothing.
 fn has_made(step: Option<&Step>, state: &StepState) -> bool {
     let settled = state.done().is_some_and(|done| done.settled);
     let is_told = !state.recipes().is_empty() || (state.made() == Made::Surely && !settled);
