@@ -388,8 +388,8 @@ fn standing<'s>(
 fn rows<'s>(session: &Session, home: &Home, state: &'s RunState, plan: Option<&Plan>, held: bool) -> Vec<Row<'s>> {
     let undoes = state.current().is_some_and(|run| run.opened.command == "destroy");
     let left = if undoes { left_alone(home) } else { BTreeMap::new() };
-    let stale = plan.filter(|_| !held && !undoes).map(|plan| stale(session, state, plan)).unwrap_or_default();
-    Sight { state, plan, held, left, stale }.rows()
+    let fates = plan.filter(|_| !held && !undoes).map(|plan| fates(session, state, plan)).unwrap_or_default();
+    Sight { state, plan, held, left, fates }.rows()
 }
 
 /// What the last run has left alone, and why. Where the journal cannot be read on, whoever read it before has said so.
@@ -403,17 +403,11 @@ fn left_alone(home: &Home) -> BTreeMap<StepId, String> {
     left
 }
 
-/// The steps that hold and would now do something else, and what. What is masked counts in that: nothing is said where secrets are no
-/// secrets.
-fn stale(session: &Session, state: &RunState, plan: &Plan) -> BTreeMap<StepId, Vec<String>> {
+/// What the next run would do with each step. What is masked counts in that: nothing is said where secrets are no secrets.
+fn fates(session: &Session, state: &RunState, plan: &Plan) -> BTreeMap<StepId, Fate> {
     let places = Places { given: None, env: &session.env, ui: session.ui };
     let Ok(secrets) = secrets::resolve(plan, &BTreeSet::new(), &places) else { return BTreeMap::new() };
-    let fates = verdicts(plan, state, &Options::default(), &secrets.redactor());
-    let stale = fates.into_iter().filter_map(|(id, fate)| match fate {
-        Fate::Stale(why) => Some((id, why)),
-        _ => None,
-    });
-    stale.collect()
+    verdicts(plan, state, &Options::default(), &secrets.redactor()).into_iter().collect()
 }
 
 /// The plan's file, where it is now, and whether it is still what was run.
@@ -440,7 +434,7 @@ fn next(
         return None;
     }
     let go_on = continuing(session, home, &to_go_on_with(run));
-    let doubtful = |row: &&Row| row.step.is_some_and(is_in_doubt);
+    let doubtful = |row: &&Row| !row.is_looked_at && row.step.is_some_and(is_in_doubt);
     if let Some(row) = rows.iter().find(doubtful).filter(|_| run.opened.command != "destroy") {
         return Some(format!("{}; then {go_on}", session.commands(home.deployment()).ways_to_settle(&row.id)));
     }

@@ -113,6 +113,24 @@ fn what_destroy_has_ended_is_not_in_flight() {
     assert_eq!(json["steps"][1]["outcome"], "waiting", "{json}");
 }
 
+/// Killed in the middle of being undone; then a run of another step.
+#[test]
+fn nobody_is_asked_about_a_half_undone_step_that_can_be_looked_at() {
+    for (repeat, asks) in [("idempotent: true, ", false), ("", true)] {
+        let sandbox = Sandbox::new();
+        let steps = format!(
+            "  a: {{ {repeat}run: 'true', undo: {{ run: 'kill -9 $PPID; sleep 5' }} }}\n  b: {{ run: 'true' }}\n"
+        );
+        sandbox.write("plan.yaml", &format!("runbook: 1\nname: asks\nsteps:\n{steps}"));
+        sandbox.run(&["apply", "plan.yaml"]).exits(0);
+        sandbox.run(&["destroy", "--yes"]);
+        sandbox.run(&["apply", "plan.yaml", "--only", "b", "--redo", "b"]).exits(0);
+        let status = sandbox.run(&["status"]).exits(0).out;
+        assert_eq!(status.contains("settle a --done"), asks, "{status}");
+        assert_eq!(row(&status, "a").starts_with("? a unknown"), asks, "{status}");
+    }
+}
+
 #[test]
 fn where_nothing_is_left_to_undo_no_destroy_is_next() {
     let sandbox = Sandbox::new();

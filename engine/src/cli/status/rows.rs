@@ -10,7 +10,7 @@ use crate::plan::{Plan, Step as Planned, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::tracker::{between, failed, stands, why};
 use crate::report::words::{count, list, pad, span};
-use crate::run::only_reads;
+use crate::run::{Fate, only_reads};
 use crate::state::fold::{Made, RunState, Status as Step, StepState};
 
 /// What is known of the steps of a deployment.
@@ -23,8 +23,8 @@ pub(super) struct Sight<'s, 'p> {
     pub(super) held: bool,
     /// The steps that the last run, which was to undo, has left alone, and why.
     pub(super) left: BTreeMap<StepId, String>,
-    /// The steps that hold and would now do something else, and what.
-    pub(super) stale: BTreeMap<StepId, Vec<String>>,
+    /// What the next run would do with each step, where that is known.
+    pub(super) fates: BTreeMap<StepId, Fate>,
 }
 
 impl<'s> Sight<'s, '_> {
@@ -43,13 +43,19 @@ impl<'s> Sight<'s, '_> {
         let (state, held) = (self.state, self.held);
         let step = state.step(id);
         let fallen = step.and_then(|step| self.fallen(id, step, planned));
+        let is_looked_at =
+            matches!(self.fates.get(id), Some(Fate::InFlight(flight)) if flight.undoing && flight.recoverable);
         let stands = match stands(step) {
             Standing::Blocked if !held && step.is_some_and(|step| is_free(step, state)) => Standing::Waiting,
-            Standing::Waiting if !held && fallen.is_none() => step.map_or(Standing::Waiting, as_it_was_left),
+            Standing::Waiting if !held && fallen.is_none() => {
+                step.map_or(Standing::Waiting, |step| as_it_was_left(step, is_looked_at))
+            }
             now => now,
         };
-        let mut row = Row { id: id.clone(), step, stands, fallen, stale: Vec::new(), why: Vec::new() };
-        row.stale = self.stale.get(id).cloned().unwrap_or_default();
+        let mut row = Row { id: id.clone(), step, stands, fallen, is_looked_at, stale: Vec::new(), why: Vec::new() };
+        if let Some(Fate::Stale(why)) = self.fates.get(id) {
+            row.stale.clone_from(why);
+        }
         row.why = self.why(&row);
         row
     }
@@ -116,6 +122,8 @@ pub(super) struct Row<'s> {
     pub(super) step: Option<&'s StepState>,
     pub(super) stands: Standing,
     fallen: Option<Fallen>,
+    /// Whether it was being taken back, and the next run finds out by itself what is left of it.
+    pub(super) is_looked_at: bool,
     /// What it would now do otherwise, though it holds.
     pub(super) stale: Vec<String>,
     /// Why it stands so, where its word does not say it.
@@ -202,10 +210,10 @@ fn is_free(step: &StepState, state: &RunState) -> bool {
 }
 
 /// How a step stands that the last run left out: as an earlier one left it.
-fn as_it_was_left(step: &StepState) -> Standing {
+fn as_it_was_left(step: &StepState, is_looked_at: bool) -> Standing {
     match (step.in_flight(), step.failure()) {
         _ if step.is_to_be_redone() => Standing::Waiting,
-        (Some(flight), _) if !flight.needs_a_person() => Standing::Running,
+        (Some(flight), _) if !flight.needs_a_person() || is_looked_at => Standing::Running,
         (Some(_), _) => Standing::Unknown,
         (None, Some(failure)) => failed(failure),
         (None, None) => Standing::Waiting,

@@ -1,8 +1,8 @@
 //! Taking back what a deployment has made, in reverse order.
 //!
-//! Pure: [`mod@plan`] says from the plan and the journal what is undone, and what is left alone and why; `order`, in which order; `apart`, what
-//! tells commands apart that read the same. Thin: [`mod@drive`] and `launch` do it, `attempt` one attempt at one step. `recipe` belongs to the
-//! run that makes something: it writes down how that is taken back. `within` knows what goes with a cluster.
+//! Pure: [`mod@plan`] says from the plan and the journal what is undone, and what is left alone and why; `order`, in which order; `apart`,
+//! what tells commands apart that read the same. Thin: [`mod@drive`] and `launch` do it, `attempt` one attempt at a step. `recipe` belongs
+//! to the run that makes something: it writes down how that is taken back. `within` knows what goes with a cluster.
 
 mod apart;
 mod attempt;

@@ -1,8 +1,8 @@
 //! What is undone, and what is left alone and why. Pure but for the files of a step whose `undo` may have been put right.
 //!
 //! The journal says what was made; the plan says what is kept and what is protected. How something is taken back comes from the journal,
-//! which knows what exactly was made. From the plan it comes where the journal holds nothing, and where only the words of the `undo` were put
-//! right since.
+//! which knows what exactly was made. From the plan it comes where the journal holds nothing, and where only the words of the `undo` were
+//! put right since.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -192,8 +192,8 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
     undo
 }
 
-/// Whether there is something to take back, or may be. The journal decides: a step that only reads now may have made something before it was
-/// edited. Only where all that is known is an attempt without an end, or a person's word that it holds, one that reads has made nothing.
+/// Whether there is something to take back, or may be. The journal decides: a step that only reads now may have made something before it
+/// was edited. Only where all that is known is an attempt without an end, or a person's word that it holds, it has made nothing.
 fn has_made(step: Option<&Step>, state: &StepState) -> bool {
     let settled = state.done().is_some_and(|done| done.settled);
     let is_told = !state.recipes().is_empty() || (state.made() == Made::Surely && !settled);
