@@ -52,7 +52,8 @@ the long form.
   `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: it sees for itself what is done already),
   or a `check` of the cluster, such as `check: [{ object: deployment/x, for: ready }]`: where that holds it is done, else it runs again.
 - **perform**: runs the program in a process group of its own, in `dir` (default: the plan's folder). An exit code other than 0
-  is a failure, classed by what was said last on standard error.
+  is a failure, classed by what was said last on standard error. What it leaves running in that group is ended with it; what is to live
+  on must be started with `setsid`, and is ended all the same where the program fails.
 - **undo**: nothing; give the step an `undo` of its own.
 - **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`
   (64 KiB at most).
