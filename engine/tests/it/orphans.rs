@@ -74,15 +74,16 @@ fn what_a_killed_look_has_left_is_ended_by_the_next_run() {
 #[test]
 fn a_look_that_goes_on_is_not_disturbed() {
     let sandbox = Sandbox::new();
-    let look = "[ ! -e slow ] || { echo $$ > looking; while [ ! -e enough ]; do sleep 0.01; done; }";
-    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {{ read_only: true, run: '{look}' }}\n"));
+    let look = r#"echo v=7 > "$RUNBOOK_OUTPUT"; [ ! -e slow ] || { echo $$ > looking; while [ ! -e enough ]; do sleep 0.01; done; }"#;
+    let step = format!("{{ read_only: true, run: '{look}', assert: [outputs.v == '7'] }}");
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {step}\n"));
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     sandbox.write("slow", "");
     let mut engine = start(&sandbox, &["verify"]);
     pid_in(&sandbox, "looking");
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     sandbox.write("enough", "");
-    assert_eq!(engine.wait().expect("ended").code(), Some(0));
+    assert_eq!(engine.wait().expect("ended").code(), Some(0), "what it had written is still there");
 }
 
 /// Starts a worker outside of the step's group, and waits until it has added its id to a file.
