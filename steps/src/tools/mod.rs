@@ -204,7 +204,11 @@ impl Program {
             let what = format!("cannot run `{}`: the folder `{}` does not exist", self.title(), dir.display());
             return Failure::new(Class::NotFound, what);
         }
-        if is_program(program) { not_started(&self.title(), error) } else { missing(&self.name) }
+        match self.name.contains('/') {
+            _ if is_program(program) => not_started(&self.title(), error),
+            true => no_program_at(program, &self.name),
+            false => missing(&self.name),
+        }
     }
 
     fn refuse_secrets_in_arguments(&self) -> Result<(), Failure> {
@@ -438,6 +442,18 @@ fn goes_on(failure: Failure, alive: Vec<Child>) -> Failure {
 /// The failure for a program that is not on PATH.
 pub fn missing(name: &str) -> Failure {
     Failure::invalid(format!("the program `{name}` was not found")).fix(install_hint(name))
+}
+
+/// The same for a path: where PATH leads does not matter.
+fn no_program_at(path: &Path, name: &str) -> Failure {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Failure::invalid(format!("`{name}` is a folder, not a program")),
+        Ok(_) => Failure::invalid(format!("the program `{name}` is not executable"))
+            .fix(format!("chmod +x {}", quote(&path.to_string_lossy()))),
+        Err(_) => Failure::invalid(format!("the program `{name}` was not found"))
+            .cause(format!("there is no file `{}`", path.display()))
+            .fix("correct the path, which starts from the folder that the step runs in, or make the file in a step before"),
+    }
 }
 
 fn not_started(title: &str, error: &std::io::Error) -> Failure {

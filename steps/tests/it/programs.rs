@@ -260,6 +260,21 @@ async fn what_wants_a_terminal_is_told_of() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_program_says_what_it_is() {
+    let shop = Workshop::new();
+    shop.write("plan/x.sh", "#!/bin/sh\n");
+    let run = async |name: &str| Program::new(name).run(&shop.context()).await.unwrap_err();
+    let plain = run("./x.sh").await;
+    assert_eq!((plain.class, plain.what.as_str()), (Class::Invalid, "the program `./x.sh` is not executable"));
+    assert!(plain.fix.is_some_and(|fix| fix.starts_with("chmod +x /") && fix.ends_with("/x.sh")));
+    let missing = run("./y.sh").await;
+    assert_eq!((missing.class, missing.what.as_str()), (Class::Invalid, "the program `./y.sh` was not found"));
+    let (cause, fix) = (missing.cause.unwrap(), missing.fix.unwrap());
+    assert!(cause.starts_with("there is no file `/") && !fix.contains("PATH"), "{cause}; {fix}");
+    assert_eq!(run("../plan").await.what, "`../plan` is a folder, not a program");
+}
+
+#[tokio::test]
 async fn a_survivor_that_holds_the_pipe_does_not_hold_us() {
     let shop = Workshop::new();
     let script =
