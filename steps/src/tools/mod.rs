@@ -446,6 +446,8 @@ pub fn missing(name: &str) -> Failure {
 
 /// The same for a path: where PATH leads does not matter.
 fn no_program_at(path: &Path, name: &str) -> Failure {
+    // Without the `./` in its middle.
+    let path: PathBuf = path.components().collect();
     match path.metadata() {
         Ok(found) if found.is_dir() => Failure::invalid(format!("`{name}` is a folder, not a program")),
         Ok(_) => Failure::invalid(format!("the program `{name}` is not executable"))
