@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::context::Child;
+
 /// What sort of failure it is. The names are those that a plan's `retry.only` uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -121,6 +123,9 @@ pub struct Facts {
     /// Anything else worth matching, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, Value>,
+    /// Processes that cannot be ended: nothing may start beside them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alive: Vec<Child>,
     /// The objects that were looked at, whole. Only for matching: they are never stored.
     #[serde(skip)]
     pub objects: Objects,

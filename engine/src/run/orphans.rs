@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use runbook_steps::tools::{self, Mark, Orphan};
-use runbook_steps::{Clock, Failure, World};
+use runbook_steps::{Child, Clock, Failure, World};
 
 use crate::plan::StepId;
-use crate::state::{Home, RunState};
+use crate::state::{Home, RunState, Status, StepState};
 
 /// The world, with the run's mark in the environment of all that it starts.
 pub(super) fn carry(mut world: Arc<World>, mark: &str) -> Arc<World> {
@@ -15,20 +15,38 @@ pub(super) fn carry(mut world: Arc<World>, mark: &str) -> Arc<World> {
     world
 }
 
-/// How the programs of the steps that are in flight are recognised.
+/// How the programs of the steps that may have left some are recognised.
 pub(super) fn marks(state: &RunState) -> Vec<Mark> {
     state.steps().filter_map(|(id, _)| mark(state, id)).collect()
 }
 
-/// How the programs of a step are recognised, if it is in flight.
+/// How the programs of a step are recognised, if it may have left some: it is in flight, or it began and does not hold.
 pub(crate) fn mark(state: &RunState, id: &StepId) -> Option<Mark> {
-    let flight = state.step(id)?.in_flight()?;
-    let run = state.runs().iter().find(|summary| summary.opened.run == flight.run);
+    let step = state.step(id)?;
+    let (number, children) = match step.in_flight() {
+        Some(flight) => (flight.run, flight.children.as_slice()),
+        None if may_have_left(step) => (step.run(), [].as_slice()),
+        None => return None,
+    };
+    let run = state.runs().iter().find(|summary| summary.opened.run == number);
     let run = run.map(|run| run.opened.mark.clone()).unwrap_or_default();
-    Some(Mark { run, step: Some(id.as_str().to_owned()), groups: flight.children.clone() })
+    let others = still_alive(step).iter().filter(|child| !children.contains(child));
+    let groups = children.iter().chain(others).cloned().collect();
+    Some(Mark { run, step: Some(id.as_str().to_owned()), groups })
 }
 
-/// Ends what the steps in flight have left running. Says what there was; what cannot be ended is not `gone`.
+/// A step that ended well has left on purpose what is left of it.
+fn may_have_left(step: &StepState) -> bool {
+    let ended_well = step.done().is_some() || matches!(step.status(), Status::Undone);
+    !ended_well && (step.attempts() > 0 || !still_alive(step).is_empty())
+}
+
+/// What could not be ended when the step failed last.
+fn still_alive(step: &StepState) -> &[Child] {
+    step.failure().map_or(&[], |failure| &failure.facts.alive)
+}
+
+/// Ends what the steps have left running. Says what there was; what cannot be ended is not `gone`.
 pub(super) async fn end(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
     if marks.is_empty() { Vec::new() } else { tools::end_marked(marks, clock).await }
 }
@@ -38,12 +56,12 @@ pub(super) fn left_by(run: &str) -> Vec<Orphan> {
     tools::marked(&[Mark { run: run.to_owned(), ..Mark::default() }])
 }
 
-/// Two copies of a step at once are worse than none, and so is a step that is at work while it is taken back.
+/// Two copies of a step at once are worse than none, and so is a step that is at work while it is taken back. The failure remembers what it
+/// was, for the next run.
 pub(super) fn still_at_it(orphan: &Orphan) -> Failure {
     let Orphan { pid, program, .. } = orphan;
     let what = format!("`{program}` (pid {pid}) of an earlier run is still at it, and cannot be ended");
-    Failure::permanent(what)
-        .fix(format!("see what it hangs on (`ps -o stat,wchan:30,args {pid}`), end it, and continue"))
+    tools::beside(Failure::permanent(what), vec![orphan.child()])
 }
 
 /// What the mark of a look begins with, and after a dot the name of its note.
@@ -120,7 +138,7 @@ pub(super) mod tests {
     use crate::plan::load::{self, Given};
     use crate::run::{Header, Watcher};
     use crate::state::lock::Holder;
-    use crate::state::record::{Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
+    use crate::state::record::{Failed, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
     use crate::state::{Journal, Sync};
 
     const PLAN: &str = "runbook: 1
@@ -212,9 +230,55 @@ steps:
             Orphan { pid, started, step: Self::work().to_string(), program, gone: false }
         }
 
+        /// The state after some more records, and the header of another run.
+        fn after(&self, records: impl IntoIterator<Item = Record>) -> RunState {
+            let mut journal = self.journal();
+            let run = journal.state().current().map_or(1, |run| run.opened.run + 1);
+            let Record::Opened(first) = self.opened() else { unreachable!("it is a header") };
+            let next = Record::Opened(Opened { run, mark: format!("run {run}"), ..first });
+            for record in records.into_iter().chain([next]) {
+                journal.append(record, Sync::Soon).expect("legal");
+            }
+            journal.state().clone()
+        }
+
         /// Whether the next run looks for it again.
         pub(in crate::run) fn is_looked_for(state: &RunState) -> bool {
             marks(state) == [Mark { run: "first".into(), step: Some("work".into()), groups: vec![Self::child()] }]
         }
+    }
+
+    fn failed(attempt: u32, failure: Failure) -> Record {
+        let (retry_in_ms, took_ms, untouched) = (None, 1, attempt == 0);
+        Record::Failed(Failed { step: Haunted::work(), attempt, failure, retry_in_ms, took_ms, untouched })
+    }
+
+    fn mark_of(run: &str, groups: Vec<Child>) -> Mark {
+        Mark { run: run.to_owned(), step: Some("work".to_owned()), groups }
+    }
+
+    #[test]
+    fn what_a_step_that_failed_may_have_left_is_looked_for_and_nothing_of_one_that_holds() {
+        let haunted = Haunted::new();
+        assert_eq!(marks(&haunted.after([failed(1, Failure::permanent("no"))])), [mark_of("first", Vec::new())]);
+        let (step, attempt, took_ms) = (Haunted::work(), 1, 1);
+        let (fingerprint, touches) = (Fingerprint::default(), Touches::AtOnce);
+        let started = Record::Started(Started { step: step.clone(), attempt, fingerprint, recoverable: true, touches });
+        let (outcome, outputs, note) = (Outcome::Changed, Outputs::new(), None);
+        let done = Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note });
+        assert_eq!(marks(&haunted.after([started, done])), []);
+    }
+
+    #[test]
+    fn what_cannot_be_ended_is_looked_for_by_every_run_until_it_is_gone() {
+        let haunted = Haunted::new();
+        let alive = still_at_it(&Haunted::orphan());
+        let state = haunted.after([failed(1, alive.clone())]);
+        assert_eq!(marks(&state), [mark_of("first", vec![Haunted::child()])]);
+        // That run does not start it, and says why.
+        let state = haunted.after([failed(0, alive)]);
+        assert_eq!(marks(&state), [mark_of("run 2", vec![Haunted::child()])]);
+        let state = haunted.after([Record::Blocked { step: Haunted::work(), by: vec!["base".into()] }]);
+        assert_eq!(marks(&state), [mark_of("run 3", vec![Haunted::child()])], "nor did the next come to it");
     }
 }

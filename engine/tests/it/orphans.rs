@@ -74,15 +74,61 @@ fn what_a_killed_look_has_left_is_ended_by_the_next_run() {
 #[test]
 fn a_look_that_goes_on_is_not_disturbed() {
     let sandbox = Sandbox::new();
-    let look = "[ ! -e slow ] || { echo $$ > looking; while [ ! -e enough ]; do sleep 0.01; done; }";
-    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {{ read_only: true, run: '{look}' }}\n"));
+    let look = r#"echo v=7 > "$RUNBOOK_OUTPUT"; [ ! -e slow ] || { echo $$ > looking; while [ ! -e enough ]; do sleep 0.01; done; }"#;
+    let step = format!("{{ read_only: true, run: '{look}', assert: [outputs.v == '7'] }}");
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {step}\n"));
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     sandbox.write("slow", "");
     let mut engine = start(&sandbox, &["verify"]);
     pid_in(&sandbox, "looking");
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     sandbox.write("enough", "");
-    assert_eq!(engine.wait().expect("ended").code(), Some(0));
+    assert_eq!(engine.wait().expect("ended").code(), Some(0), "what it had written is still there");
+}
+
+/// Starts a worker outside of the step's group, and waits until it has added its id to a file.
+const WORKER: &str = "i=$(wc -l < workers)
+      setsid sh -c 'echo $$ >> workers; exec sleep 600' > /dev/null 2>&1 &
+      until [ $(wc -l < workers) -gt $i ]; do sleep 0.01; done";
+
+fn workers(sandbox: &Sandbox) -> Vec<u32> {
+    sandbox.read("workers").lines().map(|pid| pid.parse().expect("an id")).collect()
+}
+
+fn alive(workers: &[u32]) -> usize {
+    workers.iter().filter(|pid| start_of(**pid).is_some()).count()
+}
+
+#[test]
+fn what_a_failed_attempt_has_left_outside_of_its_group_does_not_run_beside_the_next() {
+    let sandbox = Sandbox::new();
+    let work = format!("{WORKER}\n      exit 1");
+    let retry = "retry: { attempts: 2, backoff: { initial: 10ms } }";
+    sandbox.write("workers", "");
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  a:\n    {retry}\n    run: |\n      {work}\n"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    let workers = workers(&sandbox);
+    assert_eq!((workers.len(), alive(&workers)), (2, 0));
+}
+
+#[test]
+fn what_a_step_has_left_that_failed_after_its_program_had_ended_is_ended_by_the_next_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write("workers", "");
+    let plan = |holds: bool| {
+        let step = format!("    idempotent: true\n    assert: ['{holds}']\n    run: |\n      {WORKER}\n");
+        sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  a:\n{step}"));
+    };
+    plan(false);
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    plan(true);
+    let ran = sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let workers = workers(&sandbox);
+    let (lives, said) = (alive(&workers), format!("`a` had left `sleep` (pid {}) running; it was ended", workers[0]));
+    let last = Pid::from_raw(workers[1].cast_signed()).expect("a pid");
+    kill_process(last, Signal::KILL).expect("what the attempt that ended well has left is left alone");
+    assert_eq!((workers.len(), lives), (2, 1));
+    assert!((ran.out + &ran.err).contains(&said));
 }
 
 #[test]

@@ -52,7 +52,8 @@ the long form.
   `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: it sees for itself what is done already),
   or a `check` of the cluster, such as `check: [{ object: deployment/x, for: ready }]`: where that holds it is done, else it runs again.
 - **perform**: runs the program in a process group of its own, in `dir` (default: the plan's folder). An exit code other than 0
-  is a failure, classed by what was said last on standard error.
+  is a failure, classed by what was said last on standard error. What it leaves running in that group is ended with it; what is to live
+  on must be started with `setsid`, and is ended all the same where the program fails.
 - **undo**: nothing; give the step an `undo` of its own.
 - **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the program writes to the file `$RUNBOOK_OUTPUT`
   (64 KiB at most).
@@ -158,15 +159,23 @@ fn written_outputs(file: &mut OutputFile, cx: &Context) -> Result<Outputs, Failu
 /// What the program did is done: only what it says of it is of no use.
 fn after_success(mut failure: Failure, cx: &Context) -> Failure {
     failure.what = format!("the program succeeded, but its outputs cannot be taken: {}", failure.what);
+    let lines = || {
+        format!(
+            "write short `NAME=value` lines to `${OUTPUT_FILE}`; what is long belongs into a file of its own, named by an output"
+        )
+    };
+    let way = failure.fix.take().unwrap_or_else(lines);
     failure.fix(format!(
-        "write short `NAME=value` lines to `${OUTPUT_FILE}`; what is long belongs into a file of its own, named by an output. \
-         The next run starts the program again: where that would do harm, have it look first whether its work is done, \
+        "{way}. The next run starts the program again: where that would do harm, have it look first whether its work is done, \
          or leave it out with `--skip {}`",
         cx.step
     ))
 }
 
 const OUTPUT_FILE: &str = "RUNBOOK_OUTPUT";
+
+const HAND_ON: &str =
+    "leave it out, and give the secret itself to the steps that need it: `${{ secrets.NAME }}` in their `env`";
 
 fn program_outputs(finished: &Finished) -> Outputs {
     let whole = finished.stdout.trim();
@@ -183,14 +192,12 @@ fn named_outputs(text: &str, cx: &Context) -> Result<Outputs, Failure> {
         let (name, value) = parsed
             .ok_or_else(|| Failure::invalid(format!("line {} of `${OUTPUT_FILE}` is not `NAME=value`", number + 1)))?;
         if PROGRAM_OUTPUTS.iter().any(|output| output.name == name) {
-            return Err(Failure::invalid(format!(
-                "the output `{name}` of `${OUTPUT_FILE}` is given already by every program"
-            )));
+            let what = format!("the output `{name}` of `${OUTPUT_FILE}` is given already by every program");
+            return Err(Failure::invalid(what).fix("give it another name"));
         }
         if cx.redactor.mask(value) != value {
-            return Err(Failure::invalid(format!(
-                "the output `{name}` holds a secret, and outputs are written to the journal"
-            )));
+            let what = format!("the output `{name}` holds a secret, and outputs are written to the journal");
+            return Err(Failure::invalid(what).fix(HAND_ON));
         }
         outputs.insert(name.to_owned(), Value::from(value));
     }

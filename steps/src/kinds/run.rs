@@ -46,7 +46,9 @@ Values reach the script through `env`, never by `${{ }}` inside it: a value with
   `read_only: true` (it changes nothing), `idempotent: true` (a repeat does no harm: the script sees for itself what is done already),
   or a `check` of the cluster, such as `check: [{ object: deployment/x, for: ready }]`: where that holds it is done, else it runs again.
 - **perform**: runs the script in a process group of its own, in `dir` (default: the plan's folder). Where it installs `releases` with helm,
-  a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before.
+  a revision that a killed helm left pending is first rolled back, or uninstalled where none came up before. What the script leaves
+  running in that group (`… &`) is ended with it; what is to live on must be started with `setsid`, and is ended all the same where the
+  script fails.
 - **undo**: nothing; give the step an `undo` of its own.
 - **outputs**: `stdout`, `stderr`, `exit_code`, and each `NAME=value` line that the script writes to the file `$RUNBOOK_OUTPUT`
   (64 KiB at most).

@@ -6,14 +6,16 @@
 //! How long stopping takes is said here alone: at most [`GRACE`] and [`UNKILLABLE`] when told gently, at most [`UNKILLABLE`] when told
 //! for good. Who waits for a step to stop waits longer than that, or it would go on beside what still runs.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::leader::{End, Leader};
 use super::linger::{MOMENT, lingers};
-use super::orphans::{Hunt, Mark, Orphan, members, start_since};
+use super::orphans::{Found, Hunt, Orphan, start_since};
 use super::output::Pump;
+use super::shorten;
 use crate::clock::Clock;
 use crate::context::{Child, Context};
 
@@ -25,6 +27,8 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// How long to go on killing what cannot die, such as a process that hangs in a dead network disk.
 pub const UNKILLABLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
+/// How often it is asked whether a program wants the terminal.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// How the wait for a program ended.
 #[derive(Debug)]
@@ -32,8 +36,6 @@ pub(super) enum Ending {
     Code(i32),
     Signal(i32),
     Cancelled,
-    /// It was told to stop, and these processes of it live on: even SIGKILL does not end them.
-    Survived(Vec<u32>),
     Lost(std::io::Error),
 }
 
@@ -43,23 +45,33 @@ pub(super) struct Group {
     leader: Leader,
     started: u64,
     program: String,
+    /// Whether any exit code is fine.
+    unchecked: bool,
     gone: bool,
+    /// What lives on: even SIGKILL does not end it.
+    alive: Vec<Child>,
 }
 
 impl Group {
     /// Of a program that was not started before the tick `earliest`.
-    pub(super) fn new(handle: duct::Handle, program: String, earliest: u64) -> Self {
+    pub(super) fn new(handle: duct::Handle, (program, unchecked): (String, bool), earliest: u64) -> Self {
         let leader = Leader::new(handle);
         let started = start_since(earliest, leader.id());
-        Self { leader, started, program, gone: false }
+        Self { leader, started, program, unchecked, gone: false, alive: Vec::new() }
     }
 
     pub(super) fn child(&self) -> Child {
         Child { pid: self.leader.id(), started: self.started, program: self.program.clone() }
     }
 
-    /// Reads the program's output until it ends, by itself or because the step was told to stop. The group is gone afterwards.
-    pub(super) async fn watch(mut self, cx: &Context, pump: &mut Pump) -> Ending {
+    /// Reads the program's output until it ends, by itself or because the step was told to stop. The group is gone afterwards, and what has
+    /// left it as well unless the program ended well; but for what even SIGKILL does not end, which is told.
+    pub(super) async fn watch(mut self, cx: &Context, pump: &mut Pump) -> (Ending, Vec<Child>) {
+        let ending = self.see_to_its_end(cx, pump).await;
+        (ending, std::mem::take(&mut self.alive))
+    }
+
+    async fn see_to_its_end(&mut self, cx: &Context, pump: &mut Pump) -> Ending {
         if pump.can_wait() && lingers() {
             if self.ends_in_a_moment() {
                 return self.clean_up(cx).await;
@@ -80,6 +92,7 @@ impl Group {
             }
         };
         self.kill(cx.clock()).await;
+        self.end_deserters(cx).await;
         Ending::Lost(deaf)
     }
 
@@ -89,32 +102,74 @@ impl Group {
             () = cx.cancel.hard.cancelled() => true,
             () = cx.cancel.soft.cancelled() => true,
             () = self.ended() => false,
+            never = self.tell_of_terminal(cx) => match never {},
         };
         // What has ended by itself, and was only not heard yet, was not stopped.
         if stopped && !self.leader.has_ended() { self.stop(cx).await } else { self.clean_up(cx).await }
     }
 
-    /// The leader has ended by itself: sees to it that nothing of the group is left. What has left the group on purpose is left alone.
+    /// The leader has ended by itself: sees to it that nothing of the group is left. What has left the group on purpose is left alone,
+    /// unless the program failed: it would run beside the next attempt.
     ///
-    /// Nearly always nothing is. One cheap question tells that when the leader is reaped, and none before. So whatever may be left is told
-    /// to end first, while nobody else can have the number.
+    /// Nearly always nothing is. One cheap question tells that when the leader is reaped, and none before.
     async fn clean_up(&mut self, cx: &Context) -> Ending {
-        self.leader.send(Signal::TERM);
         let ending = self.leader.reap().map_or_else(lost, Ending::from);
         if self.leader.has_living() {
-            tokio::select! {
-                () = cx.cancel.hard.cancelled() => {}
-                _ = wait_until(cx.clock(), LEFTOVER_GRACE, || !self.leader.has_living()) => {}
-            }
-            self.kill(cx.clock()).await;
+            self.end_leftovers(cx).await;
         }
         self.gone = true;
+        if !self.is_well(&ending) {
+            self.end_deserters(cx).await;
+        }
         ending
+    }
+
+    fn is_well(&self, ending: &Ending) -> bool {
+        matches!(ending, Ending::Code(code) if *code == 0 || self.unchecked)
+    }
+
+    async fn end_leftovers(&mut self, cx: &Context) {
+        let leftovers: Vec<Child> = self.leader.living().iter().map(Found::child).collect();
+        self.leader.tell_to_end();
+        tokio::select! {
+            () = cx.cancel.hard.cancelled() => {}
+            _ = wait_until(cx.clock(), LEFTOVER_GRACE, || !self.leader.has_living()) => {}
+        }
+        self.kill(cx.clock()).await;
+        if let Some(words) = self.leftovers_in_words(&leftovers) {
+            cx.note(&words);
+            cx.progress(words);
+        }
+    }
+
+    fn leftovers_in_words(&self, leftovers: &[Child]) -> Option<String> {
+        let is_over = |child: &&Child| !self.alive.contains(child);
+        let named = leftovers.iter().filter(is_over).map(|child| format!("`{}` (pid {})", child.program, child.pid));
+        let named = named.collect::<Vec<_>>().join(", ");
+        let all = shorten(&named, 200);
+        let words = format!(
+            "`{}` left {all} in its process group, which was ended; `setsid` starts what is to live on",
+            self.program
+        );
+        (!named.is_empty()).then_some(words)
+    }
+
+    async fn end_deserters(&mut self, cx: &Context) {
+        let mut deserters = Hunt::for_deserters(cx);
+        let over = tokio::select! {
+            biased;
+            () = cx.cancel.hard.cancelled() => false,
+            over = wait_until(cx.clock(), GRACE, || deserters.is_over(Signal::TERM)) => over,
+        };
+        if !over {
+            wait_until(cx.clock(), UNKILLABLE, || deserters.is_over(Signal::KILL)).await;
+        }
+        self.tell(&deserters.fates(), cx);
     }
 
     /// Ends the group and what has left it: gently where there is time for it, then both at once for good.
     async fn stop(&mut self, cx: &Context) -> Ending {
-        let mut deserters = Hunt::in_time(&[Mark::of(cx)], cx.clock()).sparing(self.child().pid);
+        let mut deserters = Hunt::for_deserters(cx);
         tokio::select! {
             biased;
             () = cx.cancel.hard.cancelled() => {}
@@ -126,22 +181,45 @@ impl Group {
         })
         .await;
         self.gone = true;
-        let deserters = deserters.fates();
-        tell(&deserters, cx);
-        if over { Ending::Cancelled } else { Ending::Survived(self.survivors(&deserters)) }
+        if !over {
+            self.remember_survivors();
+        }
+        self.tell(&deserters.fates(), cx);
+        Ending::Cancelled
     }
 
-    fn survivors(&self, deserters: &[Orphan]) -> Vec<u32> {
-        let here = members(self.leader.id()).map(|found| found.id);
-        here.chain(deserters.iter().filter(|orphan| !orphan.gone).map(|orphan| orphan.pid)).collect()
+    fn remember_survivors(&mut self) {
+        self.alive.extend(self.leader.living().iter().map(Found::child));
     }
 
     /// One grace for all: what has left the group is told when the group has gone, which it may well serve until then.
     async fn stop_gently(&self, deserters: &mut Hunt, cx: &Context) {
         cx.note(&format!("told to stop: SIGTERM to `{}`", self.program));
-        self.leader.send(Signal::TERM);
+        self.leader.tell_to_end();
         let is_gone = || self.leader.has_ended() && !self.leader.has_living();
         wait_until(cx.clock(), GRACE, || is_gone() && deserters.is_over(Signal::TERM)).await;
+    }
+
+    /// Says what had left the group, and what became of it.
+    fn tell(&mut self, deserters: &[Orphan], cx: &Context) {
+        for orphan in deserters {
+            let (program, pid, fate) = (&orphan.program, orphan.pid, orphan.fate());
+            cx.note(&format!("`{program}` (pid {pid}) had left the process group; {fate}"));
+        }
+        self.alive.extend(deserters.iter().filter(|orphan| !orphan.gone).map(Orphan::child));
+    }
+
+    /// Says so when the program is stopped because it wants the terminal. Never ends.
+    async fn tell_of_terminal(&self, cx: &Context) -> Infallible {
+        let clock = cx.clock();
+        while !self.leader.wants_terminal() {
+            clock.sleep(clock.model_span(GLANCE)).await;
+        }
+        let way = "give it what it asks for through `env` or `stdin`";
+        let words = format!("`{}` waits for a terminal, which steps do not have: {way}", self.program);
+        cx.note(&words);
+        cx.progress(words);
+        std::future::pending().await
     }
 
     /// Waits for the end of the leader, which stays unreaped.
@@ -187,7 +265,9 @@ impl Group {
     }
 
     async fn kill(&mut self, clock: Clock) {
-        wait_until(clock, UNKILLABLE, || self.leader.is_killed()).await;
+        if !wait_until(clock, UNKILLABLE, || self.leader.is_killed()).await {
+            self.remember_survivors();
+        }
         self.gone = true;
     }
 }
@@ -204,14 +284,6 @@ impl From<End> for Ending {
 
 fn lost() -> Ending {
     Ending::Lost(std::io::Error::other("it ended, but its status cannot be had"))
-}
-
-/// Says what had left the group, and what became of it.
-fn tell(deserters: &[Orphan], cx: &Context) {
-    for orphan in deserters {
-        let (program, pid, fate) = (&orphan.program, orphan.pid, orphan.fate());
-        cx.note(&format!("`{program}` (pid {pid}) had left the process group; {fate}"));
-    }
 }
 
 impl Drop for Group {

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, test_kill_process_group, waitid,
 };
 
-use super::orphans::members;
+use super::orphans::{Found, members};
+use super::waited::Waited;
 
 /// How a leader ended.
 #[derive(Debug)]
@@ -28,13 +30,15 @@ pub(super) struct Leader {
     handle: Arc<duct::Handle>,
     pid: Pid,
     reaped: Arc<AtomicBool>,
+    /// As long as anybody may still end the group.
+    _waited: Arc<Waited>,
 }
 
 impl Leader {
     pub(super) fn new(handle: duct::Handle) -> Self {
         let id = handle.pids()[0];
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("the kernel gives positive process ids");
-        Self { handle: Arc::new(handle), pid, reaped: Arc::default() }
+        Self { handle: Arc::new(handle), pid, reaped: Arc::default(), _waited: Arc::new(Waited::enter(id)) }
     }
 
     pub(super) fn pid(&self) -> Pid {
@@ -49,17 +53,23 @@ impl Leader {
     /// Whether it has ended. It stays unreaped.
     pub(super) fn has_ended(&self) -> bool {
         // An error says that it has been reaped.
-        !matches!(self.look(WaitIdOptions::NOHANG), Ok(None))
+        !matches!(self.look(WaitIdOptions::EXITED | WaitIdOptions::NOHANG), Ok(None))
+    }
+
+    /// Whether it was stopped because it wanted to read from a terminal or write to one, in which it has no place.
+    pub(super) fn wants_terminal(&self) -> bool {
+        let stopped = self.look(WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
+        let signal = stopped.ok().flatten().and_then(|status| status.stopping_signal());
+        [Signal::TTIN, Signal::TTOU].iter().any(|wanted| signal == Some(wanted.as_raw()))
     }
 
     /// Waits on this very thread until it has ended. It stays unreaped.
     pub(super) fn wait(&self) {
-        let _ = self.look(WaitIdOptions::empty());
+        let _ = self.look(WaitIdOptions::EXITED);
     }
 
-    fn look(&self, how: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
-        rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), options))
+    fn look(&self, at: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
+        rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.pid), at | WaitIdOptions::NOWAIT))
     }
 
     /// How it ended, if it has. From now on the number is ours only as long as something is in the group.
@@ -86,24 +96,33 @@ impl Leader {
         }
     }
 
+    /// Tells the whole group to end. What was stopped, by a terminal or by somebody, hears that only when it goes on.
+    pub(super) fn tell_to_end(&self) {
+        self.send(Signal::TERM);
+        self.send(Signal::CONT);
+    }
+
     /// Whether anything lives in the group, the leader included. Looks through all processes, unless the number is nobody's.
     pub(super) fn has_living(&self) -> bool {
         if cfg!(target_os = "linux") {
-            return test_kill_process_group(self.pid).is_ok() && self.has_members();
+            return self.is_number_taken() && !self.living().is_empty();
         }
         // Elsewhere a leader that has ended cannot be told from the living.
         self.reap();
-        test_kill_process_group(self.pid).is_ok()
+        self.is_number_taken()
     }
 
-    /// An orphan stays as a zombie until process 1 reaps it, which some containers' process 1 never does: it is no member. What leads the
-    /// group after ours was reaped is a stranger.
-    fn has_members(&self) -> bool {
-        let mut members = members(self.id()).map(|found| found.id);
-        match members.next() {
-            Some(first) if self.is_reaped() => first != self.id() && members.all(|other| other != self.id()),
-            first => first.is_some(),
-        }
+    /// A program may have become one that we may not signal; it lives all the same.
+    fn is_number_taken(&self) -> bool {
+        test_kill_process_group(self.pid) != Err(Errno::SRCH)
+    }
+
+    /// What lives in the group. An orphan stays as a zombie until process 1 reaps it, which some containers' process 1 never does: it is no
+    /// member. What leads the group after ours was reaped is a stranger.
+    pub(super) fn living(&self) -> Vec<Found> {
+        let members: Vec<Found> = members(self.id()).collect();
+        let is_anothers = self.is_reaped() && members.iter().any(|found| found.id == self.id());
+        if is_anothers { Vec::new() } else { members }
     }
 
     fn is_reaped(&self) -> bool {

@@ -2,16 +2,19 @@
 //!
 //! A program runs in a process group of its own, with the [`World`]'s environment and nothing besides. Its output is
 //! streamed to the step's log with secrets masked, and only bounded tails stay in memory. Whatever ends the wait – the program,
-//! a cancellation, a timeout that drops the future – the whole group is gone afterwards. What the programs mean is not known here.
+//! a cancellation, a timeout that drops the future – the whole group is gone afterwards, but for what even SIGKILL does not end: the failure
+//! names that. What the programs mean is not known here.
 
 mod classify;
 mod group;
 mod install;
 mod leader;
 mod linger;
+mod obstacle;
 mod orphans;
 mod output;
 mod outputs;
+mod waited;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 use tokio::net::unix::pipe;
 
-use crate::context::Context;
+use crate::context::{Child, Context};
 use crate::failure::{Class, Facts, Failure};
 use crate::secret::{Secret, mentions_secret};
 use crate::world::{World, is_program};
@@ -32,6 +35,7 @@ pub(crate) use classify::{classify, telling_line};
 pub use group::{GRACE, UNKILLABLE};
 pub use install::install_hint;
 pub use linger::lingering;
+pub use obstacle::beside;
 pub use orphans::{Mark, Orphan, RUN, end_marked, marked, start_of};
 pub use outputs::sweep;
 pub(crate) use outputs::{MOST_OUTPUT, OutputFile, scratch};
@@ -162,7 +166,8 @@ impl Program {
     ///
     /// # Errors
     /// A program that is not there, cannot start, ends by a signal or (unless unchecked) with a code other than 0, and a
-    /// cancellation. In each case nothing of its process group is left running.
+    /// cancellation. In each case nothing that it started is left running, in its process group or outside of that; what cannot be ended is
+    /// in the failure.
     pub async fn run(&self, cx: &Context) -> Result<Finished, Failure> {
         if cx.cancel.asked() {
             return Err(Failure::cancelled());
@@ -171,10 +176,10 @@ impl Program {
         cx.note(&format!("$ {}", self.command_line()));
         let (group, outlets) = prepared.start(cx, self)?;
         let mut pump = Pump::new(cx, outlets, self.keep(), self.quiet);
-        let ending = group.watch(cx, &mut pump).await;
-        tracing::debug!(step = %cx.step, program = %self.name, ?ending, "a program has ended");
+        let (ending, alive) = group.watch(cx, &mut pump).await;
+        tracing::debug!(step = %cx.step, program = %self.name, ?ending, ?alive, "a program has ended");
         pump.drain();
-        self.conclude(ending, pump)
+        self.conclude(ending, pump).map_err(|failure| goes_on(failure, alive))
     }
 
     fn keep(&self) -> Keep {
@@ -199,7 +204,11 @@ impl Program {
             let what = format!("cannot run `{}`: the folder `{}` does not exist", self.title(), dir.display());
             return Failure::new(Class::NotFound, what);
         }
-        if is_program(program) { not_started(&self.title(), error) } else { missing(&self.name) }
+        match self.name.contains('/') {
+            _ if is_program(program) => not_started(&self.title(), error),
+            true => no_program_at(program, &self.name),
+            false => missing(&self.name),
+        }
     }
 
     fn refuse_secrets_in_arguments(&self) -> Result<(), Failure> {
@@ -253,7 +262,6 @@ impl Program {
                 Err(Failure::new(Class::Cancelled, format!("`{}` was stopped", self.title()))
                     .detail(finished.last_lines()))
             }
-            Ending::Survived(pids) => Err(self.survived(&pids).detail(finished.last_lines())),
             Ending::Lost(error) => Err(Failure::transient(format!("lost sight of `{}`: {error}", self.title()))),
         }
     }
@@ -263,15 +271,6 @@ impl Program {
         let class = classify(&finished.last_lines()).unwrap_or(Class::Permanent);
         let what = format!("`{}` failed with exit code {code}{said}", self.title());
         Failure::new(class, what).detail(finished.last_lines()).facts(finished.facts(Some(code)))
-    }
-
-    /// To try again would be to run beside it.
-    fn survived(&self, pids: &[u32]) -> Failure {
-        let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        let what = format!("`{}` was told to stop, and even SIGKILL does not end it (pid {pids})", self.title());
-        Failure::new(Class::NeedsPerson, what)
-            .cause("it hangs in the kernel, most often on a disk or a mount that does not answer")
-            .fix(format!("see where with `ps -o pid,stat,wchan:32,args -p {pids}`; go on when it is gone"))
     }
 
     fn killed(&self, signal: i32, finished: &Finished) -> Failure {
@@ -344,9 +343,11 @@ impl Prepared {
     /// the answer would only add to that.
     fn start(&self, cx: &Context, program: &Program) -> Result<(Group, Outlet), Failure> {
         let earliest = orphans::tick();
+        let not_entered_yet = waited::starting();
         let launched = self.launch(&program.args);
         let (input, pipes) = launched.map_err(|error| program.not_started(&self.dir, &self.program, &error))?;
-        let group = Group::new(pipes.handle, program.name.clone(), earliest);
+        let group = Group::new(pipes.handle, (program.name.clone(), program.unchecked), earliest);
+        drop(not_entered_yet);
         cx.observer.spawned(group.child());
         tracing::debug!(step = %cx.step, program = %program.name, pid = group.child().pid, "a program was started");
         Ok((group, Outlet { out: pipes.out, err: pipes.err, feed: input }))
@@ -428,9 +429,33 @@ fn reveal(cx: &Context, text: &str) -> Result<Secret, Failure> {
     cx.secrets.reveal(text).map_err(|problem| Failure::new(Class::NeedsPerson, problem))
 }
 
+/// To try again would be to run beside what cannot be ended.
+fn goes_on(failure: Failure, alive: Vec<Child>) -> Failure {
+    if alive.is_empty() {
+        return failure;
+    }
+    let names = alive.iter().map(|child| format!("`{}` (pid {})", child.program, child.pid)).collect::<Vec<_>>();
+    let what = format!("{}, and even SIGKILL does not end {}", failure.what, names.join(", "));
+    beside(Failure { class: Class::NeedsPerson, what, ..failure }, alive)
+}
+
 /// The failure for a program that is not on PATH.
 pub fn missing(name: &str) -> Failure {
     Failure::invalid(format!("the program `{name}` was not found")).fix(install_hint(name))
+}
+
+/// The same for a path: where PATH leads does not matter.
+fn no_program_at(path: &Path, name: &str) -> Failure {
+    // Without the `./` in its middle.
+    let path: PathBuf = path.components().collect();
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Failure::invalid(format!("`{name}` is a folder, not a program")),
+        Ok(_) => Failure::invalid(format!("the program `{name}` is not executable"))
+            .fix(format!("chmod +x {}", quote(&path.to_string_lossy()))),
+        Err(_) => Failure::invalid(format!("the program `{name}` was not found"))
+            .cause(format!("there is no file `{}`", path.display()))
+            .fix("correct the path, which starts from the folder that the step runs in, or make the file in a step before"),
+    }
 }
 
 fn not_started(title: &str, error: &std::io::Error) -> Failure {
@@ -526,11 +551,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_ended_is_left_to_a_person() {
-        let program = Program::new("dd").args(["of=/mnt/dead"]);
-        let failure = program.survived(&[7, 11]);
-        assert_eq!(failure.class, Class::NeedsPerson);
-        assert_eq!(failure.what, "`dd of=/mnt/dead` was told to stop, and even SIGKILL does not end it (pid 7,11)");
-        assert!(failure.fix.expect("a fix").contains("-p 7,11"));
+        let alive = [7, 11].map(|pid| Child { pid, started: 1, program: "dd".to_owned() }).to_vec();
+        let failure = goes_on(Failure::new(Class::Cancelled, "`make all` was stopped"), alive.clone());
+        assert_eq!((failure.class, &failure.facts.alive), (Class::NeedsPerson, &alive));
+        let what = "`make all` was stopped, and even SIGKILL does not end `dd` (pid 7), `dd` (pid 11)";
+        assert_eq!(failure.what, what);
+        assert_eq!(goes_on(Failure::cancelled(), Vec::new()), Failure::cancelled());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::group::{GRACE, UNKILLABLE, wait_until};
+use super::waited;
 use crate::clock::Clock;
 use crate::context::{Child, Context};
 
@@ -27,7 +28,7 @@ pub struct Mark {
     pub run: String,
     /// The step, or nothing for all of the run.
     pub step: Option<String>,
-    /// The process groups that are known to have been started.
+    /// The process groups, and single processes, that are known to have been started.
     pub groups: Vec<Child>,
 }
 
@@ -47,6 +48,11 @@ pub struct Orphan {
 }
 
 impl Orphan {
+    /// It, as what is remembered.
+    pub fn child(&self) -> Child {
+        Child { pid: self.pid, started: self.started, program: self.program.clone() }
+    }
+
     /// What became of it, in words.
     pub fn fate(&self) -> &'static str {
         if self.gone { "it was ended" } else { "it cannot be ended" }
@@ -69,18 +75,18 @@ impl Mark {
     fn proves(&self, found: &Found) -> bool {
         let has_number = |group: &Child| group.pid == found.process.group;
         let carries = self.is_on(found) && (found.leads() || self.groups.iter().any(has_number));
-        !self.is_foreign(found) && (carries || self.groups.iter().any(|group| found.is_leader_of(group)))
+        !self.is_foreign(found) && (carries || self.groups.iter().any(|group| found.leads() && found.is(group)))
     }
 
     fn is_on(&self, found: &Found) -> bool {
-        let of_step = self.step.is_none() || self.step.as_deref() == found.mark(STEP);
+        let of_step = self.step.is_none() || self.step.as_deref() == found.step();
         of_step && found.run() == Some(self.run.as_str())
     }
 
     /// Whether a process says itself that it is of another run or of another step: then it is, whatever number its group has.
     fn is_foreign(&self, found: &Found) -> bool {
         let other_run = found.run().is_some_and(|run| run != self.run);
-        let other_step = |wanted: &str| found.mark(STEP).is_some_and(|step| step != wanted);
+        let other_step = |wanted: &str| found.step().is_some_and(|step| step != wanted);
         other_run || self.step.as_deref().is_some_and(other_step)
     }
 }
@@ -110,8 +116,8 @@ type Identity = (u32, u64);
 #[derive(Debug)]
 pub(super) struct Hunt {
     marks: Vec<Mark>,
-    /// A group that somebody else ends.
-    spared: Option<u32>,
+    /// Whether it leaves alone what this process waits for: somebody else ends that.
+    spares_waited: bool,
     seen: BTreeMap<Identity, Orphan>,
     /// The groups that are ours, with the mark that each is of.
     groups: BTreeMap<u32, usize>,
@@ -124,11 +130,13 @@ struct Look {
     found: Vec<Orphan>,
     /// Whether there was a process that may carry a mark by the next look.
     doubtful: bool,
+    /// Whether one of ours was there and was gone before it was known to be nobody else's.
+    restless: bool,
 }
 
 impl Hunt {
     fn new(marks: &[Mark], doubts: u32) -> Self {
-        Self { marks: marks.to_vec(), spared: None, seen: BTreeMap::new(), groups: BTreeMap::new(), doubts }
+        Self { marks: marks.to_vec(), spares_waited: false, seen: BTreeMap::new(), groups: BTreeMap::new(), doubts }
     }
 
     /// What the machine is busy with must not take time in a simulation: it would not be the same the next time.
@@ -136,15 +144,15 @@ impl Hunt {
         Self::new(marks, if clock.is_simulated() { 0 } else { DOUBTS })
     }
 
-    /// The same without a group that somebody else ends.
-    pub(super) fn sparing(self, group: u32) -> Self {
-        Self { spared: Some(group), ..self }
+    /// For what has left the groups of a step's programs, while those are there.
+    pub(super) fn for_deserters(cx: &Context) -> Self {
+        Self { spares_waited: true, ..Self::in_time(&[Mark::of(cx)], cx.clock()) }
     }
 
     /// Sends a signal to all that is left: SIGKILL again and again, any other once. Says whether nothing was left: what is being ended may
     /// still start others, so that only an empty search is the end.
     pub(super) fn is_over(&mut self, signal: Signal) -> bool {
-        let Look { found, doubtful } = self.look();
+        let Look { found, doubtful, restless } = self.look();
         for orphan in &found {
             let new = self.seen.insert((orphan.pid, orphan.started), orphan.clone()).is_none();
             if new || signal == Signal::KILL {
@@ -152,7 +160,7 @@ impl Hunt {
             }
         }
         self.doubts -= u32::from(doubtful && found.is_empty() && self.doubts > 0);
-        found.is_empty() && (!doubtful || self.doubts == 0)
+        found.is_empty() && !restless && (!doubtful || self.doubts == 0)
     }
 
     /// What there was, and what became of it.
@@ -165,11 +173,15 @@ impl Hunt {
     fn look(&mut self) -> Look {
         let own = std::process::id();
         let all: Vec<Found> = every_process().filter(|found| found.id != own).collect();
+        // Asked after the processes were seen: what was started before that is entered by now.
+        let waited = if self.spares_waited { waited::groups() } else { BTreeSet::new() };
         self.groups = self.groups_among(&all);
         let mut look = Look::default();
-        let concerns = |found: &&Found| !found.process.zombie && Some(found.process.group) != self.spared;
+        let concerns = |found: &&Found| !found.process.zombie && !waited.contains(&found.process.group);
         for process in all.iter().filter(concerns) {
             match self.claim(process) {
+                // It may be of a group that was waited for until now.
+                Some(_) if self.spares_waited && process.is_gone() => look.restless = true,
                 Some(orphan) => look.found.push(orphan),
                 None => look.doubtful |= process.is_loading(),
             }
@@ -198,10 +210,17 @@ impl Hunt {
 }
 
 fn send(id: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-        // It may be gone by now, which is what we want.
-        let _ = kill_process(pid, signal);
+    let Some(pid) = pid(id) else { return };
+    // It may be gone by now, which is what we want.
+    let _ = kill_process(pid, signal);
+    if signal == Signal::TERM {
+        // What was stopped hears it only when it goes on.
+        let _ = kill_process(pid, Signal::CONT);
     }
+}
+
+pub(super) fn pid(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
 /// When a process that is alive was started, in clock ticks since boot: with its id, that tells it from all others.
@@ -241,31 +260,57 @@ fn processes() -> impl Iterator<Item = Found> {
 fn every_process() -> impl Iterator<Item = Found> {
     let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = ids.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
-    ids.filter_map(|id| Some(Found { id, process: Process::read(id)?, environment: Default::default() }))
+    ids.filter_map(|id| Some(Found { id, process: Process::read(id)?, marks: Default::default() }))
 }
 
 /// A process as it was found.
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) id: u32,
     process: Process,
-    environment: std::cell::OnceCell<Option<Vec<u8>>>,
+    marks: std::cell::OnceCell<Marks>,
+}
+
+/// What a process carries.
+#[derive(Debug, Default)]
+struct Marks {
+    run: Option<String>,
+    step: Option<String>,
+    /// Whether it has an environment with nothing in it.
+    empty: bool,
+}
+
+impl Marks {
+    fn in_environment(bytes: &[u8]) -> Self {
+        let variable = |name: &str| {
+            let mut entries = bytes.split(|byte| *byte == 0);
+            entries.find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('='))
+        };
+        let run = variable(RUN).filter(|run| !run.is_empty()).map(str::to_owned);
+        Self { run, step: variable(STEP).map(str::to_owned), empty: bytes.is_empty() }
+    }
 }
 
 impl Found {
-    fn environment(&self) -> Option<&[u8]> {
-        let read = || std::fs::read(self.folder().join("environ")).ok();
-        self.environment.get_or_init(read).as_deref()
-    }
-
-    /// A variable of its environment. That of another user's process cannot be read, and is none of ours.
-    fn mark(&self, name: &str) -> Option<&str> {
-        let mut entries = self.environment()?.split(|byte| *byte == 0);
-        entries.find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('='))
+    /// That of a process which runs as another user cannot be read, and says nothing.
+    fn marks(&self) -> &Marks {
+        let read = || std::fs::read(self.folder().join("environ"));
+        self.marks.get_or_init(|| read().map(|bytes| Marks::in_environment(&bytes)).unwrap_or_default())
     }
 
     /// The run that it says it is of.
     fn run(&self) -> Option<&str> {
-        self.mark(RUN).filter(|run| !run.is_empty())
+        self.marks().run.as_deref()
+    }
+
+    /// The step that it says it is of.
+    fn step(&self) -> Option<&str> {
+        self.marks().step.as_deref()
+    }
+
+    /// Whether it has ended since.
+    fn is_gone(&self) -> bool {
+        start_of(self.id) != Some(self.process.started)
     }
 
     fn identity(&self) -> Identity {
@@ -277,27 +322,34 @@ impl Found {
         self.id == self.process.group
     }
 
-    fn is_leader_of(&self, group: &Child) -> bool {
-        self.leads() && self.identity() == (group.pid, group.started)
+    /// Whether it is the very process that is meant, in whatever group it is now.
+    fn is(&self, child: &Child) -> bool {
+        self.identity() == (child.pid, child.started)
     }
 
     /// Whether it is of this group, and not of a stranger's that was given the same id since: that could not happen while the group
     /// lived.
     fn belongs_to(&self, group: &Child) -> bool {
-        let follows = self.process.started >= group.started && self.mark(STEP).is_some();
-        self.process.group == group.pid && (self.is_leader_of(group) || follows)
+        let follows = self.process.started >= group.started && self.step().is_some();
+        self.is(group) || (self.process.group == group.pid && follows)
+    }
+
+    /// What is to be remembered of it.
+    pub(super) fn child(&self) -> Child {
+        let program = std::fs::read_to_string(self.folder().join("comm")).unwrap_or_default();
+        Child { pid: self.id, started: self.process.started, program: program.trim_end().to_owned() }
     }
 
     fn orphan(&self, mark: &Mark) -> Orphan {
-        let step = self.mark(STEP).or(mark.step.as_deref()).unwrap_or_default().to_owned();
-        let name = std::fs::read_to_string(self.folder().join("comm")).unwrap_or_default();
-        Orphan { pid: self.id, started: self.process.started, step, program: name.trim_end().to_owned(), gone: false }
+        let step = self.step().or(mark.step.as_deref()).unwrap_or_default().to_owned();
+        let Child { pid, started, program } = self.child();
+        Orphan { pid, started, step, program, gone: false }
     }
 
     /// Whether its program is just being loaded: for that instant the kernel shows no environment. A program that was started with an
     /// empty one looks the same while it computes.
     fn is_loading(&self) -> bool {
-        self.process.busy && self.environment().is_some_and(<[u8]>::is_empty)
+        self.process.busy && self.marks().empty
     }
 
     fn folder(&self) -> PathBuf {

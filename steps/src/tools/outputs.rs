@@ -4,12 +4,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
+use rustix::process::test_kill_process;
+
 use super::absolute;
+use super::orphans::pid;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// What the files begin with that programs write outputs to; each is removed when its program has ended.
+/// What the files begin with that programs write outputs to; the id of the process follows whose they are, and a dash. Each is removed when
+/// its program has ended.
 const OUTPUTS: &str = ".outputs-";
+
+/// What the names of this process's files begin with.
+fn own() -> String {
+    format!("{OUTPUTS}{}-", std::process::id())
+}
 
 /// A path in the deployment's folder that one program may write its outputs to. There is no file before it does: most never do, and
 /// making one for each was half of the engine's time in a plan of short steps.
@@ -23,8 +33,8 @@ pub(crate) struct OutputFile {
 impl OutputFile {
     pub(crate) fn new(state_dir: &Path) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { path: absolute(state_dir).join(format!("{OUTPUTS}{process}-{number}")), absent: false }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self { path: absolute(state_dir).join(format!("{}{number}", own())), absent: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -72,19 +82,48 @@ impl Drop for OutputFile {
 
 /// A file for its owner only that a program reads or writes. It goes when this is dropped, or with the next run's sweep.
 pub(crate) fn scratch(cx: &Context) -> Result<tempfile::NamedTempFile, Failure> {
-    let made = tempfile::Builder::new().prefix(OUTPUTS).suffix(".yaml").tempfile_in(absolute(&cx.state_dir));
+    let made = tempfile::Builder::new().prefix(&own()).suffix(".yaml").tempfile_in(absolute(&cx.state_dir));
     made.map_err(|error| Failure::permanent(format!("cannot make a file in `{}`: {error}", cx.state_dir.display())))
 }
 
-/// Removes the output files that a killed engine left in a deployment's folder. Only for whoever holds its lock.
+/// Removes the output files that a killed engine left in a deployment's folder. Those of one that runs stay: who only looks holds no lock.
 pub fn sweep(state_dir: &Path) {
     let entries = std::fs::read_dir(state_dir).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(OUTPUTS)) {
+    for entry in entries.filter(|entry| is_forsaken(&entry.file_name().to_string_lossy())) {
         remove(&entry.path());
     }
+}
+
+/// Whether it is a file of a process that is gone. Where another has its id by now, the file is left for a later sweep.
+fn is_forsaken(name: &str) -> bool {
+    let Some(owner) = name.strip_prefix(OUTPUTS) else { return false };
+    let owner = owner.split_once('-').and_then(|(owner, _)| pid(owner.parse().ok()?));
+    owner.is_none_or(|owner| test_kill_process(owner) == Err(Errno::SRCH))
 }
 
 /// What cannot be removed does no harm: the next attempt has a file of its own. A program may have made a folder there.
 fn remove(path: &Path) {
     let _ = std::fs::remove_file(path).or_else(|_| std::fs::remove_dir_all(path));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_writes_any_more_is_swept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (alive, gone) = (std::process::id(), i32::MAX);
+        let names = [
+            format!(".outputs-{alive}-0"),
+            format!(".outputs-{alive}-x2.yaml"),
+            format!(".outputs-{gone}-0"),
+            ".outputs-x2.yaml".to_owned(),
+            "journal".to_owned(),
+        ];
+        names.iter().for_each(|name| std::fs::write(dir.path().join(name), "").expect("written"));
+        sweep(dir.path());
+        let left: Vec<bool> = names.iter().map(|name| dir.path().join(name).exists()).collect();
+        assert_eq!(left, [true, true, false, false, true], "{names:?}");
+    }
 }

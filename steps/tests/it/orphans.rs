@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use runbook_steps::context::Stream;
 use runbook_steps::tools::{Finished, Mark, Program, end_marked, marked, quote, start_of};
-use runbook_steps::{Child, Failure};
+use runbook_steps::{Child, Class, Context, Failure};
 use tokio::task::JoinHandle;
 
 use crate::workshop::Workshop;
@@ -59,6 +59,70 @@ async fn what_has_left_the_group_is_killed_with_it_when_there_is_no_time() {
     assert_eq!(shop.read("plan/told"), "", "there is no time to tell it");
     assert_eq!(start_of(shop.read("plan/left").trim().parse().unwrap()), None, "it is gone");
     assert!(shop.ears.logged(Stream::Note).contains("had left the process group; it was ended"));
+}
+
+#[tokio::test]
+async fn stopping_one_program_of_a_step_leaves_its_others_alone() {
+    let shop = Workshop::new().with_run(&own("a"));
+    let patient = "trap 'echo told > told' TERM; echo ready; until test -e go; do sleep 0.01; done";
+    let (other, _) = ready(&shop, patient).await;
+    let cancel = shop.cancel.child();
+    let cx = Context { cancel: cancel.clone(), ..shop.context() };
+    let script = "echo second; exec sleep 600";
+    let stopped = tokio::spawn(async move { Program::new("sh").args(["-c", script]).run(&cx).await });
+    shop.ears.hears(Stream::Out, "second").await;
+    cancel.soft.cancel();
+    assert_eq!(stopped.await.unwrap().unwrap_err().class, Class::Cancelled);
+    shop.write("plan/go", "");
+    other.await.unwrap().expect("it ends by itself");
+    assert_eq!(shop.read("plan/told"), "");
+    assert!(!shop.ears.logged(Stream::Note).contains("had left the process group"));
+}
+
+/// Runs a program that leaves another outside of its group and exits with a code. The other's id, and whether it still lives.
+async fn with_a_deserter(shop: &Workshop, code: u8, unchecked: bool) -> (u32, bool) {
+    let left = "echo $$ > left.part; mv left.part left; exec sleep 600";
+    let script = format!("setsid sh -c {} & until test -e left; do sleep 0.01; done; exit {code}", quote(left));
+    let program = Program::new("sh").args(["-c", &script]);
+    let program = if unchecked { program.unchecked() } else { program };
+    assert_eq!(program.run(&shop.context()).await.is_err(), code > 0 && !unchecked);
+    let left = shop.read("plan/left").trim().parse().unwrap();
+    (left, start_of(left).is_some())
+}
+
+#[tokio::test]
+async fn what_a_program_that_failed_has_left_outside_of_its_group_is_ended() {
+    let shop = Workshop::new().with_run(&own("a"));
+    let (left, lives) = with_a_deserter(&shop, 3, false).await;
+    assert!(!lives, "it would run beside the next attempt");
+    let said = format!("(pid {left}) had left the process group; it was ended");
+    assert!(shop.ears.logged(Stream::Note).contains(&said));
+}
+
+#[tokio::test]
+async fn what_a_program_that_ended_well_has_left_on_purpose_is_left_alone() {
+    for (code, unchecked) in [(0, false), (3, true)] {
+        let shop = Workshop::new().with_run(&own("a"));
+        let (_, lives) = with_a_deserter(&shop, code, unchecked).await;
+        assert!(lives, "exit code {code}");
+        end_marked(&[Mark { run: own("a"), ..Mark::default() }], shop.clock).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_remembered_is_found_though_it_says_nothing_and_leads_no_group() {
+    let shop = Workshop::new();
+    let (mut leader, wiped) = forsaken(&shop, &own("a"));
+    let child = Child { pid: wiped, started: start_of(wiped).unwrap(), program: "sh".to_owned() };
+    let another = Child { started: child.started - 1, ..child.clone() };
+    let mark = |child| Mark { run: own("b"), step: Some("the_step".to_owned()), groups: vec![child] };
+    assert_eq!(marked(&[mark(another)]), []);
+    let found = marked(&[mark(child)]);
+    assert!(found.iter().any(|orphan| orphan.pid == wiped && orphan.step == "the_step"), "{found:?}");
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    let child = Child { pid: wiped, started: start_of(wiped).unwrap(), program: "sh".to_owned() };
+    assert!(end_marked(&[mark(child)], shop.clock).await.iter().all(|orphan| orphan.gone));
 }
 
 #[tokio::test]

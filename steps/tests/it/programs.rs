@@ -225,6 +225,53 @@ async fn what_a_program_leaves_behind_is_ended() {
     shell("sleep 600 & echo started").run(&shop.context()).await.unwrap();
     let child = shop.ears.children.lock().unwrap()[0].clone();
     assert!(!still_running(&child));
+    let said = "in its process group, which was ended; `setsid` starts what is to live on";
+    assert!(shop.ears.logged(Stream::Note).contains(said), "{}", shop.ears.logged(Stream::Note));
+    assert!(shop.ears.progress.lock().unwrap().iter().any(|line| line.contains(said)));
+}
+
+#[tokio::test]
+async fn what_is_stopped_hears_that_it_is_to_end() {
+    let shop = Workshop::new();
+    let cx = shop.context();
+    let script = "trap 'echo told; exit 1' TERM; echo ready; kill -STOP $$; sleep 600";
+    let running = tokio::spawn(async move { shell(script).run(&cx).await });
+    shop.ears.hears(Stream::Out, "ready").await;
+    let pid = shop.ears.children.lock().unwrap()[0].pid;
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ") {
+        tokio::task::yield_now().await;
+    }
+    shop.cancel.soft.cancel();
+    running.await.unwrap().unwrap_err();
+    assert_eq!(shop.ears.logged(Stream::Out), "ready\ntold\n");
+}
+
+#[tokio::test]
+async fn what_wants_a_terminal_is_told_of() {
+    let shop = Workshop::new();
+    let cx = shop.context();
+    // What the kernel sends to what reads from a terminal in which it has no place.
+    let running = tokio::spawn(async move { shell("kill -TTIN $$; sleep 600").run(&cx).await });
+    let told = shop.ears.hears(Stream::Note, "`sh` waits for a terminal, which steps do not have");
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("it is said");
+    assert!(shop.ears.progress.lock().unwrap().iter().any(|line| line.contains("through `env` or `stdin`")));
+    shop.cancel.soft.cancel();
+    assert_eq!(running.await.unwrap().unwrap_err().class, Class::Cancelled);
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_program_says_what_it_is() {
+    let shop = Workshop::new();
+    shop.write("plan/x.sh", "#!/bin/sh\n");
+    let run = async |name: &str| Program::new(name).run(&shop.context()).await.unwrap_err();
+    let plain = run("./x.sh").await;
+    assert_eq!((plain.class, plain.what.as_str()), (Class::Invalid, "the program `./x.sh` is not executable"));
+    assert!(plain.fix.is_some_and(|fix| fix.starts_with("chmod +x /") && fix.ends_with("/plan/x.sh")));
+    let missing = run("./y.sh").await;
+    assert_eq!((missing.class, missing.what.as_str()), (Class::Invalid, "the program `./y.sh` was not found"));
+    let (cause, fix) = (missing.cause.unwrap(), missing.fix.unwrap());
+    assert!(cause.starts_with("there is no file `/") && !fix.contains("PATH"), "{cause}; {fix}");
+    assert_eq!(run("../plan").await.what, "`../plan` is a folder, not a program");
 }
 
 #[tokio::test]

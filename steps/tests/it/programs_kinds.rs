@@ -63,6 +63,20 @@ async fn a_secret_is_not_an_output() {
     let with = format!("{{ script: 'echo \"t=$T\" >> \"$RUNBOOK_OUTPUT\"', env: {{ T: {} }} }}", marker("token"));
     let failure = perform(&shop, "run", &with).await.unwrap_err();
     assert_eq!(failure.what, format!("{DONE}the output `t` holds a secret, and outputs are written to the journal"));
+    let fix = failure.fix.unwrap();
+    assert!(fix.contains("`${{ secrets.NAME }}` in their `env`. The next run starts the program again"), "{fix}");
+    assert!(!fix.contains("short"), "its length does not matter: {fix}");
+}
+
+#[tokio::test]
+async fn what_every_program_gives_needs_no_other_of_that_name() {
+    let shop = Workshop::new();
+    let failure = perform(&shop, "run", "{ script: 'echo stdout=1 > $RUNBOOK_OUTPUT' }").await.unwrap_err();
+    assert_eq!(
+        failure.what,
+        format!("{DONE}the output `stdout` of `$RUNBOOK_OUTPUT` is given already by every program")
+    );
+    assert!(failure.fix.unwrap().starts_with("give it another name. The next run"));
 }
 
 #[tokio::test]
