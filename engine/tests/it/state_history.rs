@@ -465,6 +465,23 @@ fn a_journal_of_format_1_3_is_read_for_ever() {
     assert!(bench.open().append(Record::Opened(opened(5)), Sync::Now).is_ok(), "and is continued");
 }
 
+/// `vm` is made twice and undone in one way; the script of `made` made two things that are undone each in its own.
+#[test]
+fn a_journal_of_format_1_4_is_read_for_ever() {
+    let bench = Bench::new();
+    let text = include_str!("journals/1.4.jsonl");
+    let until = |seq: u64| text.split_inclusive('\n').filter(|line| seq_of(line) <= seq).collect::<String>();
+    let (state, _) = steps(&bench, until(20).as_bytes());
+    let recipes = |state: &RunState, id: &str| state.step(&StepId::from(id)).expect("there").recipes().to_vec();
+    assert_eq!((recipes(&state, "vm").len(), recipes(&state, "made").len()), (1, 2));
+    let files = |at: usize| recipes(&state, "made")[at].of.clone().and_then(|of| of.files);
+    assert!(files(0).is_some() && files(0) != files(1), "of which files each was made is known");
+    let (state, lines) = steps(&bench, text.as_bytes());
+    assert!(lines.contains(&"made run 3 Undone".to_owned()), "{lines:?}");
+    assert_eq!(recipes(&state, "made"), []);
+    assert!(bench.open().append(Record::Opened(opened(4)), Sync::Now).is_ok(), "and is continued");
+}
+
 fn seq_of(line: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(&line[9..]).expect("JSON")["seq"].as_u64().expect("a number")
 }
