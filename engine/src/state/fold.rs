@@ -317,7 +317,9 @@ impl RunState {
     /// What held before the run left it out, or could not come to it, gives what it gave, as the next one will find it.
     fn close(&mut self, verdict: Verdict) {
         self.with_run(|run| run.verdict = Some(verdict));
-        for (id, step) in self.steps.iter().filter(|(_, step)| step.is_sure()) {
+        // What succeeded is known already, and that is nearly all.
+        let is_left_out = |step: &StepState| step.is_sure() && !matches!(step.status, Status::Succeeded { .. });
+        for (id, step) in self.steps.iter().filter(|(_, step)| is_left_out(step)) {
             if let Some(done) = &step.done {
                 self.known.entry(id.clone()).or_insert_with(|| done.outputs.clone());
             }
