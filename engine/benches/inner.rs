@@ -54,7 +54,7 @@ fn load_and_check_1000_steps() -> Loaded {
 #[divan::bench]
 fn render_1000_steps(bencher: Bencher) {
     let loaded = loaded();
-    let known = Known::new();
+    let known = Known::default();
     bencher.bench_local(|| {
         loaded.plan.steps.iter().for_each(|step| drop(black_box(step.render(&known).expect("it renders"))));
     });
@@ -63,7 +63,7 @@ fn render_1000_steps(bencher: Bencher) {
 #[divan::bench]
 fn fingerprint_and_compare_1000_steps(bencher: Bencher) {
     let loaded = loaded();
-    let known = Known::new();
+    let known = Known::default();
     let rendered: Vec<_> =
         loaded.plan.steps.iter().map(|step| (step, step.render(&known).expect("it renders"))).collect();
     let print = |step, rendered| fingerprint(step, rendered, &[], &loaded.plan.dir);
@@ -115,7 +115,7 @@ fn schedule_10000_steps(bencher: Bencher) {
 /// What a run of the plan writes, but for its header, which only a run can make.
 fn records() -> Vec<Entry> {
     let loaded = loaded();
-    let known = Known::new();
+    let known = Known::default();
     let mut records = vec![opened()];
     for step in &loaded.plan.steps {
         let rendered = step.render(&known).expect("it renders");

@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod event;
 pub mod hints;
+pub mod maps;
 pub mod plan;
 mod report;
 pub mod run;

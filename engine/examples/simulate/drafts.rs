@@ -1,12 +1,13 @@
 //! Random plans, and how people edit them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use runbook::maps::NameMap;
 use runbook::plan::model::{
     Accept, Edge, Expression, Graph, KnownIssue, Place, Plan, Retry, Scope, Source, Step, StepId, Target, Template,
     Undo, Unit, Work,
@@ -130,7 +131,7 @@ impl Draft {
 
     pub(crate) fn plan(&self) -> Arc<Plan> {
         let mut steps: Vec<Step> = self.steps.iter().map(Line::step).collect();
-        let index: HashMap<StepId, usize> = steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
+        let index: NameMap<StepId, usize> = steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
         let graph = self.graph(&index);
         let names = steps.iter().map(|step| (step.id.as_str().to_owned(), Target::Step(step.id.clone()))).collect();
         let units = Arc::new(vec![Unit { names, ..Unit::default() }]);
@@ -152,7 +153,7 @@ impl Draft {
         })
     }
 
-    fn graph(&self, index: &HashMap<StepId, usize>) -> Graph {
+    fn graph(&self, index: &NameMap<StepId, usize>) -> Graph {
         let count = self.steps.len();
         let mut graph =
             Graph { needs: vec![Vec::new(); count], dependents: vec![Vec::new(); count], order: (0..count).collect() };

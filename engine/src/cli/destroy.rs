@@ -207,7 +207,7 @@ fn empty_plan(file: &Path, state: &RunState) -> Plan {
         outputs: indexmap::IndexMap::new(),
         hints: Vec::new(),
         units: Arc::default(),
-        index: std::collections::HashMap::new(),
+        index: Default::default(),
     }
 }
 

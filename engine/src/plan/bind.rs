@@ -2,7 +2,7 @@
 //!
 //! Owns which steps there are and what they are called; does not know what a step does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::scan;
 use super::template::{self, Before, Reach};
 use super::texts::Texts;
 use super::tree::{Data, Entry, Node};
+use crate::maps::NameMap;
 
 /// Plans inside plans, at most this deep.
 const DEEPEST_INCLUDE: usize = 16;
@@ -273,7 +274,7 @@ impl<'t, 'p> Binder<'t, 'p> {
     fn bind_names(&mut self, unit: usize) {
         let (includes, steps) =
             self.file(unit).map(|file| (file.includes.clone(), file.steps.clone())).unwrap_or_default();
-        let mut names = HashMap::with_capacity(steps.len() + includes.len());
+        let mut names = NameMap::with_capacity_and_hasher(steps.len() + includes.len(), Default::default());
         for (entry, fields) in includes {
             if let Some(inner) = self.include(unit, entry, fields) {
                 names.insert(entry.key.clone(), Target::Include(inner));

@@ -25,6 +25,7 @@ use super::sight::caret;
 use super::template;
 use super::texts::Texts;
 use super::tree::Node;
+use crate::maps::NameMap;
 
 /// Beyond so many problems nothing more is suggested: it takes time with many steps, and nobody reads it.
 const SUGGESTIONS: usize = 200;
@@ -80,7 +81,7 @@ pub(crate) struct Checker<'c, 't> {
     built: &'c [Built],
     problems: &'c mut Vec<Problem>,
     references: References<'c, 't>,
-    index: &'c HashMap<StepId, usize>,
+    index: &'c NameMap<StepId, usize>,
     links: Vec<Vec<Link>>,
     wholes: Vec<Whole>,
 }
@@ -91,7 +92,7 @@ impl<'c, 't> Checker<'c, 't> {
         files: &'c [Option<File<'t>>],
         frames: &'c [Frame<'t>],
         units: &'c Arc<Vec<Unit>>,
-        (built, index): (&'c [Built], &'c HashMap<StepId, usize>),
+        (built, index): (&'c [Built], &'c NameMap<StepId, usize>),
         secrets: &'c IndexMap<String, SecretSpec>,
         problems: &'c mut Vec<Problem>,
     ) -> Self {

@@ -4,7 +4,7 @@
 //! running it.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use crate::hints::{Hint, HintMatch};
+use crate::maps::NameMap;
 
 /// Whether a deployment may have this name: its folder has it, too.
 pub fn names_deployment(name: &str) -> bool {
@@ -136,7 +137,7 @@ pub struct Plan {
     /// The files that it is made of; the first is the plan itself.
     pub units: Arc<Vec<Unit>>,
     /// Where each step is in `steps`.
-    pub index: HashMap<StepId, usize>,
+    pub index: NameMap<StepId, usize>,
 }
 
 /// A secret's declaration.
@@ -420,7 +421,7 @@ pub struct Unit {
     /// Vars that depend on those: name → template in this unit.
     pub late_vars: BTreeMap<String, Template>,
     /// What `steps.NAME` means.
-    pub names: HashMap<String, Target>,
+    pub names: NameMap<String, Target>,
     /// What it exports, or at the top shows at the end: name → template in this unit.
     pub outputs: IndexMap<String, Template>,
 }
@@ -446,7 +447,7 @@ pub enum Target {
 }
 
 /// The outputs of the steps that have ended well.
-pub type Known = HashMap<StepId, Outputs>;
+pub type Known = NameMap<StepId, Outputs>;
 
 /// What a step counts for whose plan does not say how long it takes.
 const UNSAID: Duration = Duration::from_secs(5);

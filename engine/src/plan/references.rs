@@ -1,6 +1,6 @@
 //! What a name in an expression may be, and which steps it leads to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use indexmap::IndexMap;
 
@@ -15,6 +15,7 @@ use super::model::{OutputRule, Place, SecretSpec, Step, StepId, Target, Template
 use super::scan::Reference;
 use super::template;
 use super::texts::Texts;
+use crate::maps::NameMap;
 
 /// Values lead to each other through includes at most this far.
 const DEEPEST: usize = 32;
@@ -99,7 +100,7 @@ pub(crate) struct References<'c, 't> {
     units: &'c [Unit],
     built: &'c [Built],
     pub(crate) secrets: &'c IndexMap<String, SecretSpec>,
-    index: &'c HashMap<StepId, usize>,
+    index: &'c NameMap<StepId, usize>,
     pub(crate) used: Used,
 }
 
@@ -108,7 +109,7 @@ impl<'c, 't> References<'c, 't> {
         files: &'c [Option<File<'t>>],
         frames: &'c [Frame<'t>],
         units: &'c [Unit],
-        (built, index): (&'c [Built], &'c HashMap<StepId, usize>),
+        (built, index): (&'c [Built], &'c NameMap<StepId, usize>),
         secrets: &'c IndexMap<String, SecretSpec>,
     ) -> Self {
         Self { files, frames, units, built, secrets, index, used: Used::default() }

@@ -161,7 +161,7 @@ impl<'a> Before<'a> {
 
     /// Evaluates with nothing known of other steps.
     pub(crate) fn with_known<T>(&self, evaluate: impl FnOnce(&Sight<'_>) -> T) -> T {
-        let known = Known::new();
+        let known = Known::default();
         evaluate(&Sight { units: self.units, unit: self.unit, each: self.each, known: &known, own: None, depth: 0 })
     }
 }

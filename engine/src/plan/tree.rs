@@ -14,6 +14,7 @@ use super::error::Problem;
 use super::model::{Place, Source};
 use super::scalar::{is_text, resolve, surprise};
 use super::slip;
+use crate::maps::NameMap;
 
 /// Larger files are refused.
 pub(crate) const LARGEST: usize = 10 * 1024 * 1024;
@@ -182,7 +183,7 @@ enum Held {
 
 /// Which keys a map has so far. Most maps are small, and looked through faster than hashed.
 #[derive(Default)]
-struct Seen(HashMap<String, Range<usize>>);
+struct Seen(NameMap<String, Range<usize>>);
 
 /// Maps beyond this are hashed.
 const SMALL: usize = 16;

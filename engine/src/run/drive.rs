@@ -3,7 +3,7 @@
 //! Decisions are elsewhere and pure; here and in `launch` and `outcome` is only the order of things. What is heard meanwhile is the
 //! business of the `course`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::prepare::Ready;
 use super::resume::{Fate, Ripple};
 use super::schedule::{self, Schedule};
 use crate::event::Event;
+use crate::maps::NameSet;
 use crate::plan::Step;
 use crate::plan::{Plan, StepId};
 use crate::state::asked::Asked;
@@ -78,7 +79,7 @@ pub struct Options {
     /// Whether a step that holds is left alone although it would now do something else.
     pub keep_stale: bool,
     /// Steps that were just found to hold and to do the same: left alone without another look, for as long as nothing has run.
-    pub reuse: HashSet<StepId>,
+    pub reuse: NameSet<StepId>,
     /// What the user asked for of the above, for the journal.
     pub asked: Asked,
     /// Whether grouped syncs hold up the run instead of going on beside it. With this, and without lanes, the same events lead to the
@@ -100,7 +101,7 @@ impl Default for Options {
             only: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             keep_stale: false,
-            reuse: HashSet::new(),
+            reuse: NameSet::default(),
             asked: Asked::default(),
             sync_inline: false,
             lanes: 0,

@@ -135,13 +135,13 @@ enum Prospect {
     },
 }
 
-fn prospect(plan: &Plan, step: &Step, state: &RunState, known: &Known, redactor: &Redactor) -> Prospect {
+fn prospect(plan: &Plan, step: &Step, state: Option<&StepState>, known: &Known, redactor: &Redactor) -> Prospect {
     let ready = match prepare(plan, step, known, redactor) {
         Prepared::Unwanted(_) => return Prospect::Unwanted,
         Prepared::Refused(_) => return Prospect::Refused,
         Prepared::Ready(ready) => ready,
     };
-    let done = state.step(&step.id).and_then(StepState::done);
+    let done = state.and_then(StepState::done);
     let changes = done.map(|done| changes_since(done, step, &ready, known)).unwrap_or_default();
     Prospect::Ready { changes, lookable: lookable(step, &ready) }
 }
@@ -199,6 +199,8 @@ fn new_output((name, output): &NamedOutput, done: &Done) -> Option<String> {
 struct Outlook<'a> {
     plan: &'a Plan,
     state: &'a RunState,
+    /// What the journal says of each step.
+    states: Vec<Option<&'a StepState>>,
     options: &'a Options,
     redactor: &'a Redactor,
     /// The outputs of the steps that stay as they are.
@@ -215,9 +217,10 @@ impl<'a> Outlook<'a> {
     fn new(plan: &'a Plan, state: &'a RunState, options: &'a Options, redactor: &'a Redactor) -> Self {
         let count = plan.steps.len();
         let sure = Cow::Borrowed(state.known());
-        let (runs, ripple) = (vec![false; count], Ripple::new(count));
+        let (runs, ripple, early) = (vec![false; count], Ripple::new(count), Vec::new());
+        let states = plan.steps.iter().map(|step| state.step(&step.id)).collect();
         let last_acted = last_acted(plan, state);
-        let mut outlook = Self { plan, state, options, redactor, sure, early: Vec::new(), runs, ripple, last_acted };
+        let mut outlook = Self { plan, state, states, options, redactor, sure, early, runs, ripple, last_acted };
         if count >= MANY {
             outlook.early = outlook.look_ahead();
         }
@@ -226,14 +229,15 @@ impl<'a> Outlook<'a> {
 
     /// The prospects of all steps, if all stay as they are: then none depends on the fate of another, and every processor can help.
     fn look_ahead(&self) -> Vec<Option<Prospect>> {
-        let steps = &self.plan.steps;
-        let share = steps.len().div_ceil(thread::available_parallelism().map_or(1, NonZero::get));
-        let mut early: Vec<Option<Prospect>> = steps.iter().map(|_| None).collect();
+        let count = self.plan.steps.len();
+        let share = count.div_ceil(thread::available_parallelism().map_or(1, NonZero::get));
+        let mut early: Vec<Option<Prospect>> = (0..count).map(|_| None).collect();
         thread::scope(|scope| {
-            for (steps, early) in steps.chunks(share).zip(early.chunks_mut(share)) {
+            for (part, early) in early.chunks_mut(share).enumerate() {
+                let indices = part * share..;
                 scope.spawn(move || {
-                    for (step, early) in steps.iter().zip(early).filter(|(step, _)| self.asks(step)) {
-                        *early = Some(prospect(self.plan, step, self.state, self.state.known(), self.redactor));
+                    for (index, early) in indices.zip(early).filter(|(index, _)| self.asks(*index)) {
+                        *early = Some(self.prospect_with(index, self.state.known()));
                     }
                 });
             }
@@ -242,13 +246,14 @@ impl<'a> Outlook<'a> {
     }
 
     /// Whether a step's fate depends on its prospect.
-    fn asks(&self, step: &Step) -> bool {
-        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id) && !self.is_new(step)
+    fn asks(&self, index: usize) -> bool {
+        let step = &self.plan.steps[index];
+        !self.options.leaves_alone(step) && !self.options.skip.contains(&step.id) && !self.is_new(index)
     }
 
     /// Whether it is plain that a step is new: nobody has heard of it, and it is wanted in any case.
-    fn is_new(&self, step: &Step) -> bool {
-        step.when.is_none() && self.state.step(&step.id).is_none()
+    fn is_new(&self, index: usize) -> bool {
+        self.plan.steps[index].when.is_none() && self.states[index].is_none()
     }
 
     /// What a step comes to.
@@ -256,15 +261,19 @@ impl<'a> Outlook<'a> {
         let early = self.early.get_mut(index).and_then(Option::take);
         match (&self.sure, early) {
             (Cow::Borrowed(_), Some(prospect)) => prospect,
-            (sure, _) => prospect(self.plan, &self.plan.steps[index], self.state, sure, self.redactor),
+            (sure, _) => self.prospect_with(index, sure),
         }
     }
 
+    fn prospect_with(&self, index: usize, known: &Known) -> Prospect {
+        prospect(self.plan, &self.plan.steps[index], self.states[index], known, self.redactor)
+    }
+
     fn judge(&mut self, index: usize) -> Fate {
-        let (plan, runs) = (self.plan, &self.runs);
+        let (plan, runs, states) = (self.plan, &self.runs, &self.states);
         let changed = |need: usize| match runs[need] && !only_reads(&plan.steps[need]) {
             true => u64::MAX,
-            false => changed_at(self.state, &plan.steps[need].id),
+            false => states[need].map_or(0, StepState::changed_at),
         };
         self.ripple.feel(&plan.graph, index, changed);
         let fate = self.fate(index);
@@ -281,12 +290,12 @@ impl<'a> Outlook<'a> {
         if self.options.leaves_alone(step) {
             return Fate::Left;
         }
-        let state = self.state.step(&step.id);
+        let state = self.states[index];
         if skip.contains(&step.id) {
             let holds = state.is_some_and(|state| state.done().is_some());
             return if holds { Fate::Left } else { Fate::Skip };
         }
-        if self.is_new(step) {
+        if self.is_new(index) {
             return Fate::New;
         }
         match self.prospect(index) {

@@ -108,7 +108,7 @@ steps:
         let zonal = cluster(Location::Zone("us-east5-a".to_owned()));
         let expected =
             [Places { cluster: zonal, pools: Vec::new() }, Places { cluster: regional, pools: vec!["n".to_owned()] }];
-        assert_eq!(places(&plan, &Known::new()), expected);
+        assert_eq!(places(&plan, &Known::default()), expected);
     }
 
     #[test]

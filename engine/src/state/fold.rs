@@ -8,7 +8,6 @@ mod legal;
 mod status;
 mod undo;
 
-use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use runbook_steps::{Child, Failure, Outputs};
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ pub use status::Status;
 use super::error::IllegalTransition;
 use super::record::{self, Entry, Fingerprint, Outcome, Recipe, Record, Touches, Verdict};
 use super::relocate::{relocate, relocate_value};
+use crate::maps::OrderedMap;
 use crate::plan::StepId;
 use crate::plan::model::Known;
 
@@ -183,7 +183,7 @@ pub struct RunSummary {
 /// The state of a deployment: what follows from its journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    steps: IndexMap<StepId, StepState>,
+    steps: OrderedMap<StepId, StepState>,
     runs: Vec<RunSummary>,
     /// Follows from the steps, so that no snapshot holds it.
     #[serde(skip)]

@@ -11,7 +11,6 @@
 //! damaged), that is complete with another checksum, or whose text is no record's beginning; nor zeros that end within a sector. The
 //! rest cannot be told: where a disk loses the last sectors that it said were synced, or a file is cut by hand, that looks like a crash.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -26,6 +25,7 @@ use super::record::{
     Entry, FORMAT, Fingerprint, Format, Outcome, Recipe, Record, Snapshot, Started, Succeeded, Touches,
 };
 use super::torn::{self, Lost};
+use crate::maps::NameSet;
 use crate::plan::StepId;
 
 /// A record as the line that stands for it, with its end.
@@ -94,7 +94,7 @@ fn snapshot(body: &[u8]) -> Option<Entry> {
 /// Reads lines, and has one name for each step.
 #[derive(Default)]
 struct Decoder {
-    names: HashSet<StepId>,
+    names: NameSet<StepId>,
 }
 
 impl Decoder {

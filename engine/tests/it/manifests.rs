@@ -101,7 +101,7 @@ async fn the_real_crds_accept_what_the_plans_apply() {
         if ONLY_ON_GKE.contains(&step.id.as_str()) || step.id.as_str() == "lws_crd" {
             continue;
         }
-        let with = step.render(&Known::new()).expect("renders without outputs").with;
+        let with = step.render(&Known::default()).expect("renders without outputs").with;
         let made = (kind(work.kind.name).expect("a kind").read)(with).expect("reads");
         retried(|| made.perform(&cx))
             .await

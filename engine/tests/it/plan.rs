@@ -199,7 +199,7 @@ fn values_pass_through_an_include() {
     let all = known(&[("start", json!({"ip": "10.0.0.1"})), ("kserve.expose", json!({"url": "http://x"}))]);
     assert_eq!(step("show").render(&all).expect("rendered").with["env"], json!({"URL": "http://x"}));
     assert_eq!(Value::Object(plan.final_outputs(&all)), json!({"url": "http://x"}));
-    assert!(plan.final_outputs(&Known::new()).is_empty());
+    assert!(plan.final_outputs(&Known::default()).is_empty());
 }
 
 #[test]
@@ -238,7 +238,7 @@ steps:
 #[test]
 fn what_a_skipped_step_gives_is_not_there() {
     let plan = from_text(SKIPPING, &given(&[])).expect("good").plan;
-    let nothing = Known::new();
+    let nothing = Known::default();
     assert!(!plan.steps[0].is_wanted(&nothing).expect("a condition"));
     let rendered = plan.steps[1].render(&nothing).expect("rendered");
     assert_eq!(rendered.with["env"], json!({"A": "none", "T": "Bearer «secret:token»", "N": 3}));
@@ -252,10 +252,10 @@ fn what_a_skipped_step_gives_is_not_there() {
 #[test]
 fn requirements_and_assertions_say_the_values() {
     let plan = from_text(SKIPPING, &given(&[])).expect("good").plan;
-    let unmet = plan.steps[1].unmet(&Known::new()).expect("evaluated").expect("unmet");
+    let unmet = plan.steps[1].unmet(&Known::default()).expect("evaluated").expect("unmet");
     assert_eq!((unmet.message.as_str(), unmet.fix.as_deref()), ("n is 3", Some("give more")));
     let own = json!({"exit_code": 1, "stdout": "abcd"}).as_object().expect("a map").clone();
-    let failed = plan.steps[1].failed_assertions(&Known::new(), &own).expect("evaluated");
+    let failed = plan.steps[1].failed_assertions(&Known::default(), &own).expect("evaluated");
     assert_eq!(failed, ["`exit_code == 0` does not hold: exit_code is 1"]);
 }
 

@@ -1,6 +1,6 @@
 //! A small world to drive plans in: kinds whose steps do what their `with` says, and a ledger of what they did.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use runbook::event::Event;
+use runbook::maps::NameMap;
 use runbook::plan::model::{
     Accept, Edge, Graph, Place, Plan, Retry, Scope, Source, Step, StepId, Target, Template, Unit, Work,
 };
@@ -401,7 +402,7 @@ pub(crate) fn text(text: &str) -> Template {
 /// A plan of steps, each after those that it needs.
 pub(crate) fn plan(mut steps: Vec<Step>, needs: &[(&str, &str)]) -> Arc<Plan> {
     let edges: Vec<(&str, &str, Accept)> = needs.iter().map(|(need, step)| (*need, *step, Accept::Succeeded)).collect();
-    let index: HashMap<StepId, usize> = steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
+    let index: NameMap<StepId, usize> = steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
     let mut graph = Graph {
         needs: vec![Vec::new(); steps.len()],
         dependents: vec![Vec::new(); steps.len()],
