@@ -74,7 +74,8 @@ pub struct Options {
     pub skip: BTreeSet<StepId>,
     /// If not empty, all other steps stay as they are.
     pub only: BTreeSet<StepId>,
-    /// Steps that run only when they are asked for, and were left in the middle: somebody must find out how they stand.
+    /// Steps that run only when they are asked for, and were asked for: one left in the middle, of which somebody must find out how it stands,
+    /// or one that no run has come to yet.
     pub unfinished: BTreeSet<StepId>,
     /// Whether a step that holds is left alone although it would now do something else.
     pub keep_stale: bool,

@@ -18,7 +18,7 @@ use super::insight::Insight;
 use super::masked;
 use super::orphans;
 use super::prepare::{self, Prepared, Ready};
-use super::resume::{changed_at, changes_since, lookable};
+use super::resume::{Shaken, changes_since, lookable};
 use super::schedule::{Ended, Next};
 use crate::plan::StepId;
 use crate::plan::model::Step;
@@ -119,6 +119,7 @@ impl Making {
             self.course.schedule.finished(index, Ended::Skipped);
             return None;
         }
+        self.let_go(index, step);
         match self.turn(index, step) {
             Turn::Run { ready, changes } => {
                 if !changes.is_empty() {
@@ -145,6 +146,20 @@ impl Making {
         None
     }
 
+    /// A step that stood on something that was taken back since does not hold any more, and the journal is told so now: whoever took that
+    /// back did not know what stands on what.
+    fn let_go(&mut self, index: usize, step: &Step) {
+        if self.options.keep_stale || self.options.skip.contains(&step.id) {
+            return;
+        }
+        let undone = |state: &RunState| self.ripple.undone(&self.plan, index, state.step(&step.id)?.done()?);
+        if let Some(why) = self.course.scribe.with_state(undone) {
+            self.course.scribe.notice(&format!("`{}` runs again: {why}", step.id));
+            let (step, outputs) = (step.id.clone(), Outputs::new());
+            self.course.record(Record::Settled { step, done: false, outputs });
+        }
+    }
+
     /// Whether this run has started a step that is not in `finally`.
     fn has_acted(&self) -> bool {
         self.last_acted == self.course.common.run
@@ -154,7 +169,7 @@ impl Making {
     fn feel(&mut self, index: usize) {
         let book = self.course.scribe.book();
         let Some(state) = book.as_ref().map(Journal::state) else { return };
-        self.ripple.feel(&self.plan.graph, index, |need| changed_at(state, &self.plan.steps[need].id));
+        self.ripple.feel(&self.plan.graph, index, |need| Shaken::of(state.step(&self.plan.steps[need].id)));
     }
 
     fn turn(&self, index: usize, step: &Step) -> Turn {

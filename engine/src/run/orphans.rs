@@ -25,7 +25,7 @@ pub(crate) fn mark(state: &RunState, id: &StepId) -> Option<Mark> {
     let step = state.step(id)?;
     let (number, children) = match step.in_flight() {
         Some(flight) => (flight.run, flight.children.as_slice()),
-        None if may_have_left(step) => (step.run(), [].as_slice()),
+        None if may_have_left(step) => (last_attempted(step), [].as_slice()),
         None => return None,
     };
     let run = state.runs().iter().find(|summary| summary.opened.run == number);
@@ -38,7 +38,12 @@ pub(crate) fn mark(state: &RunState, id: &StepId) -> Option<Mark> {
 /// A step that ended well has left on purpose what is left of it.
 fn may_have_left(step: &StepState) -> bool {
     let ended_well = step.done().is_some() || matches!(step.status(), Status::Undone);
-    !ended_well && (step.attempts() > 0 || !still_alive(step).is_empty())
+    !ended_well && (step.has_begun() || !still_alive(step).is_empty())
+}
+
+/// The run in which a step was last attempted. A later one may have touched it without coming to it.
+fn last_attempted(step: &StepState) -> u32 {
+    if step.acted() > 0 { step.acted() } else { step.run() }
 }
 
 /// What could not be ended when the step failed last.
@@ -162,9 +167,20 @@ steps:
 
     impl Haunted {
         pub(in crate::run) fn new() -> Self {
+            Self::of(PLAN)
+        }
+
+        /// The same, and nobody knows how to take `work` back.
+        pub(in crate::run) fn without_a_way_back() -> Self {
+            let (base, work) = PLAN.rsplit_once(", undo:").expect("one");
+            assert!(work.contains("/bin/true") && base.contains("work:"));
+            Self::of(&format!("{base} }}\n"))
+        }
+
+        fn of(plan: &str) -> Self {
             let folder = tempfile::tempdir().expect("a folder");
             let file = folder.path().join("plan.yaml");
-            std::fs::write(&file, PLAN).expect("written");
+            std::fs::write(&file, plan).expect("written");
             let plan = Arc::new(load::load(&file, &Given::default()).expect("a good plan").plan);
             let haunted = Self { folder, plan };
             let mut journal = haunted.journal();
@@ -270,6 +286,14 @@ steps:
     }
 
     #[test]
+    fn what_a_step_may_have_left_is_looked_for_although_a_later_run_did_not_come_to_it() {
+        let haunted = Haunted::new();
+        drop(haunted.after([failed(1, Failure::permanent("no"))]));
+        let blocked = Record::Blocked { step: Haunted::work(), by: vec![StepId::from("base")] };
+        assert_eq!(marks(&haunted.after([blocked])), [mark_of("first", Vec::new())]);
+    }
+
+    #[test]
     fn what_cannot_be_ended_is_looked_for_by_every_run_until_it_is_gone() {
         let haunted = Haunted::new();
         let alive = still_at_it(&Haunted::orphan());
@@ -277,8 +301,8 @@ steps:
         assert_eq!(marks(&state), [mark_of("first", vec![Haunted::child()])]);
         // That run does not start it, and says why.
         let state = haunted.after([failed(0, alive)]);
-        assert_eq!(marks(&state), [mark_of("run 2", vec![Haunted::child()])]);
+        assert_eq!(marks(&state), [mark_of("first", vec![Haunted::child()])]);
         let state = haunted.after([Record::Blocked { step: Haunted::work(), by: vec!["base".into()] }]);
-        assert_eq!(marks(&state), [mark_of("run 3", vec![Haunted::child()])], "nor did the next come to it");
+        assert_eq!(marks(&state), [mark_of("first", vec![Haunted::child()])], "nor did the next come to it");
     }
 }

@@ -107,8 +107,7 @@ pub fn verdicts(plan: &Plan, state: &RunState, options: &Options, redactor: &Red
 
 /// The steps that are no longer in the plan and have done something, or may have.
 fn gone<'s>(plan: &Plan, state: &'s RunState) -> impl Iterator<Item = (&'s StepId, &'s StepState)> {
-    let left = |step: &StepState| step.acted() > 0 || step.attempts() > 0 || step.done().is_some() || step.is_open();
-    state.steps().filter(move |(id, step)| !plan.index.contains_key(*id) && left(step))
+    state.steps().filter(|(id, step)| !plan.index.contains_key(*id) && step.has_begun())
 }
 
 /// The steps that are no longer in the plan, or stand there under another name, and of which only a person can say what became of them.
@@ -271,11 +270,11 @@ impl<'a> Outlook<'a> {
 
     fn judge(&mut self, index: usize) -> Fate {
         let (plan, runs, states) = (self.plan, &self.runs, &self.states);
-        let changed = |need: usize| match runs[need] && !only_reads(&plan.steps[need]) {
-            true => u64::MAX,
-            false => states[need].map_or(0, StepState::changed_at),
+        let shaken = |need: usize| match (Shaken::of(states[need]), runs[need] && !only_reads(&plan.steps[need])) {
+            (shaken, true) => Shaken { changed_at: u64::MAX, ..shaken },
+            (shaken, false) => shaken,
         };
-        self.ripple.feel(&plan.graph, index, changed);
+        self.ripple.feel(&plan.graph, index, shaken);
         let fate = self.fate(index);
         self.runs[index] = fate.runs();
         let id = &plan.steps[index].id;
@@ -300,7 +299,8 @@ impl<'a> Outlook<'a> {
         }
         match self.prospect(index) {
             Prospect::Unwanted => Fate::Skip,
-            _ if self.options.redo.contains(&step.id) || state.is_some_and(StepState::is_forced) => Fate::Redo,
+            _ if self.options.redo.contains(&step.id) => Fate::Redo,
+            _ if state.is_some_and(|state| state.is_forced() && state.has_begun()) => Fate::Redo,
             prospect => state.map_or(Fate::New, |state| self.of_known(index, state, prospect)),
         }
     }
@@ -317,7 +317,7 @@ impl<'a> Outlook<'a> {
             (_, Some(done), _) if is_owed(&self.plan.steps[index], done, self.last_acted) => Fate::Redo,
             (_, Some(_), _) if self.options.keep_stale => self.unless_at_the_end(index).unwrap_or(Fate::Reuse),
             (_, Some(done), Prospect::Ready { changes, lookable }) if changes.is_empty() => {
-                self.unless_shaken(index, done, lookable)
+                self.unless_undone(index, done).unwrap_or_else(|| self.unless_shaken(index, done, lookable))
             }
             // As long as all that it uses is known as it was, this is what differs.
             (_, Some(_), Prospect::Ready { changes, .. }) if matches!(self.sure, Cow::Borrowed(_)) => {
@@ -347,6 +347,10 @@ impl<'a> Outlook<'a> {
     /// What `finally` does belongs to the end of every run that does something.
     fn unless_at_the_end(&self, index: usize) -> Option<Fate> {
         (self.plan.steps[index].finally && self.runs.contains(&true)).then_some(Fate::Redo)
+    }
+
+    fn unless_undone(&self, index: usize, done: &Done) -> Option<Fate> {
+        self.ripple.undone(self.plan, index, done).map(|why| Fate::Stale(vec![why]))
     }
 
     fn unless_shaken(&self, index: usize, done: &Done, lookable: bool) -> Fate {
@@ -392,10 +396,26 @@ impl<'a> Outlook<'a> {
     }
 }
 
-/// The newest change that each step stands on, directly or through what it needs.
+/// The newest change that each step stands on, directly or through what it needs, and the newest taking back.
 #[derive(Debug, Default)]
 pub(crate) struct Ripple {
-    newest: Vec<Option<Change>>,
+    changed: Vec<Option<Change>>,
+    undone: Vec<Option<Change>>,
+}
+
+/// When something was last done to what a step is about, as the state counts; 0 is never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shaken {
+    changed_at: u64,
+    undone_at: u64,
+}
+
+impl Shaken {
+    /// By what the journal says of it.
+    pub(crate) fn of(step: Option<&StepState>) -> Self {
+        let (changed_at, undone_at) = step.map_or((0, 0), |step| (step.changed_at(), step.undone_at()));
+        Self { changed_at, undone_at }
+    }
 }
 
 /// Which step changed something, and when, as the state counts.
@@ -408,27 +428,34 @@ struct Change {
 impl Ripple {
     /// For so many steps.
     pub(crate) fn new(count: usize) -> Self {
-        Self { newest: vec![None; count] }
+        Self { changed: vec![None; count], undone: vec![None; count] }
     }
 
-    /// A step's turn has come: all that it needs has ended, and is asked when it last changed something; 0 is never.
-    pub(crate) fn feel(&mut self, graph: &Graph, index: usize, changed_at: impl Fn(usize) -> u64) {
-        let own = |step: usize| Some(Change { step, at: changed_at(step) }).filter(|change| change.at > 0);
-        let changes =
-            graph.needs[index].iter().flat_map(|edge| own(edge.step).into_iter().chain(self.newest[edge.step]));
-        // Of changes that are as new the nearest is named.
-        self.newest[index] = changes.reduce(|one, other| if other.at > one.at { other } else { one });
+    /// A step's turn has come: all that it needs has ended, and is asked what was last done to it.
+    pub(crate) fn feel(&mut self, graph: &Graph, index: usize, shaken: impl Fn(usize) -> Shaken) {
+        self.changed[index] = newest(graph, index, &self.changed, |step| shaken(step).changed_at);
+        self.undone[index] = newest(graph, index, &self.undone, |step| shaken(step).undone_at);
     }
 
     /// The step whose change reaches one that has held since before.
     pub(crate) fn reaches(&self, index: usize, done: &Done) -> Option<usize> {
-        self.newest[index].filter(|change| change.at > done.told).map(|change| change.step)
+        self.changed[index].filter(|change| change.at > done.told).map(|change| change.step)
+    }
+
+    /// Why a step does not hold any more although it does the same: something that it stood on was taken back since, by a program that did
+    /// not know what stands on what.
+    pub(crate) fn undone(&self, plan: &Plan, index: usize, done: &Done) -> Option<String> {
+        let undone = self.undone[index].filter(|undone| undone.at > done.told)?;
+        Some(format!("what it stands on was undone: `{}`", plan.steps[undone.step].id))
     }
 }
 
-/// When a step last changed something; 0 is never.
-pub(super) fn changed_at(state: &RunState, id: &StepId) -> u64 {
-    state.step(id).map_or(0, StepState::changed_at)
+/// The newest that is known of what a step needs, and of what that stands on.
+fn newest(graph: &Graph, index: usize, of_all: &[Option<Change>], at: impl Fn(usize) -> u64) -> Option<Change> {
+    let own = |step: usize| Some(Change { step, at: at(step) }).filter(|change| change.at > 0);
+    let changes = graph.needs[index].iter().flat_map(|edge| own(edge.step).into_iter().chain(of_all[edge.step]));
+    // Of changes that are as new the nearest is named.
+    changes.reduce(|one, other| if other.at > one.at { other } else { one })
 }
 
 /// Whether looking at a step again tells something and is cheap and safe: it has a `check`, it can be looked at, or it does nothing

@@ -49,7 +49,8 @@ pub fn choose(plan: &Plan, state: &RunState, asked: &Asked) -> Result<Options, R
     options.redo = ids(plan, from.union(&again).filter(|index| !skip.contains(index)).filter(spoken_of));
     options.skip = ids(plan, &skip);
     if whole {
-        let unfinished = |step: &&Step| step.on_demand && state.step(&step.id).is_some_and(StepState::is_open);
+        let is_due = |step: &StepState| step.is_open() || step.is_forced();
+        let unfinished = |step: &&Step| step.on_demand && state.step(&step.id).is_some_and(is_due);
         options.unfinished = plan.steps.iter().filter(unfinished).map(|step| step.id.clone()).collect();
     } else {
         options.only = ids(plan, &with_finally(plan, state, part, &skip));

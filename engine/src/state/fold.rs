@@ -58,6 +58,8 @@ pub struct StepState {
     took_ms: u64,
     changed: bool,
     changed_at: u64,
+    #[serde(skip_serializing_if = "is_never")]
+    undone_at: u64,
     perhaps: bool,
     recipes: Vec<Recipe>,
     run: u32,
@@ -137,6 +139,16 @@ impl StepState {
     /// When it last changed something, or may have, as [`Done::told`] counts; 0 if it has not.
     pub fn changed_at(&self) -> u64 {
         self.changed_at
+    }
+
+    /// When it was last begun to be taken back, as [`Done::told`] counts; 0 if never, or before a format that says so.
+    pub fn undone_at(&self) -> u64 {
+        self.undone_at
+    }
+
+    /// Whether any run has come to it.
+    pub fn has_begun(&self) -> bool {
+        self.acted > 0 || self.attempts > 0 || self.done.is_some() || self.is_open()
     }
 
     /// Whether a run was to do it again even if it holds, and none has begun to.
@@ -345,6 +357,7 @@ impl RunState {
                 failure: step.failure.take(),
                 changed: step.changed,
                 changed_at: step.changed_at,
+                undone_at: step.undone_at,
                 perhaps: step.perhaps,
                 recipes: std::mem::take(&mut step.recipes),
                 acted: step.acted,
@@ -393,7 +406,7 @@ impl RunState {
         let redo = opened.redo.clone();
         self.runs.push(RunSummary { opened, began: at, last: at, verdict: None, signal: None });
         for id in &redo {
-            let Some(step) = self.steps.get_mut(id) else { continue };
+            let step = self.steps.entry(id.clone()).or_default();
             step.forced = true;
             // Of one that is open, somebody must find out first whether it still runs.
             if !step.is_open() {
@@ -403,6 +416,7 @@ impl RunState {
     }
 
     fn start(&mut self, started: record::Started, at: Timestamp) {
+        let told = self.told;
         self.known.remove(&started.step);
         let step = self.touch(&started.step);
         step.status = Status::Running { attempt: started.attempt, since: at };
@@ -410,7 +424,10 @@ impl RunState {
         step.to_redo = false;
         step.started.get_or_insert(at);
         let at_once = started.touches == Touches::AtOnce;
-        step.forced &= !at_once;
+        if at_once {
+            // Whatever becomes of it.
+            (step.forced, step.changed_at) = (false, told);
+        }
         let before = step.done.take().map(Box::new).or(step.before.take());
         step.before = before.filter(|done| done.fingerprint == started.fingerprint);
         let earlier = step.leave_flight();
@@ -426,7 +443,7 @@ impl RunState {
             fingerprint: started.fingerprint,
             found,
             in_doubt: doubt.is_some(),
-            undoing: earlier.as_ref().is_some_and(|flight| flight.undoing),
+            undoing: !at_once && earlier.as_ref().is_some_and(|flight| flight.undoing),
             // Those that could not be ended may run still.
             children: earlier.map(|flight| flight.children).unwrap_or_default(),
         }));
@@ -519,6 +536,10 @@ impl RunState {
         step.done = Some(settled);
         self.known.insert(id.clone(), outputs);
     }
+}
+
+fn is_never(at: &u64) -> bool {
+    *at == 0
 }
 
 fn later(at: Timestamp, milliseconds: u64) -> Timestamp {

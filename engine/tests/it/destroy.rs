@@ -327,3 +327,17 @@ fn what_was_to_be_undone_is_not_made_again_by_resume() {
     sandbox.run(&["destroy", "chain", "--yes"]).exits(0);
     sandbox.run(&["resume"]).exits(0).says("everything holds");
 }
+
+#[test]
+fn what_was_made_twice_stands_on_all_that_it_ever_stood_on() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  base: { run: mkdir -p base, undo: { run: rmdir base } }\n  \
+                t: { needs: base, run: touch base/t, undo: { run: 'sleep 0.3; rm base/t' } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("base:", "base2:").replace("needs: base", "needs: base2"));
+    sandbox.run(&["apply", "plan.yaml", "--redo", "t"]).exits(0);
+    let destroyed = sandbox.run(&["destroy", "plan.yaml", "--yes"]);
+    assert!(!sandbox.path("base").exists(), "{}", destroyed.err);
+    assert!(destroyed.err.find("t  undone") < destroyed.err.find("base  undoing"), "{}", destroyed.err);
+}

@@ -182,3 +182,56 @@ fn what_could_not_be_come_to_gives_what_it_gave() {
     sandbox.write("ok", "");
     sandbox.run(&["apply", "plan.yaml", "--stale", "ask"]).exits(0);
 }
+
+#[test]
+fn what_failed_in_the_middle_may_have_changed_what_others_stand_on() {
+    let sandbox = Sandbox::new();
+    let plan = format!(
+        "runbook: 1\nname: shaken\nsteps:\n  \
+         source: {{ run: 'export GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x; git init -q src; \
+         cd src; git commit -q --allow-empty -m one; git tag v1' }}\n  \
+         a: {{ needs: source, run: 'test ! -e bad || {{ rm -rf clone; exit 3; }}' }}\n  \
+         b: {{ needs: {{ a: finished }}, uses: git.clone, with: {{ repo: 'file://{}', ref: v1, dir: clone }} }}\n",
+        sandbox.path("src").display()
+    );
+    sandbox.write("plan.yaml", &plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("bad", "");
+    sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(4).says("`b` is looked at again: `a` changed");
+    assert!(sandbox.path("clone").exists());
+}
+
+#[test]
+fn what_was_asked_to_run_once_more_runs_after_a_crash_although_it_runs_only_when_it_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: asked\nsteps:\n  a: { idempotent: true, run: 'true' }\n  \
+                od: { on_demand: true, needs: a, run: 'echo od >> ledger' }\n";
+    sandbox.write("plan.yaml", plan);
+    for times in 1..=2 {
+        sandbox.run(&["apply", "plan.yaml", "--redo", "od"]).exits(0);
+        die_after(&sandbox, "asked", &["\"opened\""]);
+        sandbox.write("ledger", "");
+        sandbox.run(&["resume"]).exits(0);
+        assert_eq!(sandbox.read("ledger"), "od\n", "killed for the {times}. time");
+        sandbox.run(&["resume"]).exits(0);
+        assert_eq!(sandbox.read("ledger"), "od\n", "once");
+    }
+}
+
+#[test]
+fn what_stood_on_something_undone_does_not_hold_although_the_plan_was_not_there() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: undone\nsteps:\n  a: { run: touch base, undo: { run: rm base } }\n  \
+                b: { run: 'echo b >> ledger' }\n  c: { needs: a, run: 'cp base in-base; echo c >> ledger' }\n  \
+                d: { needs: c, run: 'echo d >> ledger' }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml", "--parallel", "1"]).exits(0);
+    sandbox.run(&["destroy", "undone", "--yes", "--without-plan"]).exits(0);
+    sandbox.write("ledger", "");
+    let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
+    assert!(planned.out.contains("what it stands on was undone: `a`"), "{}", planned.out);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "c\nd\n", "`b` stands on nothing that was undone");
+    let again = sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "c\nd\n", "{}", again.err);
+}

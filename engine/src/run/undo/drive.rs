@@ -84,6 +84,8 @@ pub(super) struct Unmaking {
     pub(super) plan: Arc<Plan>,
     pub(super) course: Course,
     pub(super) steps: HashMap<usize, Work>,
+    /// The names of those that the plan no longer has: nodes after its steps.
+    gone: Vec<StepId>,
     selection: String,
     left: Vec<(StepId, String)>,
     /// Steps whose success counts no more, because what they were made in goes.
@@ -133,6 +135,7 @@ impl Unmaking {
         let unmaking = Self {
             course: Course::new(start),
             selection,
+            gone: undo.gone,
             steps: undo.items.into_iter().map(|(node, item)| (node, work(item))).collect(),
             left: undo.left.into_iter().map(|(step, why)| (step, why.to_string())).collect(),
             invalid: vec![false; count],
@@ -140,6 +143,12 @@ impl Unmaking {
             plan,
         };
         (unmaking, terms)
+    }
+
+    /// What a node is called.
+    pub(super) fn id(&self, node: usize) -> &StepId {
+        let steps = &self.plan.steps;
+        steps.get(node).map_or_else(|| &self.gone[node - steps.len()], |step| &step.id)
     }
 
     /// Writes the header and what is left alone, synced: from here on things may be taken away.
@@ -198,8 +207,7 @@ impl Unmaking {
         while let Some((node, roots)) = self.course.schedule.take_blocked() {
             let Some(work) = self.steps.get(&node) else { continue };
             let step = work.id.clone();
-            let roots = roots.iter().filter_map(|root| self.steps.get(root));
-            let by: Vec<StepId> = roots.map(|work| work.id.clone()).collect();
+            let by: Vec<StepId> = roots.into_iter().map(|root| self.id(root).clone()).collect();
             self.blocked.push((step.clone(), by.clone()));
             self.course.record(Record::Blocked { step, by });
         }

@@ -27,6 +27,16 @@ async fn undone(haunted: &Haunted, is_alive: bool) -> Summary {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_from_under_a_step_that_is_still_at_work_and_stays_itself() {
+    let haunted = Haunted::without_a_way_back();
+    let summary = undone(&haunted, true).await;
+    assert_eq!(summary.verdict, Verdict::Failed);
+    assert_eq!(summary.blocked, [(StepId::from("base"), vec![Haunted::work()])]);
+    drop(summary);
+    assert_eq!(undone(&haunted, false).await.verdict, Verdict::Holds, "once it is gone");
+}
+
+#[tokio::test]
 async fn a_step_that_is_still_at_work_is_not_undone() {
     let haunted = Haunted::new();
     let summary = undone(&haunted, true).await;

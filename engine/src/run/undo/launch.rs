@@ -15,7 +15,6 @@ use super::super::orphans;
 use super::super::schedule::{Ended, Next};
 use super::attempt::Attempt;
 use super::drive::Unmaking;
-use crate::plan::StepId;
 use crate::state::record::Record;
 
 impl Unmaking {
@@ -40,22 +39,30 @@ impl Unmaking {
             Next::Start(node) => return Some(node),
             Next::Evaluate(node) => node,
         };
-        let Some(work) = self.steps.get(&node) else {
-            self.course.schedule.finished(node, Ended::Skipped);
-            return None;
-        };
-        let haunted = || self.course.haunted.get(&work.id).map(orphans::still_at_it);
-        if let Some(failure) = work.deeds.iter().find_map(|deed| refused_with(&deed.with)).or_else(haunted) {
-            let step = work.id.clone();
-            self.refuse(node, step, &failure);
+        if let Some(failure) = self.refusal(node) {
+            self.refuse(node, &failure);
             return None;
         }
-        self.course.schedule.admit(node, &work.locks).then_some(node)
+        match self.steps.get(&node) {
+            Some(work) => self.course.schedule.admit(node, &work.locks).then_some(node),
+            None => {
+                self.course.schedule.finished(node, Ended::Skipped);
+                None
+            }
+        }
+    }
+
+    /// Why a step cannot be taken back now; nor, with that, what it stands on.
+    fn refusal(&self, node: usize) -> Option<Failure> {
+        let deeds = self.steps.get(&node).into_iter().flat_map(|work| work.deeds.iter());
+        let masked = deeds.map(|deed| &deed.with).find_map(refused_with);
+        masked.or_else(|| self.course.haunted.get(self.id(node)).map(orphans::still_at_it))
     }
 
     /// A step that is still at work is not taken back, nor one of which only a masked text is known. What the journal says of its programs
     /// stays, so that the next run looks for them.
-    fn refuse(&mut self, node: usize, step: StepId, failure: &Failure) {
+    fn refuse(&mut self, node: usize, failure: &Failure) {
+        let step = self.id(node).clone();
         let fix = failure.fix.as_deref().unwrap_or_default();
         self.course.scribe.notice(&format!("`{step}` is not undone: {}; {fix}", failure.what));
         self.course.record(Record::UndoSkipped { step, why: failure.what.clone() });

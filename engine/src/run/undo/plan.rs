@@ -155,6 +155,8 @@ pub struct UndoPlan {
     pub not_chosen: usize,
     /// The plan's steps and after them those that are gone: who must be undone before whom.
     pub graph: Graph,
+    /// The names of those that are gone.
+    pub gone: Vec<StepId>,
 }
 
 impl UndoPlan {
@@ -187,7 +189,7 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
             }
         }
     }
-    undo.graph = graph;
+    (undo.graph, undo.gone) = (graph, gone.into_iter().cloned().collect());
     within::settle(plan, state, &mut undo);
     undo
 }

@@ -105,8 +105,10 @@ impl RunState {
 
     /// From here on it neither holds nor has outputs, and whoever runs it next looks first.
     pub(super) fn start_undo(&mut self, id: &StepId, attempt: u32, at: Timestamp) {
+        let told = self.told;
         self.known.remove(id);
         let step = self.touch(id);
+        step.undone_at = told;
         let (flight, done) = (step.leave_flight(), step.done.take());
         // It may be gone from here on: that it held before confirms nothing any more.
         step.before = None;
@@ -139,6 +141,7 @@ impl RunState {
             took_ms,
             run: step.run,
             acted: step.acted,
+            undone_at: step.undone_at,
             ..StepState::default()
         };
     }
@@ -155,14 +158,23 @@ impl RunState {
     }
 }
 
-/// One thing more to take back. What would be done twice alike is done once, and of two wordings for the same work the newer counts.
-fn add(recipes: &mut Vec<Recipe>, recipe: Recipe, format: Format) {
+/// One thing more to take back. What would be done twice alike is done once, and of two wordings for the same work the newer counts. What was
+/// made more than once stands on all that it ever stood on.
+fn add(recipes: &mut Vec<Recipe>, mut recipe: Recipe, format: Format) {
     // What an older program has counted of them later, it has counted so.
     if format.minor < EXACT {
         return add_as_before(recipes, recipe);
     }
-    recipes.retain(|old| !recipe.does_the_same(old) && !recipe.rewords(old));
+    let replaced = recipes.extract_if(.., |old| recipe.does_the_same(old) || recipe.rewords(old));
+    let needs: Vec<_> = replaced.map(|old| old.needs).collect();
+    recipe.needs = needs.into_iter().fold(recipe.needs, both);
     recipes.push(recipe);
+}
+
+/// Nothing is known of it where one of them does not say.
+fn both(one: Option<Vec<StepId>>, other: Option<Vec<StepId>>) -> Option<Vec<StepId>> {
+    let all: BTreeSet<StepId> = one?.into_iter().chain(other?).collect();
+    Some(all.into_iter().collect())
 }
 
 /// The minor format since which recipes know of the files that the work used.
