@@ -62,6 +62,11 @@ pub struct StepState {
     undone_at: u64,
     perhaps: bool,
     recipes: Vec<Recipe>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unrecorded: bool,
+    /// What it did when it last held, where that does not count any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former: Option<Box<Fingerprint>>,
     run: u32,
     acted: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -360,6 +365,8 @@ impl RunState {
                 undone_at: step.undone_at,
                 perhaps: step.perhaps,
                 recipes: std::mem::take(&mut step.recipes),
+                unrecorded: step.unrecorded,
+                former: step.former.take(),
                 acted: step.acted,
                 to_redo: step.to_redo,
                 forced: step.forced,
@@ -465,7 +472,7 @@ impl RunState {
         let fingerprint = flight.map(|flight| flight.fingerprint).unwrap_or_default();
         let (run, outcome, outputs) = (step.run, record.outcome, record.outputs);
         step.done = Some(Done { run, told, outcome, outputs, fingerprint, settled: false });
-        (step.before, step.forced) = (None, false);
+        (step.before, step.former, step.forced) = (None, None, false);
         step.status = Status::Succeeded { outcome };
         if outcome == Outcome::Changed {
             (step.changed, step.changed_at) = (true, told);
@@ -520,6 +527,7 @@ impl RunState {
         let earlier = step.done.take();
         step.before = None;
         if !done {
+            step.former = earlier.map(|done| Box::new(done.fingerprint)).or(step.former.take());
             step.status = Status::Pending;
             self.known.remove(id);
             return;

@@ -14,7 +14,7 @@ use super::fold::RunState;
 use crate::plan::StepId;
 
 /// The journal's format: readers of the same major read on, those of an older minor may look but not write.
-pub const FORMAT: Format = Format { major: 1, minor: 4 };
+pub const FORMAT: Format = Format { major: 1, minor: 5 };
 
 /// A version of the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,17 +292,26 @@ pub struct Recipe {
     /// The steps whose things it stands on, and is therefore taken back before; nothing where an older program did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<Vec<StepId>>,
+    /// The folder that relative paths start from, as the way to it from the deployment's folder; nothing where an older program did not
+    /// say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
 }
 
 impl Recipe {
     /// Whether what it would do is the same: then the newer of the two stands for both, whatever they were made of.
     pub fn does_the_same(&self, other: &Self) -> bool {
-        (&self.kind, &self.with, self.performed) == (&other.kind, &other.with, other.performed)
+        self.is_where(other) && (&self.kind, &self.with, self.performed) == (&other.kind, &other.with, other.performed)
     }
 
     /// Whether it takes back the very work that the other one does, files included, in other words.
     pub fn rewords(&self, other: &Self) -> bool {
-        self.of.as_ref().zip(other.of.as_ref()).is_some_and(|(of, other)| of.rewords(other))
+        self.is_where(other) && self.of.as_ref().zip(other.of.as_ref()).is_some_and(|(of, other)| of.rewords(other))
+    }
+
+    /// Whether its paths start from the same folder, as far as that is known.
+    fn is_where(&self, other: &Self) -> bool {
+        self.dir.as_ref().zip(other.dir.as_ref()).is_none_or(|(dir, other)| dir == other)
     }
 }
 

@@ -341,3 +341,76 @@ fn what_was_made_twice_stands_on_all_that_it_ever_stood_on() {
     assert!(!sandbox.path("base").exists(), "{}", destroyed.err);
     assert!(destroyed.err.find("t  undone") < destroyed.err.find("base  undoing"), "{}", destroyed.err);
 }
+
+/// A plan whose step `a` has cloned a repository.
+fn cloned() -> (Sandbox, String) {
+    let sandbox = Sandbox::new();
+    let script = "export GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x; git init -q src; cd src; \
+                  git commit -q --allow-empty -m one; git tag v1";
+    sandbox.write("source.yaml", &format!("runbook: 1\nname: source\nsteps:\n  s: {{ run: '{script}' }}\n"));
+    sandbox.run(&["apply", "source.yaml"]).exits(0);
+    let plan = format!(
+        "runbook: 1\nname: p\nsteps:\n  a: {{ uses: git.clone, with: {{ repo: 'file://{}', ref: v1, dir: clone }} }}\n  \
+         note: {{ needs: [a], run: echo more > clone/note, undo: {{ run: rm clone/note }} }}\n",
+        sandbox.path("src").display()
+    );
+    sandbox.write("plan.yaml", &plan);
+    (sandbox, plan)
+}
+
+#[test]
+fn who_found_what_a_renamed_step_had_made_speaks_for_it() {
+    let (sandbox, plan) = cloned();
+    sandbox.write("plan.yaml", plan.split("  note:").next().expect("a plan"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let renamed = plan.replace("  a:", "  b:").replace("[a]", "[b]");
+    let protected = renamed.replace("b: {", "b: { protect: true,");
+    sandbox.write("plan.yaml", &protected);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let kept = sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0).says("protected");
+    assert!(sandbox.path("clone").exists(), "{}", kept.err);
+    assert!(!kept.err.contains("was there before"), "{}", kept.err);
+
+    sandbox.write("plan.yaml", &renamed);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let gone = sandbox.run(&["destroy", "plan.yaml", "--yes"]).exits(0);
+    assert!(gone.err.find("note  undone") < gone.err.find("a  undoing"), "what stood on it first: {}", gone.err);
+    assert!(!sandbox.path("clone").exists());
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert!(sandbox.path("clone/note").exists(), "it does not hold any more");
+}
+
+#[test]
+fn things_are_taken_back_where_they_were_made_although_the_plan_has_moved() {
+    let (sandbox, plan) = cloned();
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    std::fs::remove_file(sandbox.path("plan.yaml")).expect("there");
+    sandbox.write("plans/plan.yaml", &plan);
+    sandbox.write("plans/clone/note", "somebody's");
+    sandbox.run(&["destroy", "plans/plan.yaml", "--yes"]).exits(0).says("2 of 2 steps undone");
+    assert!(!sandbox.path("clone").exists());
+    assert_eq!(sandbox.read("plans/clone/note"), "somebody's");
+}
+
+#[test]
+fn what_a_step_made_before_it_had_a_way_back_is_not_forgotten() {
+    let sandbox = Sandbox::new();
+    let plan = |step: &str| format!("runbook: 1\nname: p\nsteps:\n  a: {{ {step} }}\n");
+    sandbox.write("plan.yaml", &plan("run: touch one"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("run: touch one, undo: { run: rm one }"));
+    sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(0);
+    let all = sandbox.run(&["destroy", "p", "--dry-run"]).exits(0);
+    assert!(all.out.contains("rm one") && !all.out.contains("not in the journal"), "the very same: {}", all.out);
+
+    sandbox.write("plan.yaml", &plan("run: touch two"));
+    sandbox.run(&["destroy", "p", "--yes"]).exits(0);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan("run: touch three, undo: { run: rm three }"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let words = "how to undo what it made before that is not in the journal";
+    let all = sandbox.run(&["destroy", "p", "--dry-run"]).exits(0);
+    assert!(all.out.contains("rm three") && all.out.contains(words), "{}", all.out);
+    sandbox.run(&["destroy", "p", "--yes"]).exits(0).says(words).says("1 of 1 step undone");
+    assert!(sandbox.path("two").exists() && !sandbox.path("three").exists());
+}

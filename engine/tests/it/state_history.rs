@@ -482,6 +482,26 @@ fn a_journal_of_format_1_4_is_read_for_ever() {
     assert!(bench.open().append(Record::Opened(opened(4)), Sync::Now).is_ok(), "and is continued");
 }
 
+/// `vm` was made twice, on `base` and when that was called `ground`; `late` made something before it had an `undo`.
+#[test]
+fn a_journal_of_format_1_5_is_read_for_ever() {
+    let bench = Bench::new();
+    let text = include_str!("journals/1.5.jsonl");
+    let until = |seq: u64| text.split_inclusive('\n').filter(|line| seq_of(line) <= seq).collect::<String>();
+    let (state, _) = steps(&bench, until(30).as_bytes());
+    let step = |id: &str| state.step(&StepId::from(id)).expect("there").clone();
+    let recipes = step("vm").recipes().to_vec();
+    assert_eq!(recipes.len(), 1);
+    assert_eq!(recipes[0].needs.as_deref(), Some(&["base".into(), "ground".into()][..]));
+    assert_eq!(recipes[0].dir.as_deref(), Some("../.."), "the folder that its paths start from");
+    assert!(step("late").has_made_more() && !step("base").has_made_more());
+    let (state, lines) = steps(&bench, text.as_bytes());
+    assert!(lines.contains(&"base run 3 Undone".to_owned()), "{lines:?}");
+    let undone_at = |id: &str| state.step(&StepId::from(id)).expect("there").undone_at();
+    assert_eq!((undone_at("vm"), undone_at("base"), undone_at("told")), (32, 35, 0));
+    assert!(bench.open().append(Record::Opened(opened(4)), Sync::Now).is_ok(), "and is continued");
+}
+
 fn seq_of(line: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(&line[9..]).expect("JSON")["seq"].as_u64().expect("a number")
 }

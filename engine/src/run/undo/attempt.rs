@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runbook_steps::{Class, Context, Failure, Standing};
 
 use super::plan::Deed;
+use super::recipe;
 use crate::run::attempt::Watch;
 use crate::run::bounded::{Bounded, Limit, bounded};
 use crate::run::panics::{caught, panic_text};
@@ -69,12 +70,19 @@ impl Attempt {
     }
 
     async fn do_it(&self, deed: &Deed) -> Result<(), Failure> {
+        let cx = self.surroundings(deed);
         if !deed.performed {
-            return deed.work.undo(&self.cx).await;
+            return deed.work.undo(&cx).await;
         }
-        match deed.work.observe(&self.cx).await? {
+        match deed.work.observe(&cx).await? {
             Standing::Holds(_) => Ok(()),
-            _ => deed.work.perform(&self.cx).await.map(drop),
+            _ => deed.work.perform(&cx).await.map(drop),
         }
+    }
+
+    /// Where it was made, if that folder is still there; or else where the plan is now.
+    fn surroundings(&self, deed: &Deed) -> Context {
+        let made_in = deed.dir.as_deref().and_then(|way| recipe::found(&self.cx.state_dir, way));
+        Context { plan_dir: made_in.map_or_else(|| self.cx.plan_dir.clone(), Into::into), ..self.cx.clone() }
     }
 }

@@ -3,7 +3,7 @@
 //! The same rules hold as for a run that makes things: a record is in the file before what it announces happens, and synced before
 //! something is taken away. Killed at any instant, it goes on where it was: what was in the middle is taken back again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ pub(super) struct Unmaking {
     pub(super) steps: HashMap<usize, Work>,
     /// The names of those that the plan no longer has: nodes after its steps.
     gone: Vec<StepId>,
+    /// By the node of one that is gone, that of the step which found what it had made.
+    pub(super) heirs: BTreeMap<usize, usize>,
     selection: String,
     left: Vec<(StepId, String)>,
     /// Steps whose success counts no more, because what they were made in goes.
@@ -136,6 +138,7 @@ impl Unmaking {
             course: Course::new(start),
             selection,
             gone: undo.gone,
+            heirs: undo.heirs,
             steps: undo.items.into_iter().map(|(node, item)| (node, work(item))).collect(),
             left: undo.left.into_iter().map(|(step, why)| (step, why.to_string())).collect(),
             invalid: vec![false; count],

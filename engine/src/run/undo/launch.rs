@@ -81,19 +81,20 @@ impl Unmaking {
 
     /// What was made, found or waited for in what now goes does not hold any more, so the next run looks at it again.
     fn invalidate(&mut self, node: usize) {
-        let mut open = vec![node];
+        let mut open = self.plan.graph.dependents.get(node).cloned().unwrap_or_default();
+        open.extend(self.heirs.get(&node));
         while let Some(node) = open.pop() {
-            let dependents = self.plan.graph.dependents.get(node).cloned().unwrap_or_default();
-            for dependent in dependents {
-                if std::mem::replace(&mut self.invalid[dependent], true) {
-                    continue;
-                }
-                open.push(dependent);
-                let step = self.plan.steps[dependent].id.clone();
-                if self.course.scribe.with_state(|state| state.step(&step).is_some_and(|step| step.done().is_some())) {
-                    self.course.record(Record::Settled { step, done: false, outputs: Outputs::new() });
-                }
+            if !std::mem::replace(&mut self.invalid[node], true) {
+                open.extend(self.plan.graph.dependents.get(node).into_iter().flatten());
+                self.let_go(node);
             }
+        }
+    }
+
+    fn let_go(&mut self, node: usize) {
+        let step = self.id(node).clone();
+        if self.course.scribe.with_state(|state| state.step(&step).is_some_and(|step| step.done().is_some())) {
+            self.course.record(Record::Settled { step, done: false, outputs: Outputs::new() });
         }
     }
 

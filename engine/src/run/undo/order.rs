@@ -29,9 +29,10 @@ pub(crate) fn stands_on(plan: &Plan, step: usize, state: &RunState) -> Vec<StepI
     found
 }
 
-/// Who must be taken back before whom: the plan's steps, and after them those that are gone from it.
-pub(super) fn reversed(plan: &Plan, state: &RunState, gone: &[&StepId]) -> Graph {
-    let made = Made::new(plan, state, gone);
+/// Who must be taken back before whom: the plan's steps, and after them those that are gone from it. Whatever stands on an heir stands on
+/// what that has inherited.
+pub(super) fn reversed(plan: &Plan, state: &RunState, gone: &[&StepId], heirs: &BTreeMap<usize, usize>) -> Graph {
+    let made = Made::new(plan, state, gone, heirs);
     made.graph().map_or_else(|| made.in_order_of_mention(), turned)
 }
 
@@ -39,12 +40,13 @@ struct Made<'a> {
     plan: &'a Plan,
     state: &'a RunState,
     ids: Vec<&'a StepId>,
+    heirs: &'a BTreeMap<usize, usize>,
 }
 
 impl<'a> Made<'a> {
-    fn new(plan: &'a Plan, state: &'a RunState, gone: &[&'a StepId]) -> Self {
+    fn new(plan: &'a Plan, state: &'a RunState, gone: &[&'a StepId], heirs: &'a BTreeMap<usize, usize>) -> Self {
         let ids = plan.steps.iter().map(|step| &step.id).chain(gone.iter().copied()).collect();
-        Self { plan, state, ids }
+        Self { plan, state, ids, heirs }
     }
 
     /// In which order things were made: by the journal, and by the plan where that does not contradict it. Nothing where an older program
@@ -74,7 +76,9 @@ impl<'a> Made<'a> {
 
     /// What each stands on by the plan.
     fn now(&self) -> Stands {
-        let needs = self.plan.graph.needs.iter().map(|needs| needs.iter().map(|edge| edge.step).collect());
+        let inherited = |heir: usize| self.heirs.iter().filter(move |(_, of)| **of == heir).map(|(gone, _)| *gone);
+        let with_inherited = |edge: &Edge| std::iter::once(edge.step).chain(inherited(edge.step)).collect::<Vec<_>>();
+        let needs = self.plan.graph.needs.iter().map(|needs| needs.iter().flat_map(with_inherited).collect());
         needs.chain(self.ids[self.plan.steps.len()..].iter().map(|_| Vec::new())).collect()
     }
 

@@ -16,7 +16,7 @@ use crate::plan::model::{Graph, Known, Step, Work};
 use crate::plan::{Plan, StepId};
 use crate::state::fingerprint::contents;
 use crate::state::fold::Made;
-use crate::state::record::{Origin, Outcome, Recipe};
+use crate::state::record::{Fingerprint, Origin, Outcome, Recipe};
 use crate::state::{RunState, StepState};
 
 /// What the user chose.
@@ -41,13 +41,15 @@ pub struct Deed {
     pub with: Value,
     /// Whether it is performed, because the plan gave it; otherwise it is undone.
     pub performed: bool,
+    /// The folder that its paths start from, as the way to it from the deployment's folder; the plan's where the journal does not say.
+    pub dir: Option<String>,
     /// How many things of the step are left when it is done, where the journal holds each.
     pub left: Option<usize>,
 }
 
 impl Deed {
     fn does_the_same(&self, other: &Self) -> bool {
-        (self.kind, &self.with, self.performed) == (other.kind, &other.with, other.performed)
+        (self.kind, &self.with, self.performed, &self.dir) == (other.kind, &other.with, other.performed, &other.dir)
     }
 
     /// What it does, as commands that a person could type.
@@ -157,6 +159,8 @@ pub struct UndoPlan {
     pub graph: Graph,
     /// The names of those that are gone.
     pub gone: Vec<StepId>,
+    /// By the node of one that is gone, that of the plan's step which found what it had made: mostly the same step under another name.
+    pub heirs: BTreeMap<usize, usize>,
 }
 
 impl UndoPlan {
@@ -169,8 +173,9 @@ impl UndoPlan {
 /// Decides.
 pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
     let gone: Vec<&StepId> = gone(plan, state);
-    let graph = order::reversed(plan, state, &gone);
-    let look = Look { plan, state, choice, gone: &gone };
+    let heirs = heirs(plan, state, &gone);
+    let graph = order::reversed(plan, state, &gone, &heirs);
+    let look = Look { plan, state, choice, gone: &gone, heirs: &heirs };
     let chosen = look.chosen(&graph);
     let protected = look.protected();
     let held = closure(&graph.dependents, &protected);
@@ -179,17 +184,21 @@ pub fn plan(plan: &Plan, state: &RunState, choice: &Choice) -> UndoPlan {
         let (id, step) = look.node(node);
         let Some(made) = state.step(id) else { continue };
         if !has_made(step, made) {
-            undo.before.extend(was_there(step, made).then(|| id.clone()));
+            let is_heir = heirs.values().any(|heir| *heir == node);
+            undo.before.extend((was_there(step, made) && !is_heir).then(|| id.clone()));
         } else if !chosen[node] {
             undo.not_chosen += 1;
         } else {
-            match look.fate(id, step, made, protected.contains(&node), held.get(&node).copied()) {
-                Ok(item) => drop(undo.items.insert(node, item)),
+            match look.fate(node, made, protected.contains(&node), held.get(&node).copied()) {
+                Ok(item) => {
+                    undo.left.extend((made.has_made_more() && !item.deeds.is_empty()).then(|| (id.clone(), more())));
+                    undo.items.insert(node, item);
+                }
                 Err(left) => undo.left.push((id.clone(), left)),
             }
         }
     }
-    (undo.graph, undo.gone) = (graph, gone.into_iter().cloned().collect());
+    (undo.graph, undo.gone, undo.heirs) = (graph, gone.into_iter().cloned().collect(), heirs);
     within::settle(plan, state, &mut undo);
     undo
 }
@@ -214,6 +223,18 @@ fn gone<'s>(plan: &Plan, state: &'s RunState) -> Vec<&'s StepId> {
     unknown.filter(|(_, step)| step.made() != Made::Nothing).map(|(id, _)| id).collect()
 }
 
+/// Who found what a step had made that is gone from the plan: it does the very same, and made nothing itself.
+fn heirs(plan: &Plan, state: &RunState, gone: &[&StepId]) -> BTreeMap<usize, usize> {
+    let done = |id: &StepId| state.step(id).and_then(StepState::done).map(|done| &done.fingerprint);
+    let found = |step: &Step| state.step(&step.id).is_some_and(|state| was_there(Some(step), state));
+    let finders: Vec<&Step> = plan.steps.iter().filter(|step| found(step)).collect();
+    let heir =
+        |made: &Fingerprint| finders.iter().find(|step| done(&step.id) == Some(made)).map(|step| plan.index[&step.id]);
+    let made = |id: &StepId| done(id).filter(|made| **made != Fingerprint::default());
+    let nodes = (plan.steps.len()..).zip(gone);
+    nodes.filter_map(|(node, id)| Some((node, heir(made(id)?)?))).collect()
+}
+
 /// Everything that follows from some nodes, with the node that it follows from. The nodes themselves are not in it.
 fn closure(next: &[Vec<usize>], from: &BTreeSet<usize>) -> BTreeMap<usize, usize> {
     let mut found = BTreeMap::new();
@@ -234,6 +255,7 @@ struct Look<'a> {
     state: &'a RunState,
     choice: &'a Choice,
     gone: &'a [&'a StepId],
+    heirs: &'a BTreeMap<usize, usize>,
 }
 
 impl<'a> Look<'a> {
@@ -242,6 +264,11 @@ impl<'a> Look<'a> {
             Some(step) => (&step.id, Some(step)),
             None => (self.gone[node - self.plan.steps.len()], None),
         }
+    }
+
+    /// What the plan says of a node: of one that is gone, what it says of its heir.
+    fn said(&self, node: usize) -> Option<&'a Step> {
+        self.plan.steps.get(*self.heirs.get(&node).unwrap_or(&node))
     }
 
     fn nodes(&self) -> impl Iterator<Item = usize> {
@@ -261,25 +288,21 @@ impl<'a> Look<'a> {
     /// The protected steps that made something and that the user did not name.
     fn protected(&self) -> BTreeSet<usize> {
         let is = |node: &usize| {
-            let (id, step) = self.node(*node);
+            let (id, step) = (self.node(*node).0, self.said(*node));
             let Some(state) = self.state.step(id).filter(|state| state.made() != Made::Nothing) else { return false };
             let by_plan = step.map(|step| step.protect);
             let protect = by_plan.unwrap_or_else(|| state.recipes().iter().any(|recipe| recipe.protect));
-            protect && !self.choice.include_protected.contains(id) && !self.choice.forget.contains(id)
+            let names =
+                |chosen: &BTreeSet<StepId>| chosen.contains(id) || step.is_some_and(|it| chosen.contains(&it.id));
+            protect && !names(&self.choice.include_protected) && !self.choice.forget.contains(id)
         };
         self.nodes().filter(is).collect()
     }
 
-    fn fate(
-        &self,
-        id: &StepId,
-        step: Option<&Step>,
-        state: &StepState,
-        protected: bool,
-        held: Option<usize>,
-    ) -> Result<Item, Left> {
+    fn fate(&self, node: usize, state: &StepState, protected: bool, held: Option<usize>) -> Result<Item, Left> {
+        let (id, step) = self.node(node);
         let forgotten = self.choice.forget.contains(id);
-        let undo = step.and_then(|step| step.undo.as_ref());
+        let undo = self.said(node).and_then(|step| step.undo.as_ref());
         match held {
             _ if forgotten => {}
             _ if protected => return Err(Left::Protected),
@@ -315,7 +338,7 @@ impl<'a> Look<'a> {
             (given, recipes, _) => {
                 let mut deeds = recipes.iter().map(|recipe| self.stored(recipe)).collect::<Result<Vec<_>, _>>()?;
                 if let Some((deed, Some(at))) = given {
-                    deeds[at] = deed?;
+                    deeds[at] = Deed { dir: recipes[at].dir.clone(), ..deed? };
                 }
                 deeds.iter_mut().enumerate().for_each(|(at, deed)| deed.left = Some(at));
                 deeds.dedup_by(|newer, older| newer.does_the_same(older));
@@ -358,7 +381,7 @@ impl<'a> Look<'a> {
         let kind = self.kind(&recipe.kind).ok_or_else(|| {
             no_way(&format!("this program has no kind `{}` any more", recipe.kind), "take it back by hand")
         })?;
-        read(kind, recipe.with.clone(), recipe.performed)
+        Ok(Deed { dir: recipe.dir.clone(), ..read(kind, recipe.with.clone(), recipe.performed)? })
     }
 
     fn kind(&self, name: &str) -> Option<&'static Kind> {
@@ -399,11 +422,16 @@ fn works(step: &Step) -> impl Iterator<Item = &Work> {
 
 fn read(kind: &'static Kind, with: Value, performed: bool) -> Result<Deed, Left> {
     match (kind.read)(with.clone()) {
-        Ok(work) => Ok(Deed { work, kind: kind.name, with, performed, left: None }),
+        Ok(work) => Ok(Deed { work, kind: kind.name, with, performed, dir: None, left: None }),
         Err(error) => {
             Err(no_way(&format!("`{}` cannot read it: {}", kind.name, error.message), "take it back by hand"))
         }
     }
+}
+
+/// What is said of a step besides how it is undone.
+fn more() -> Left {
+    no_way("how to undo what it made before that is not in the journal", "take it back by hand")
 }
 
 fn no_way(why: &str, advice: &str) -> Left {

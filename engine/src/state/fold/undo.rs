@@ -26,6 +26,11 @@ impl StepState {
         &self.recipes
     }
 
+    /// Whether it had made something else before the first that the journal knows how to take back.
+    pub fn has_made_more(&self) -> bool {
+        self.unrecorded
+    }
+
     /// The attempt in flight has ended, or another begins; what it may have left is not forgotten.
     pub(super) fn leave_flight(&mut self) -> Option<InFlight> {
         let flight = *self.in_flight.take()?;
@@ -93,8 +98,12 @@ impl RunState {
     pub(super) fn perform(&mut self, id: &StepId, undo: Option<Recipe>) {
         let told = self.told;
         let step = self.touch(id);
+        let former = step.before.take().map(|before| Box::new(before.fingerprint)).or(step.former.take());
+        // What was made before was made by other work, of which nothing is written down.
+        let same = step.in_flight.as_ref().is_some_and(|flight| former.as_deref() == Some(&flight.fingerprint));
+        step.unrecorded |= undo.is_some() && step.changed && step.recipes.is_empty() && !same;
         // From here on it may be other than when it held.
-        (step.before, step.forced, step.changed_at) = (None, false, told);
+        (step.forced, step.changed_at) = (false, told);
         if let Some(flight) = &mut step.in_flight {
             (flight.touches, flight.undoing, flight.found) = (Touches::AtOnce, false, None);
         }
