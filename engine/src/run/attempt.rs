@@ -42,6 +42,8 @@ pub(crate) struct Attempt {
     pub(crate) before: Option<Outputs>,
     /// Whether the user wants it done even if its `check` holds.
     pub(crate) forced: bool,
+    /// What its start says of when it changes the world.
+    pub(crate) touches: Touches,
     /// Whether an earlier run ended in the middle of taking back what it had made.
     pub(crate) half_undone: bool,
 }
@@ -159,7 +161,7 @@ impl Attempt {
     /// Writes down that the world is changed from here on, and how that can be taken back.
     async fn announce(&self, work: &dyn runbook_steps::Step) -> Result<(), Failure> {
         let step = self.step();
-        if prepare::only_reads(step) || prepare::touches(step) == Touches::AtOnce {
+        if prepare::only_reads(step) || self.touches == Touches::AtOnce {
             return Ok(());
         }
         let needs = || self.watch.book.with_state(|state| order::stands_on(&self.plan, self.index, state));

@@ -22,13 +22,14 @@ use super::resume::{Shaken, changes_since, lookable};
 use super::schedule::{Ended, Next};
 use crate::plan::StepId;
 use crate::plan::model::Step;
-use crate::state::record::{Failed, Record, Started};
+use crate::state::record::{Failed, Record, Started, Touches};
 use crate::state::{Journal, RunState, StepState};
 
 /// A step whose start is in the journal.
 pub(super) struct Launch {
     ready: Box<Ready>,
     forced: bool,
+    touches: Touches,
     after_crash: bool,
     half_undone: bool,
 }
@@ -123,7 +124,8 @@ impl Making {
         match self.turn(index, step) {
             Turn::Run { ready, changes } => {
                 if !changes.is_empty() {
-                    self.course.scribe.notice(&format!("`{}` runs again: {}", step.id, changes.join("; ")));
+                    let does = if self.only_looks(step, &ready) { "is looked at again" } else { "runs again" };
+                    self.course.scribe.notice(&format!("`{}` {does}: {}", step.id, changes.join("; ")));
                 }
                 return Some(ready);
             }
@@ -244,9 +246,9 @@ impl Making {
             attempt,
             fingerprint: ready.fingerprint.clone(),
             recoverable: prepare::recoverable(step, &ready),
-            touches: prepare::touches(step),
+            touches: if self.only_looks(step, &ready) { Touches::WhenSaid } else { prepare::touches(step) },
         };
-        let forced = self.is_forced(step);
+        let (forced, touches) = (self.is_forced(step), started.touches);
         if !self.course.record(Record::Started(started)) {
             self.course.schedule.finished(index, Ended::NotRun);
             return None;
@@ -255,7 +257,13 @@ impl Making {
         if !step.finally {
             self.last_acted = self.course.common.run;
         }
-        Some(Launch { ready, forced, after_crash: flight.is_some(), half_undone: flight == Some(true) })
+        Some(Launch { ready, forced, touches, after_crash: flight.is_some(), half_undone: flight == Some(true) })
+    }
+
+    /// Whether it holds and does the same, so that nothing is done but for what somebody finds lacking.
+    fn only_looks(&self, step: &Step, ready: &Ready) -> bool {
+        let same = |state: &RunState| Some(state.step(&step.id)?.done()?.fingerprint == ready.fingerprint);
+        !step.finally && !self.is_forced(step) && self.course.scribe.with_state(same) == Some(true)
     }
 
     /// Whether the user wants it done even if it holds, also by an earlier run that did not come to it.
@@ -266,13 +274,13 @@ impl Making {
 
     /// The attempt whose start is in the journal.
     pub(super) fn attempt(&mut self, index: usize, launch: Launch) -> Attempt {
-        let Launch { ready, forced, after_crash, half_undone } = launch;
+        let Launch { ready, forced, touches, after_crash, half_undone } = launch;
         let spent = self.course.begin(index);
         let (watch, cx) = self.surroundings(index, after_crash);
         let step = &self.plan.steps[index];
         let limit = Limit::of(step.timeout, step.deadline, spent);
         let before = self.before(step);
-        Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced, half_undone }
+        Attempt { plan: Arc::clone(&self.plan), index, ready, cx, watch, limit, before, forced, touches, half_undone }
     }
 
     /// What a step gave when it last held, if it is only looked at again. What `finally` does is done again, not looked at.

@@ -235,3 +235,18 @@ fn what_stood_on_something_undone_does_not_hold_although_the_plan_was_not_there(
     let again = sandbox.run(&["apply", "plan.yaml"]).exits(0);
     assert_eq!(sandbox.read("ledger"), "c\nd\n", "{}", again.err);
 }
+
+#[test]
+fn to_have_another_output_of_what_holds_puts_nothing_in_doubt() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  x: { run: 'echo x >> ledger' }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.write("plan.yaml", &plan.replace("ledger' }", "ledger', outputs: { w: '${{ 1 + 1 }}' } }"));
+    sandbox.run(&["apply", "plan.yaml"]).exits(0).says("`x` is looked at again: the output `w` is new");
+    die_after(&sandbox, "p", &["\"started\""]);
+    let status = sandbox.run(&["status"]);
+    assert!(!status.out.contains("settle"), "{}", status.out);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "x\n", "nothing was done again");
+}
