@@ -72,6 +72,13 @@ pub(super) fn knowing_former(mut plan: Plan, state: &RunState, env: &Environment
     plan
 }
 
+/// What the environment has of the secrets of a deployment's runs.
+pub(super) fn of_runs(state: &RunState, env: &Environment) -> Secrets {
+    let names = state.runs().iter().flat_map(|run| &run.opened.secret_env);
+    let found = |name: &String| Some((name.clone(), Secret::new(env.get(name)?.to_str()?)));
+    Secrets::new(names.filter_map(found).collect())
+}
+
 fn is_long(variable: &str, env: &Environment) -> bool {
     let value = env.get(variable).and_then(|value| value.to_str()).map(Secret::new);
     value.is_some_and(|value| Secrets::new(BTreeMap::from([(String::new(), value)])).too_short().next().is_none())

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::deployment::{held, holder, state_fatal};
 use super::exit::{Exit, Fatal};
-use super::{Session, status};
+use super::{Session, secrets, status};
 use crate::plan::StepId;
 use crate::plan::error::did_you_mean;
 use crate::run::orphans;
@@ -50,6 +50,7 @@ impl Settle {
         if !journal.state().step(&step).is_some_and(StepState::is_open) {
             return Err(nothing_to_settle(&step, journal.state(), &home, session));
         }
+        self.refuse_secrets(journal.state(), session)?;
         if let Some(mark) = orphans::mark(journal.state(), &step) {
             self.end(mark, session)?;
         }
@@ -71,6 +72,19 @@ impl Settle {
     fn outputs(&self) -> Outputs {
         let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
         self.output.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+    }
+
+    /// Outputs are written down; the secrets of the runs are known where the environment still has them.
+    fn refuse_secrets(&self, state: &RunState, session: &Session) -> Result<(), Fatal> {
+        let redactor = secrets::of_runs(state, &session.env).redactor();
+        match self.output.iter().find(|(_, text)| redactor.mask(text) != text.as_str()) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let what = format!("the output `{name}` holds a secret, and outputs are written to the journal");
+                Err(Fatal::new(Exit::Usage, what)
+                    .hint("leave it out: a step that needs the secret gets it through its own `env`"))
+            }
+        }
     }
 
     /// What the step had started must not work on beside its second copy; and as long as it works, the step is not done.

@@ -47,9 +47,16 @@ fn place_of(rendered: &Rendered, words: &Words) -> Option<String> {
         .or_else(|| is_lock().then(|| "locks".to_owned()))
 }
 
-/// Why a step must not be taken back by a `with`.
-pub(crate) fn refused_with(with: &Value) -> Option<Failure> {
-    place_in(with, &Value::Null, "with").map(|place| refusal(&place))
+/// Why a step must not be taken back by a `with`. Words of the plan's own excuse themselves here, too.
+pub(crate) fn refused_with(with: &Value, step: Option<&Step>) -> Option<Failure> {
+    place_in(with, &Value::Null, "with")?;
+    place_in(with, &words_for_undoing(step), "with").map(|place| refusal(&place))
+}
+
+/// What a plan says of how a step is taken back: by its `undo`, or by the kind of its work.
+fn words_for_undoing(step: Option<&Step>) -> Value {
+    let given = step.and_then(|step| step.undo.as_ref()?.work.as_ref());
+    given.or_else(|| step?.work.as_ref()).map(|work| work.with.as_written()).unwrap_or_default()
 }
 
 /// Whether a text is not what it was, because it held a secret.

@@ -64,6 +64,9 @@ pub struct StepState {
     recipes: Vec<Recipe>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unrecorded: bool,
+    /// What it gave before it was begun to be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gave: Option<Box<Outputs>>,
     /// What it did when it last held, where that does not count any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     former: Option<Box<Fingerprint>>,
@@ -367,6 +370,7 @@ impl RunState {
                 recipes: std::mem::take(&mut step.recipes),
                 unrecorded: step.unrecorded,
                 former: step.former.take(),
+                gave: step.gave.take(),
                 acted: step.acted,
                 to_redo: step.to_redo,
                 forced: step.forced,
@@ -428,7 +432,7 @@ impl RunState {
         let step = self.touch(&started.step);
         step.status = Status::Running { attempt: started.attempt, since: at };
         (step.attempts, step.acted) = (started.attempt, step.run);
-        step.to_redo = false;
+        (step.to_redo, step.gave) = (false, None);
         step.started.get_or_insert(at);
         let at_once = started.touches == Touches::AtOnce;
         if at_once {
@@ -523,7 +527,9 @@ impl RunState {
         let (run, told) = (self.run_number(), self.told);
         let step = self.touch(id);
         step.to_redo = !done && step.is_open();
-        let fingerprint = step.leave_flight().map(|flight| flight.doing().clone());
+        let flight = step.leave_flight();
+        let gave = step.gave.take().filter(|_| flight.as_ref().is_some_and(|flight| flight.undoing));
+        let fingerprint = flight.map(|flight| flight.doing().clone());
         let earlier = step.done.take();
         step.before = None;
         if !done {
@@ -534,7 +540,8 @@ impl RunState {
         }
         let fingerprint = fingerprint.unwrap_or_default();
         let outcome = Outcome::Changed;
-        let fresh = || Done { run, told, outcome, outputs: Outputs::new(), fingerprint, settled: true };
+        let outputs = gave.map(|gave| *gave).unwrap_or_default();
+        let fresh = || Done { run, told, outcome, outputs, fingerprint, settled: true };
         let mut settled = Done { told, settled: true, ..earlier.unwrap_or_else(fresh) };
         settled.outputs.extend(given);
         let outputs = settled.outputs.clone();

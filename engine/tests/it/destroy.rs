@@ -414,3 +414,13 @@ fn what_a_step_made_before_it_had_a_way_back_is_not_forgotten() {
     sandbox.run(&["destroy", "p", "--yes"]).exits(0).says(words).says("1 of 1 step undone");
     assert!(sandbox.path("two").exists() && !sandbox.path("three").exists());
 }
+
+#[test]
+fn what_an_undo_says_of_the_mask_in_its_own_words_is_no_masked_value() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'touch one', undo: { run: \"rm one; : '[redacted]'\" } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "p", "--yes"]).exits(0);
+    assert!(!sandbox.path("one").exists());
+}

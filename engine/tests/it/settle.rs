@@ -185,3 +185,30 @@ fn what_a_person_has_settled_is_not_asked_for_any_more() {
     assert!(!status.contains("by once") && status.contains("2 steps: 1 changed, 1 not started"), "{status}");
     assert!(status.ends_with("next runbook resume doubt\n"), "{status}");
 }
+
+#[test]
+fn a_secret_given_as_an_output_is_refused_and_written_nowhere() {
+    let sandbox = Sandbox::new().env("PW", "hunter2hunter2");
+    let plan = "runbook: 1\nname: p\nsecrets:\n  pw: { env: PW }\nsteps:\n  \
+                x: { run: 'kill -9 $PPID', env: { PW: '${{ secrets.pw }}' } }\n";
+    sandbox.write("plan.yaml", plan);
+    let _ = sandbox.run(&["apply", "plan.yaml"]);
+    let refused = sandbox.run(&["settle", "x", "--done", "--output", "token=a-hunter2hunter2"]).exits(2);
+    refused.says("the output `token` holds a secret");
+    let journal = sandbox.read(".runbook/p/journal.jsonl");
+    assert!(!journal.contains("hunter2") && !journal.contains("settled"), "{journal}");
+    sandbox.run(&["settle", "x", "--done", "--output", "token=42"]).exits(0);
+}
+
+#[test]
+fn what_stands_although_its_undo_was_under_way_gives_what_it_gave() {
+    let sandbox = Sandbox::new();
+    let plan = "runbook: 1\nname: p\nsteps:\n  a: { run: 'echo v=7 >> $RUNBOOK_OUTPUT', undo: { run: 'kill -9 $PPID' } }\n  \
+                b: { run: 'echo \"$V\" >> ledger', env: { V: '${{ steps.a.outputs.v }}' } }\n";
+    sandbox.write("plan.yaml", plan);
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let _ = sandbox.run(&["destroy", "p", "--yes"]);
+    sandbox.run(&["settle", "a", "--done"]).exits(0).says("still stands");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    assert_eq!(sandbox.read("ledger"), "7\n7\n");
+}

@@ -55,7 +55,7 @@ impl Unmaking {
     /// Why a step cannot be taken back now; nor, with that, what it stands on.
     fn refusal(&self, node: usize) -> Option<Failure> {
         let deeds = self.steps.get(&node).into_iter().flat_map(|work| work.deeds.iter());
-        let masked = deeds.map(|deed| &deed.with).find_map(refused_with);
+        let masked = deeds.map(|deed| &deed.with).find_map(|with| refused_with(with, self.plan.steps.get(node)));
         masked.or_else(|| self.course.haunted.get(self.id(node)).map(orphans::still_at_it))
     }
 

@@ -27,9 +27,10 @@ pub(crate) async fn of(step: &Step, ready: &Ready, work: &dyn runbook_steps::Ste
         None if work.undo_intent().is_empty() => return None,
         None => (step.work.as_ref()?.kind.name, own(rendered, work, cx).await),
     };
+    let said = with.clone();
     cx.redactor.mask_value(&mut with);
     // What is masked would take back something else.
-    let whole = with.to_string().len() <= LONGEST && refused_with(&with).is_none();
+    let whole = with == said && with.to_string().len() <= LONGEST && refused_with(&with, Some(step)).is_none();
     let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
     let of = origin(step, &rendered.with, &ready.fingerprint.files());
     let dir = way(&cx.state_dir, &cx.plan_dir);

@@ -119,8 +119,9 @@ impl RunState {
         let step = self.touch(id);
         step.undone_at = told;
         let (flight, done) = (step.leave_flight(), step.done.take());
-        // It may be gone from here on: that it held before confirms nothing any more.
+        // It may be gone from here on: that it held before confirms nothing any more. A person may say that it stands all the same.
         step.before = None;
+        step.gave = done.as_ref().map(|done| Box::new(done.outputs.clone())).or(step.gave.take());
         let recoverable = flight.as_ref().is_some_and(|flight| flight.recoverable);
         let fingerprint = flight.map(|flight| flight.doing().clone()).or(done.map(|done| done.fingerprint));
         step.status = Status::Undoing { attempt, since: at };
