@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use runbook_steps::tools::quote;
-use runbook_steps::{Clock, World};
+use runbook_steps::tools::{self, Mark, Orphan, quote};
+use runbook_steps::{Clock, Failure, World};
 use serde_json::json;
 
 use super::check::Output;
@@ -29,7 +29,7 @@ use crate::report::words::label;
 use crate::run::drive::Wants;
 use crate::run::undo::drive::Summary;
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
-use crate::run::{Interrupts, Watcher, preflight, select};
+use crate::run::{Interrupts, Watcher, orphans, preflight, select};
 use crate::state::fold::RunSummary;
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
@@ -255,6 +255,7 @@ impl Deployment {
         session.ui.say(&preview);
         if undo.items.is_empty() {
             unbegun.clear(&journal);
+            self.end_orphans(&journal, session.ui)?;
             return Ok(self.nothing(&undo, how, journal.state().clone(), session));
         }
         let world = Arc::new(self.world(journal.home()));
@@ -321,10 +322,35 @@ impl Deployment {
         ui.paint.bold(&format!("{}{} · destroy", self.name, label(self.simulated.as_deref())))
     }
 
+    /// Ends what earlier runs and looks have left at work: it would go on making things, though nothing is to be undone.
+    fn end_orphans(&self, journal: &Journal, ui: Ui) -> Result<(), Fatal> {
+        let marks = marks(journal.state());
+        let (left, looked) = super::block_on(async {
+            let left = if marks.is_empty() { Vec::new() } else { tools::end_marked(&marks, self.clock).await };
+            Ok((left, orphans::end_looks(journal.home(), self.clock).await))
+        })?;
+        let (gone, alive): (Vec<_>, Vec<_>) = left.into_iter().partition(|orphan| orphan.gone);
+        gone.iter().for_each(|orphan| ui.say(&had_left(orphan, orphan.fate())));
+        looked.iter().for_each(|words| ui.say(words));
+        if alive.is_empty() { Ok(()) } else { Err(still_at_it(&alive)) }
+    }
+
+    /// Says what earlier runs have left at work. As long as somebody has the lock, what is at work is not left.
+    fn tell_orphans(&self, home: &Home, state: &RunState, ui: Ui) -> Result<(), Fatal> {
+        let marks = marks(state);
+        if marks.is_empty() || home.holder().map_err(state_fatal)?.is_some() {
+            return Ok(());
+        }
+        let fate = "it still runs, and would be ended";
+        tools::marked(&marks).iter().for_each(|orphan| ui.say(&had_left(orphan, fate)));
+        Ok(())
+    }
+
     /// Looks without taking the lock, and prints to standard output.
     fn dry_run(&self, how: &HowToDestroy, session: &Session) -> Result<Destroyed, Fatal> {
         let home = Home::new(&self.root, &self.name).map_err(state_fatal)?;
         let state = journal::read(&home).map_err(state_fatal)?.state;
+        self.tell_orphans(&home, &state, session.ui)?;
         let undo = undo::plan(&self.plan, &state, &how.choice(&self.plan, &state)?);
         let nothing = if undo.items.is_empty() { "nothing to undo\n" } else { "" };
         let text = format!("{}\n{}{nothing}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
@@ -374,6 +400,24 @@ impl HowToDestroy {
             forget: ids(&self.forget)?,
         })
     }
+}
+
+/// How the programs are recognised that earlier runs may have left at work.
+fn marks(state: &RunState) -> Vec<Mark> {
+    state.steps().filter_map(|(id, _)| orphans::mark(state, id)).collect()
+}
+
+fn had_left(orphan: &Orphan, fate: &str) -> String {
+    let Orphan { pid, program, step, .. } = orphan;
+    format!("`{step}` had left `{program}` (pid {pid}) running; {fate}")
+}
+
+/// What goes on making things is not undone.
+fn still_at_it(alive: &[Orphan]) -> Fatal {
+    let what = alive.iter().map(|orphan| had_left(orphan, orphan.fate())).collect::<Vec<_>>().join("\n");
+    let failure = tools::beside(Failure::permanent(what), alive.iter().map(Orphan::child).collect());
+    let message = [failure.what, failure.cause.unwrap_or_default()].join("\n");
+    failure.fix.into_iter().fold(Fatal::new(Exit::NeedsPerson, message), Fatal::hint)
 }
 
 /// Asks for the deployment's name, so that nobody destroys the wrong one by habit.
@@ -467,5 +511,24 @@ impl Watcher for Talk {
         if let Some(line) = lines::line(Some(&self.plan), event, state, self.ui.paint) {
             self.ui.say(&line);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_ended_is_no_deployment_of_which_nothing_is_left() {
+        let orphan = |step: &str, pid: u32| {
+            let (step, program) = (step.to_owned(), "sh".to_owned());
+            Orphan { pid, started: 1, step, program, gone: false }
+        };
+        let fatal = still_at_it(&[orphan("x", 7), orphan("y", 11)]);
+        assert_eq!(fatal.exit, Exit::NeedsPerson);
+        let both = "`x` had left `sh` (pid 7) running; it cannot be ended\n\
+                    `y` had left `sh` (pid 11) running; it cannot be ended";
+        assert!(fatal.message.starts_with(both), "{}", fatal.message);
+        assert!(fatal.hints.iter().any(|fix| fix.contains("-p 7,11`")), "{:?}", fatal.hints);
     }
 }

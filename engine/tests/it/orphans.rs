@@ -55,7 +55,7 @@ fn what_a_killed_look_has_left_is_ended_by_the_next_run() {
     let look = "[ ! -e slow ] || { echo $$ > looking; exec sleep 600; }";
     sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  r: {{ read_only: true, run: '{look}' }}\n"));
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
-    for next in [&["apply", "plan.yaml"][..], &["verify"]] {
+    for next in [&["apply", "plan.yaml"][..], &["verify"], &["destroy", "p", "--yes"]] {
         sandbox.write("slow", "");
         let mut engine = start(&sandbox, &["verify"]);
         let looking = pid_in(&sandbox, "looking");
@@ -144,4 +144,50 @@ fn taking_back_says_what_it_leaves_running() {
     let left = pid_in(&sandbox, "left");
     kill_process(Pid::from_raw(left.cast_signed()).expect("a pid"), Signal::KILL).expect("it was left alone");
     assert!((ran.out + &ran.err).contains(&format!("(pid {left}) running: it has left the step's process group")));
+}
+
+/// The engine dies in the middle of a step that nothing undoes; its program goes on.
+fn killed_at_work(sandbox: &Sandbox) -> u32 {
+    let step = "{ run: 'echo $$ > at-work; exec sleep 600' }";
+    sandbox.write("plan.yaml", &format!("runbook: 1\nname: p\nsteps:\n  x: {step}\n"));
+    let mut engine = start(sandbox, &["apply", "plan.yaml"]);
+    let at_work = pid_in(sandbox, "at-work");
+    engine.kill().expect("it lives");
+    engine.wait().expect("ended");
+    assert!(start_of(at_work).is_some(), "it lives on");
+    at_work
+}
+
+#[test]
+fn where_nothing_is_to_be_undone_what_a_killed_run_has_left_at_work_is_ended_all_the_same() {
+    for more in [&[][..], &["--without-plan"]] {
+        let sandbox = Sandbox::new();
+        let at_work = killed_at_work(&sandbox);
+        let ran = sandbox.run(&[&["destroy", "p", "--yes"], more].concat()).exits(0);
+        assert_eq!(start_of(at_work), None, "{}", ran.err);
+        ran.says("`x` had left `").says(&format!("` (pid {at_work}) running; it was ended\np: nothing to undo\n"));
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_a_killed_run_has_left_at_work_and_does_not_end_it() {
+    let sandbox = Sandbox::new();
+    let at_work = killed_at_work(&sandbox);
+    let said = format!("` (pid {at_work}) running; it still runs, and would be ended\n");
+    for output in ["text", "json"] {
+        let ran = sandbox.run(&["destroy", "p", "--dry-run", "-o", output]).exits(0).says(&said);
+        assert!(start_of(at_work).is_some(), "{}", ran.err);
+    }
+    sandbox.run(&["destroy", "p", "--yes"]).exits(0);
+    assert_eq!(sandbox.run(&["destroy", "p", "--dry-run"]).exits(0).err, "", "it is gone");
+}
+
+#[test]
+fn what_a_run_under_way_has_at_work_is_not_called_left() {
+    let sandbox = Sandbox::new();
+    let mut engine = sandbox.busy();
+    assert_eq!(sandbox.run(&["destroy", "busy", "--dry-run"]).exits(0).err, "");
+    sandbox.run(&["destroy", "busy", "--yes"]).exits(5);
+    kill_process(Pid::from_child(&engine), Signal::TERM).expect("it lives");
+    assert_eq!(engine.wait().expect("ended").code(), Some(143));
 }

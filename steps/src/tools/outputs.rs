@@ -2,24 +2,26 @@
 //! is in them.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::process::test_kill_process;
 
 use super::absolute;
-use super::orphans::pid;
+use super::orphans::{pid, start_of};
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// What the files begin with that programs write outputs to; the id of the process follows whose they are, and a dash. Each is removed when
-/// its program has ended.
+/// What the files begin with that programs write outputs to. The id of the process follows whose they are, then when it was started: in a
+/// container the next one has the same id. Each is removed when its program has ended.
 const OUTPUTS: &str = ".outputs-";
 
 /// What the names of this process's files begin with.
-fn own() -> String {
-    format!("{OUTPUTS}{}-", std::process::id())
-}
+static OWN: LazyLock<String> = LazyLock::new(|| {
+    let pid = std::process::id();
+    format!("{OUTPUTS}{pid}-{}-", start_of(pid).unwrap_or_default())
+});
 
 /// A path in the deployment's folder that one program may write its outputs to. There is no file before it does: most never do, and
 /// making one for each was half of the engine's time in a plan of short steps.
@@ -34,7 +36,7 @@ impl OutputFile {
     pub(crate) fn new(state_dir: &Path) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self { path: absolute(state_dir).join(format!("{}{number}", own())), absent: false }
+        Self { path: absolute(state_dir).join(format!("{}{number}", *OWN)), absent: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,7 +84,7 @@ impl Drop for OutputFile {
 
 /// A file for its owner only that a program reads or writes. It goes when this is dropped, or with the next run's sweep.
 pub(crate) fn scratch(cx: &Context) -> Result<tempfile::NamedTempFile, Failure> {
-    let made = tempfile::Builder::new().prefix(&own()).suffix(".yaml").tempfile_in(absolute(&cx.state_dir));
+    let made = tempfile::Builder::new().prefix(OWN.as_str()).suffix(".yaml").tempfile_in(absolute(&cx.state_dir));
     made.map_err(|error| Failure::permanent(format!("cannot make a file in `{}`: {error}", cx.state_dir.display())))
 }
 
@@ -94,11 +96,22 @@ pub fn sweep(state_dir: &Path) {
     }
 }
 
-/// Whether it is a file of a process that is gone. Where another has its id by now, the file is left for a later sweep.
+/// Whether it is a file of a process that is gone.
 fn is_forsaken(name: &str) -> bool {
-    let Some(owner) = name.strip_prefix(OUTPUTS) else { return false };
-    let owner = owner.split_once('-').and_then(|(owner, _)| pid(owner.parse().ok()?));
-    owner.is_none_or(|owner| test_kill_process(owner) == Err(Errno::SRCH))
+    let Some(rest) = name.strip_prefix(OUTPUTS) else { return false };
+    let (owner, rest) = rest.split_once('-').unwrap_or_default();
+    let started = rest.split_once('-').map(|(started, _)| started.parse().unwrap_or_default());
+    owner.parse().map_or(true, |owner| is_gone(owner) || is_another(owner, started))
+}
+
+fn is_gone(owner: u32) -> bool {
+    pid(owner).is_none_or(|owner| test_kill_process(owner) == Err(Errno::SRCH))
+}
+
+/// Whether the process that has the id now is another than the one that had it. An older release did not write when that was started: of
+/// such a file it is only known that it is none of this process's, and what another may have is left for a later sweep.
+fn is_another(owner: u32, started: Option<u64>) -> bool {
+    started.map_or(owner == std::process::id(), |started| start_of(owner).unwrap_or_default() != started)
 }
 
 /// What cannot be removed does no harm: the next attempt has a file of its own. A program may have made a folder there.
@@ -113,17 +126,49 @@ mod tests {
     #[test]
     fn only_what_nobody_writes_any_more_is_swept() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (alive, gone) = (std::process::id(), i32::MAX);
+        let (own, gone) = (std::process::id(), i32::MAX);
+        let started = start_of(own).expect("this process lives");
         let names = [
-            format!(".outputs-{alive}-0"),
-            format!(".outputs-{alive}-x2.yaml"),
-            format!(".outputs-{gone}-0"),
-            ".outputs-x2.yaml".to_owned(),
-            "journal".to_owned(),
+            (format!(".outputs-{own}-{started}-0"), true),
+            (format!(".outputs-{own}-{started}-x2.yaml"), true),
+            (format!(".outputs-{own}-{}-0", started - 1), false),
+            (format!(".outputs-{own}-{}-x2.yaml", started - 1), false),
+            (format!(".outputs-{gone}-{started}-0"), false),
+            ("journal".to_owned(), true),
         ];
-        names.iter().for_each(|name| std::fs::write(dir.path().join(name), "").expect("written"));
-        sweep(dir.path());
-        let left: Vec<bool> = names.iter().map(|name| dir.path().join(name).exists()).collect();
-        assert_eq!(left, [true, true, false, false, true], "{names:?}");
+        assert_eq!(left_of(&names, dir.path()), names);
+    }
+
+    /// An older release did not write when the process was started, whose files these are.
+    #[test]
+    fn what_an_older_release_left_is_swept_too() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (own, other, gone) = (std::process::id(), 1, i32::MAX);
+        let names = [
+            (format!(".outputs-{other}-0"), true),
+            (format!(".outputs-{other}-x2.yaml"), true),
+            (format!(".outputs-{own}-0"), false),
+            (format!(".outputs-{own}-x2.yaml"), false),
+            (format!(".outputs-{gone}-0"), false),
+            (".outputs-x2.yaml".to_owned(), false),
+        ];
+        assert_eq!(left_of(&names, dir.path()), names);
+    }
+
+    #[test]
+    fn what_another_process_with_the_same_id_has_written_is_not_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let own = std::process::id();
+        let began = [String::new(), format!("{}-", start_of(own).expect("this process lives") - 1)];
+        let names = began.iter().flat_map(|began| (0..99).map(move |number| format!(".outputs-{own}-{began}{number}")));
+        names.for_each(|name| std::fs::write(dir.path().join(name), "ip=10.0.0.2").expect("written"));
+        assert_eq!(OutputFile::new(dir.path()).read().expect("readable"), "");
+    }
+
+    /// Which of these files a sweep leaves.
+    fn left_of(names: &[(String, bool)], dir: &Path) -> Vec<(String, bool)> {
+        names.iter().for_each(|(name, _)| std::fs::write(dir.join(name), "").expect("written"));
+        sweep(dir);
+        names.iter().map(|(name, _)| (name.clone(), dir.join(name).exists())).collect()
     }
 }
