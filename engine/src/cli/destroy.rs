@@ -31,8 +31,8 @@ use crate::run::undo::drive::Summary;
 use crate::run::undo::{self, Choice, UndoPlan, Undoing};
 use crate::run::{Interrupts, Watcher, orphans, preflight, select};
 use crate::state::fold::RunSummary;
-use crate::state::record::Verdict;
-use crate::state::{Home, Journal, Lock, RunState, Status, journal};
+use crate::state::record::{Record, Verdict};
+use crate::state::{Home, Journal, Lock, RunState, Status, Sync, journal};
 
 /// Undo what a deployment made, in reverse order
 #[derive(Args, Debug)]
@@ -232,6 +232,15 @@ fn take_back(undoing: impl FnOnce(Interrupts) -> Undoing) -> Result<Summary, Fat
     super::block_on(async { undo::drive(undoing(Interrupts::from_system()?)).await.map_err(state_fatal) })
 }
 
+/// A run that took everything back and was killed before it could say so has come to its end.
+fn end_last(journal: &mut Journal, undo: &UndoPlan) -> Result<(), Fatal> {
+    let is_open = |run: &RunSummary| run.opened.command == "destroy" && run.verdict.is_none();
+    if undo.not_chosen > 0 || !journal.state().current().is_some_and(is_open) {
+        return Ok(());
+    }
+    journal.append(Record::Closed { verdict: Verdict::Holds }, Sync::Now).map(drop).map_err(state_fatal)
+}
+
 impl Deployment {
     /// Shows what it will undo, asks, undoes it, and says how it went.
     pub(super) fn destroy(self, how: &HowToDestroy, session: &Session) -> Result<Destroyed, Fatal> {
@@ -249,13 +258,14 @@ impl Deployment {
             return self.dry_run(how, session);
         }
         let unbegun = Unbegun::before(&self.home()?);
-        let journal = self.open(session, opening)?;
+        let mut journal = self.open(session, opening)?;
         let undo = undo::plan(&self.plan, journal.state(), &how.choice(&self.plan, journal.state())?);
         let preview = format!("{}\n{}", self.headline(session.ui), words::preview(&undo, session.ui.paint));
         session.ui.say(&preview);
         if undo.items.is_empty() {
             unbegun.clear(&journal);
             self.end_orphans(&journal, session.ui)?;
+            end_last(&mut journal, &undo)?;
             return Ok(self.nothing(&undo, how, journal.state().clone(), session));
         }
         let world = Arc::new(self.world(journal.home()));

@@ -20,6 +20,7 @@ use super::listen::{self, Terms};
 use super::prepare::Ready;
 use super::resume::{Fate, Ripple};
 use super::schedule::{self, Schedule};
+use super::whence;
 use crate::event::Event;
 use crate::maps::NameSet;
 use crate::plan::Step;
@@ -239,8 +240,12 @@ impl Making {
             redo: redo.iter().cloned().collect(),
             ..self.course.opened(&self.plan)
         };
+        let home = &self.course.common.state_dir;
+        let moved = self.course.scribe.with_state(|state| whence::moved(&self.plan, state, home));
         self.course.scribe.append(Record::Opened(opened), Sync::Soon)?;
-        self.course.scribe.sync()
+        self.course.scribe.sync()?;
+        moved.into_iter().for_each(|words| self.course.scribe.notice(&words));
+        Ok(())
     }
 
     /// Writes that the user wants steps done again which are in flight or in doubt, or wanted it of a run that was killed before it could

@@ -35,6 +35,7 @@ pub mod select;
 pub mod survey;
 pub mod undo;
 pub mod verify;
+mod whence;
 
 pub(crate) use cancel::survive_size_limits;
 pub use cancel::{Interrupter, Interrupts, Signal};

@@ -395,6 +395,7 @@ impl RunState {
                 let found = flight.found.as_deref_mut();
                 found.into_iter().chain([&mut flight.fingerprint]).for_each(|it| it.relocate(&old, home));
             }
+            step.gave.iter_mut().for_each(|gave| relocate(gave, &old, home));
             step.recipes.iter_mut().for_each(|recipe| relocate_value(&mut recipe.with, &old, home));
         }
         self.known.values_mut().for_each(|outputs| relocate(outputs, &old, home));

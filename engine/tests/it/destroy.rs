@@ -387,6 +387,9 @@ fn things_are_taken_back_where_they_were_made_although_the_plan_has_moved() {
     std::fs::remove_file(sandbox.path("plan.yaml")).expect("there");
     sandbox.write("plans/plan.yaml", &plan);
     sandbox.write("plans/clone/note", "somebody's");
+    sandbox.run(&["apply", "plans/plan.yaml"]).exits(0).says("`destroy` takes it back there");
+    let again = sandbox.run(&["apply", "plans/plan.yaml"]).exits(0);
+    assert!(!again.err.contains("takes it back there"), "once is enough: {}", again.err);
     sandbox.run(&["destroy", "plans/plan.yaml", "--yes"]).exits(0).says("2 of 2 steps undone");
     assert!(!sandbox.path("clone").exists());
     assert_eq!(sandbox.read("plans/clone/note"), "somebody's");

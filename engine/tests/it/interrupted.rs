@@ -250,3 +250,19 @@ fn to_have_another_output_of_what_holds_puts_nothing_in_doubt() {
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     assert_eq!(sandbox.read("ledger"), "x\n", "nothing was done again");
 }
+
+#[test]
+fn a_destroy_that_was_killed_before_it_could_say_that_all_is_undone_comes_to_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: p\nsteps: { a: { run: 'true', undo: { run: 'true' } }, k: { run: 'true' } }\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    sandbox.run(&["destroy", "p", "--yes"]).exits(0);
+    die_after(&sandbox, "p", &["\"undone\""]);
+    assert!(sandbox.run(&["status"]).out.contains("killed"));
+    sandbox.run(&["destroy", "p"]).exits(0).says("nothing to undo");
+    let status = sandbox.run(&["status"]).exits(0);
+    assert!(!status.out.contains("killed") && !status.out.contains("next"), "{}", status.out);
+}

@@ -189,7 +189,7 @@ fn what_a_person_has_settled_is_not_asked_for_any_more() {
 #[test]
 fn a_secret_given_as_an_output_is_refused_and_written_nowhere() {
     let sandbox = Sandbox::new().env("PW", "hunter2hunter2");
-    let plan = "runbook: 1\nname: p\nsecrets:\n  pw: { env: PW }\nsteps:\n  \
+    let plan = "runbook: 1\nname: p\nsecrets: { pw: { from: [ { env: PW } ] } }\nsteps:\n  \
                 x: { run: 'kill -9 $PPID', env: { PW: '${{ secrets.pw }}' } }\n";
     sandbox.write("plan.yaml", plan);
     let _ = sandbox.run(&["apply", "plan.yaml"]);

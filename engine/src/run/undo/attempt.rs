@@ -5,10 +5,10 @@ use std::sync::Arc;
 use runbook_steps::{Class, Context, Failure, Standing};
 
 use super::plan::Deed;
-use super::recipe;
 use crate::run::attempt::Watch;
 use crate::run::bounded::{Bounded, Limit, bounded};
 use crate::run::panics::{caught, panic_text};
+use crate::run::whence;
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Attempt {
 
     /// Where it was made, if that folder is still there; or else where the plan is now.
     fn surroundings(&self, deed: &Deed) -> Context {
-        let made_in = deed.dir.as_deref().and_then(|way| recipe::found(&self.cx.state_dir, way));
+        let made_in = deed.dir.as_deref().and_then(|way| whence::found(&self.cx.state_dir, way));
         Context { plan_dir: made_in.map_or_else(|| self.cx.plan_dir.clone(), Into::into), ..self.cx.clone() }
     }
 }

@@ -1,7 +1,5 @@
 //! How what a step is about to make can be taken back, for the journal.
 
-use std::path::{Component, Path, PathBuf};
-
 use runbook_steps::Context;
 use serde_json::{Value, json};
 
@@ -9,6 +7,7 @@ use crate::plan::eval::Rendered;
 use crate::plan::model::Step;
 use crate::run::masked::refused_with;
 use crate::run::prepare::Ready;
+use crate::run::whence;
 use crate::state::fingerprint::short_digest;
 use crate::state::record::{Origin, Recipe};
 
@@ -33,22 +32,8 @@ pub(crate) async fn of(step: &Step, ready: &Ready, work: &dyn runbook_steps::Ste
     let whole = with == said && with.to_string().len() <= LONGEST && refused_with(&with, Some(step)).is_none();
     let (kind, performed, locks) = (kind.to_owned(), given.is_some(), rendered.locks.clone());
     let of = origin(step, &rendered.with, &ready.fingerprint.files());
-    let dir = way(&cx.state_dir, &cx.plan_dir);
+    let dir = whence::way(&cx.state_dir, &cx.plan_dir);
     whole.then_some(Recipe { kind, with, performed, locks, protect: step.protect, of, needs: None, dir })
-}
-
-/// The way from one folder to another. It stays the same when both are moved together.
-fn way(from: &Path, to: &Path) -> Option<String> {
-    let (from, to) = (from.canonicalize().ok()?, to.canonicalize().ok()?);
-    let shared = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
-    let up = from.components().skip(shared).map(|_| Component::ParentDir);
-    let way: PathBuf = up.chain(to.components().skip(shared)).collect();
-    way.into_os_string().into_string().ok()
-}
-
-/// Where a way leads, if there still is a folder.
-pub(super) fn found(from: &Path, way: &str) -> Option<PathBuf> {
-    from.canonicalize().ok()?.join(way).canonicalize().ok().filter(|dir| dir.is_dir())
 }
 
 /// What the plan's own `undo` of a step is made of, if it has one; for what its `with` comes to, and what its files hold.
