@@ -392,6 +392,18 @@ fn a_manual_step_is_answered_from_the_command_line() {
 }
 
 #[test]
+fn a_plan_whose_file_could_name_no_deployment_does_not_check() {
+    let sandbox = Sandbox::new();
+    sandbox.write("My Plan!.yaml", "runbook: 1\nsteps: { a: { run: 'true' } }\n");
+    let why = "`My Plan!` cannot name a deployment: use up to 64 letters";
+    sandbox.run(&["apply", "My Plan!.yaml"]).exits(2).says(why);
+    sandbox.run(&["check", "My Plan!.yaml"]).exits(3).says(why).says("another `name:`");
+    sandbox.run(&["check", "My Plan!.yaml", "--name", "mine"]).exits(0);
+    let json = sandbox.run(&["check", "My Plan!.yaml", "-o", "json"]).exits(3).out;
+    assert!(json.contains("plan::name") && json.contains("\"ok\": false"), "{json}");
+}
+
+#[test]
 fn a_file_that_is_no_journal_is_not_thrown_away() {
     let sandbox = Sandbox::new();
     sandbox.write("hello.yaml", HELLO);
