@@ -404,6 +404,21 @@ fn a_plan_whose_file_could_name_no_deployment_does_not_check() {
 }
 
 #[test]
+fn the_log_of_a_foreach_is_that_of_all_its_steps() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: p\nsteps:\n  each:\n    foreach: { who: [ann, bob] }\n    run: echo \"for $WHO\"\n    \
+         env: { WHO: '${{ each.who }}' }\n  bad: { run: exit 1 }\n  after:\n    foreach: { x: [one, two] }\n    needs: [bad]\n    run: 'true'\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    let ran = sandbox.run(&["log", "each"]).exits(0).says("── each[ann] · run 1").says("── each[bob] · run 1");
+    assert!(ran.out.contains("for ann") && ran.out.contains("for bob"), "{}", ran.out);
+    sandbox.run(&["log", "after"]).exits(2).says("`after[one]` and `after[two]` have not begun");
+    sandbox.run(&["log", "after[one]"]).exits(2).says("`after[one]` has not begun, so it has printed nothing");
+}
+
+#[test]
 fn a_file_that_is_no_journal_is_not_thrown_away() {
     let sandbox = Sandbox::new();
     sandbox.write("hello.yaml", HELLO);
