@@ -1,6 +1,7 @@
 //! The command line: one file a command, and the only part that reads the environment, asks, and exits.
 
 mod announce;
+mod answers;
 mod apply;
 mod bug;
 mod check;

@@ -379,7 +379,7 @@ impl Rehearse {
             ui.say(&format!("  export http_proxy={}        # for the gateway's address", info.proxy));
             ui.say(&format!("  kill {}                                  # ends it\n", info.pid));
         } else if outcome.exit != Exit::Holds && !self.expect {
-            let again = self.again(session);
+            let again = format!("{}{}", self.again(session), outcome.answers);
             ui.say(&format!("the simulated world stays up for an hour; continue with: {again}"));
             // A stock-out that GKE is already busy with goes on for its half hour, whatever becomes free.
             let faults = &rehearsal.scenario.faults;

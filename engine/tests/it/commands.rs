@@ -382,13 +382,48 @@ fn a_manual_step_is_answered_from_the_command_line() {
          use: { command: [echo, '${{ steps.ask.outputs.chips }}'] }\noutputs:\n  said: ${{ steps.use.outputs.stdout }}\n",
     );
     sandbox.run(&["apply", "plan.yaml"]).exits(7).says("--answer ask.chips=");
-    sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(4).says("nothing asks for `other`");
+    sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(2).says("nothing asks for `other`");
     sandbox.run(&["resume", "--answer", "use.chips=4"]).exits(2).says("answers nothing");
     sandbox.run(&["resume", "--answer", "aks.chips=4"]).exits(2).says("answers nothing").says("did you mean `ask`?");
     sandbox.run(&["resume", "--answer", "ask.chips=4"]).exits(0).says("everything holds");
     let again = sandbox.run(&["resume", "-o", "json"]).exits(0).says("reuse   2 steps");
     let result: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!(result["outputs"]["said"], "4", "an answer is given once");
+}
+
+#[test]
+fn what_is_wrong_with_answers_is_said_at_once_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asks\nsteps:\n  first: { run: touch ran }\n  ask: { manual: { ask: Get chips, outputs: { chips: { type: int } } } }\n",
+    );
+    let wrong = ["--answer", "ask.chips=many", "--answer", "ask.chps=4", "--answer", "aks.chips=4"];
+    let ran = sandbox.run(&[&["apply", "plan.yaml"], wrong.as_slice()].concat()).exits(2);
+    let ran = ran.says("`--answer ask.chips=…`: \"many\" is not of the type int, such as 3");
+    ran.says("`--answer ask.chps=…`: nothing asks for `chps`").says("`--answer aks.chips=…` answers nothing");
+    assert!(!sandbox.path("ran").exists());
+}
+
+#[test]
+fn answers_that_nobody_has_taken_are_in_what_is_typed_next() {
+    let sandbox = Sandbox::new().env("PLANTED", "hf_planted0123456789");
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asks\nsecrets: { token: { from: [{ env: PLANTED }] } }\nsteps:\n  \
+         taken: { manual: { ask: First, outputs: { x: {} } } }\n  \
+         ask: { needs: [taken], manual: { ask: Two things, outputs: { chips: { type: int }, who: {} } } }\n  \
+         later: { needs: [ask], manual: { ask: Later, outputs: { word: {} } } }\n  \
+         hidden: { needs: [ask], manual: { ask: Later, outputs: { word: {} } } }\n  \
+         use: { run: 'true', env: { T: '${{ secrets.token }}' } }\n",
+    );
+    let answers = ["taken.x=1", "ask.who=me and you", "later.word=so", "hidden.word=hf_planted0123456789"];
+    let flags: Vec<&str> = answers.iter().flat_map(|answer| ["--answer", answer]).collect();
+    let ran = sandbox.run(&[&["apply", "plan.yaml"], flags.as_slice()].concat()).exits(7);
+    let asked = "--answer ask.chips=NUMBER --answer 'ask.who=me and you'\n";
+    ran.says(&format!("next  runbook resume asks --answer later.word=so {asked}"));
+    let status = sandbox.run(&["status"]).exits(0);
+    assert!(status.out.contains(&format!("next runbook resume asks {asked}")), "{}", status.out);
 }
 
 #[test]
