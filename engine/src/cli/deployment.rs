@@ -457,8 +457,7 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
 /// The same where another process may have the lock: how to look on.
 pub(super) fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
     let StateError::Held(held) = &error else { return state_fatal(error) };
-    let program = if root == session.state { session.program() } else { format!("runbook --state {}", root.display()) };
-    let follow = format!("follow it with: {program} status {} --follow", held.deployment);
+    let follow = format!("follow it with: {} status {} --follow", session.program_at(root), held.deployment);
     Fatal::new(Exit::Locked, error.to_string()).hint(follow)
 }
 
@@ -466,11 +465,7 @@ pub(super) fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
 #[expect(clippy::needless_pass_by_value, reason = "it is called by `map_err`, which passes values")]
 pub(super) fn state_fatal(error: StateError) -> Fatal {
     match &error {
-        StateError::Held(held) => {
-            let name = held.deployment.clone();
-            Fatal::new(Exit::Locked, error.to_string())
-                .hint(format!("see where it stands with `runbook status {name}`"))
-        }
+        StateError::Held(_) => Fatal::new(Exit::Locked, error.to_string()),
         StateError::BadName(_) => Fatal::new(Exit::Usage, error.to_string()),
         StateError::Illegal(_) => Fatal::new(Exit::Unexpected, error.to_string()),
         _ => Fatal::new(Exit::State, error.to_string()),
