@@ -85,10 +85,11 @@ impl Deployment {
         let concern = concern(&self.plan, &state, how.step.as_deref())?;
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
         let secrets = Arc::new(secrets::resolve(&self.plan, &BTreeSet::new(), &places)?);
+        let world = Arc::new(self.world(&home));
         let survey = look(&Surroundings {
             plan: &self.plan,
             known: state.known(),
-            world: Arc::new(self.world(&home)),
+            world: Arc::clone(&world),
             secrets: Arc::clone(&secrets),
             home: &home,
             cancel: Cancel::default(),
@@ -103,6 +104,7 @@ impl Deployment {
             rest: &unexplained(&looks, &found),
             found: &found,
             unseen: &survey.unseen,
+            kubeconfig: &world.kubeconfig,
         };
         if let Some(file) = &how.bundle {
             bundle::write(file, &home, &survey, &told.json(), &secrets.redactor())?;
