@@ -417,10 +417,10 @@ fn answers_that_nobody_has_taken_are_in_what_is_typed_next() {
          hidden: { needs: [ask], manual: { ask: Later, outputs: { word: {} } } }\n  \
          use: { run: 'true', env: { T: '${{ secrets.token }}' } }\n",
     );
-    let answers = ["taken.x=1", "ask.who=me and you", "later.word=so", "hidden.word=hf_planted0123456789"];
+    let answers = ["taken.x=1", "ask.who=me, `or` you", "later.word=so", "hidden.word=hf_planted0123456789"];
     let flags: Vec<&str> = answers.iter().flat_map(|answer| ["--answer", answer]).collect();
     let ran = sandbox.run(&[&["apply", "plan.yaml"], flags.as_slice()].concat()).exits(7);
-    let asked = "--answer ask.chips=NUMBER --answer 'ask.who=me and you'\n";
+    let asked = "--answer ask.chips=NUMBER --answer 'ask.who=me, `or` you'\n";
     ran.says(&format!("next  runbook resume asks --answer later.word=so {asked}"));
     let status = sandbox.run(&["status"]).exits(0);
     assert!(status.out.contains(&format!("next runbook resume asks {asked}")), "{}", status.out);
