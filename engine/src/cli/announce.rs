@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::deployment::{Deployment, absolute};
-use super::plan::SETTLED;
+use super::plan::{ASKED_FOR, SETTLED};
 use super::select::meaning;
 use super::ui::Ui;
 use super::{Session, status};
@@ -96,10 +96,11 @@ pub(super) fn fates(verdicts: &[(StepId, Fate)], state: &RunState, most: usize) 
     if single.len() > most {
         lines.push(format!("  …       {} more; `runbook plan` shows them all", single.len() - most));
     }
-    let lists = [("redo", Fate::Redo), ("new ", Fate::New), ("gone", Fate::Gone)];
-    for (word, ids) in lists.map(|(word, wanted)| (word, having(&wanted))) {
+    let asked = format!(" ({ASKED_FOR})");
+    let lists = [("again", Fate::Redo, &*asked), ("new", Fate::New, ""), ("gone", Fate::Gone, "")];
+    for (word, ids, why) in lists.map(|(word, wanted, why)| (word, having(&wanted), why)) {
         if !ids.is_empty() {
-            lines.push(format!("  {word}    {}", some(&ids, most)));
+            lines.push(format!("  {word:<6}  {}{why}", some(&ids, most)));
         }
     }
     lines

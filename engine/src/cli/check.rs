@@ -1,6 +1,6 @@
 //! `runbook check`: everything that can be known of a plan without running it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::exit::{Exit, Fatal};
 use super::{Inputs, Session};
 use crate::plan::error::{self, Problem, Problems};
-use crate::plan::load::{self, Given};
+use crate::plan::load::{self, Given, Loaded};
 use crate::plan::{Plan, graph};
 use crate::report::estimate;
 use crate::report::words::count;
@@ -49,7 +49,7 @@ impl Check {
                 home: session.env.home(),
                 ..Given::default()
             };
-            match load::load(file, &given) {
+            match load::load(file, &given).and_then(|loaded| self.nameable(file, loaded, session)) {
                 Ok(loaded) => {
                     reports.push(json!({ "file": file, "ok": true, "step_count": loaded.plan.steps.len(),
                         "estimate_seconds": graph::critical_path(&loaded.plan).1.as_secs(),
@@ -74,9 +74,17 @@ impl Check {
         }
         Ok(exit)
     }
+
+    /// The plan, if its deployment can have a name: that of the plan or, where the plan has none, of its file.
+    fn nameable(&self, file: &Path, loaded: Loaded, session: &Session) -> Result<Loaded, Problems> {
+        let name = self.inputs.name.as_ref().unwrap_or(&loaded.plan.name);
+        let Err(error) = Home::new(&session.state, name) else { return Ok(loaded) };
+        let problem = Problem::bare("plan::name", error.to_string());
+        Err(Problems::one(file, problem.help("give the plan another `name:`, or its deployment one with --name")))
+    }
 }
 
-fn praise(file: &std::path::Path, plan: &Plan, files: usize) -> String {
+fn praise(file: &Path, plan: &Plan, files: usize) -> String {
     let long = estimate::in_words(plan).map(|long| format!(", critical path {long}")).unwrap_or_default();
     let name = if files > 1 { format!("{}: ", file.display()) } else { String::new() };
     format!("{name}ok: {}{long}", count(plan.steps.len(), "step"))
@@ -95,7 +103,7 @@ pub(super) fn warn(session: &Session, warnings: &[Problem]) {
 }
 
 /// Reads a plan that is about to run, or ends with every problem that it has.
-pub(super) fn load_plan(session: &Session, file: &std::path::Path, given: &Given) -> Result<Plan, Fatal> {
+pub(super) fn load_plan(session: &Session, file: &Path, given: &Given) -> Result<Plan, Fatal> {
     match load::load(file, given) {
         Ok(loaded) => {
             warn(session, &loaded.warnings);
@@ -110,7 +118,7 @@ pub(super) fn load_plan(session: &Session, file: &std::path::Path, given: &Given
 }
 
 /// What to say where a deployment is named in the place of its plan.
-fn plan_of_deployment(session: &Session, file: &std::path::Path) -> Option<String> {
+fn plan_of_deployment(session: &Session, file: &Path) -> Option<String> {
     let name = file.to_str().filter(|_| !file.exists())?;
     let state = journal::read(&Home::new(&session.state, name).ok()?).ok()?.state;
     Some(format!("`{name}` is a deployment; its plan is `{}`", state.current()?.opened.file))

@@ -16,8 +16,7 @@ use super::exit::{Exit, Fatal, exit_of};
 use super::screen::{Said, Screen};
 use super::select::{Selection, Stale};
 use super::unbegun::Unbegun;
-use super::{Environment, Session, secrets};
-use crate::plan::error::did_you_mean;
+use super::{Environment, Session, answers, secrets};
 use crate::plan::{Plan, StepId};
 use crate::report::commands::Commands;
 use crate::report::events::Events;
@@ -77,7 +76,7 @@ impl HowToRun {
     /// Refuses what cannot be asked of a plan in this state, before anything is touched.
     pub(super) fn judge(&self, plan: &Plan, state: &RunState) -> Result<(), Fatal> {
         self.selection.options(plan, state)?;
-        answers_of(plan, &self.answer)?;
+        answers::read(plan, &self.answer)?;
         self.events.as_deref().map_or(Ok(()), |file| open_events(file, self.goes_on).map(drop))
     }
 
@@ -138,6 +137,8 @@ pub(super) struct Outcome {
     pub(super) outputs: serde_json::Map<String, serde_json::Value>,
     /// What was said: the summary, and the hints while steps waited.
     pub(super) text: String,
+    /// The flags that give the answers once more that nobody has taken.
+    pub(super) answers: String,
     /// What was run.
     plan: Arc<Plan>,
 }
@@ -227,13 +228,13 @@ impl Deployment {
     ) -> Result<Settled, Fatal> {
         let mut options = self.options(how, session, journal)?;
         self.refuse_lost(journal.state())?;
-        let answers = answers_of(&self.plan, &how.answer)?;
+        let answers = answers::read(&self.plan, &how.answer)?;
         let (secrets, fates) = self.get_ready(&options, world, session, journal)?;
         self.announce(session, journal, &options, &fates);
         Stale::or_usual(how.stale, session.ui).settle(&fates, session)?;
         let kept = self.kept(&options, &fates, journal.state(), &secrets);
         options.trust(&fates);
-        give(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), answers);
+        answers::give(Arc::get_mut(&mut self.plan).expect("a plan is shared only once it runs"), answers);
         let events = how.events.as_deref().map(|path| open_events(path, how.goes_on)).transpose()?;
         Ok(Settled { options, secrets, kept, events })
     }
@@ -301,6 +302,8 @@ impl Deployment {
         let snapshot = Tracker::without(part.left.clone()).snapshot(&self.plan, state, until);
         let mut outputs = self.plan.final_outputs(state.known());
         outputs.values_mut().for_each(|value| redactor.mask_value(value));
+        let answers = answers::again(&how.answer, state, &redactor);
+        let next = format!("{}{answers}", self.next);
         let ended = Ended {
             plan: &self.plan,
             state,
@@ -313,7 +316,7 @@ impl Deployment {
             speed: self.clock.speed(),
             real,
             commands: &self.commands,
-            next: &self.next,
+            next: &next,
             paint: session.ui.paint,
             width: session.ui.columns(),
         };
@@ -325,7 +328,7 @@ impl Deployment {
         let told = advice.lock().unwrap_or_else(PoisonError::into_inner).join("\n");
         let text = format!("{text}\n{told}");
         let exit = exit_of(summary.verdict, summary.signal);
-        Outcome { exit, journal: summary.journal, outputs, text, plan: self.plan }
+        Outcome { exit, journal: summary.journal, outputs, text, answers, plan: self.plan }
     }
 
     fn title(&self) -> String {
@@ -404,32 +407,6 @@ impl Deployment {
     }
 }
 
-/// An answer: the step's place in the plan, the question, and what is answered.
-type Answer<'a> = (usize, &'a str, &'a str);
-
-/// The answers of the command line, to steps that ask.
-fn answers_of<'a>(plan: &Plan, answers: &'a [(String, String)]) -> Result<Vec<Answer<'a>>, Fatal> {
-    let one = |(name, value): &'a (String, String)| {
-        let (step, question) = name.rsplit_once('.').unwrap_or((name, ""));
-        let asks = |index: &usize| plan.steps[*index].work.as_ref().is_some_and(|work| work.kind.name == "manual");
-        let index = plan.step(step).filter(asks).filter(|_| !question.is_empty());
-        index.map(|index| (index, question, value.as_str())).ok_or_else(|| {
-            let what = format!("`--answer {name}=…` answers nothing: write STEP.NAME, where STEP is a `manual` step");
-            let known = (0..plan.steps.len()).filter(asks).map(|index| plan.steps[index].id.as_str());
-            let near = did_you_mean(step, known);
-            near.into_iter().fold(Fatal::new(Exit::Usage, what), Fatal::hint)
-        })
-    };
-    answers.iter().map(one).collect()
-}
-
-/// Puts answers where their steps find them.
-fn give(plan: &mut Plan, answers: Vec<Answer>) {
-    for (index, question, value) in answers {
-        plan.steps[index].answers.get_or_insert_default().insert(question.to_owned(), value.into());
-    }
-}
-
 /// Refuses to begin where programs are missing.
 pub(super) fn refuse_missing(missing: &[preflight::Missing]) -> Result<(), Fatal> {
     if missing.is_empty() {
@@ -480,8 +457,7 @@ fn as_json(ended: &Ended, summary: &Summary) -> String {
 /// The same where another process may have the lock: how to look on.
 pub(super) fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
     let StateError::Held(held) = &error else { return state_fatal(error) };
-    let program = if root == session.state { session.program() } else { format!("runbook --state {}", root.display()) };
-    let follow = format!("follow it with: {program} status {} --follow", held.deployment);
+    let follow = format!("follow it with: {} status {} --follow", session.program_at(root), held.deployment);
     Fatal::new(Exit::Locked, error.to_string()).hint(follow)
 }
 
@@ -489,11 +465,7 @@ pub(super) fn held(error: StateError, session: &Session, root: &Path) -> Fatal {
 #[expect(clippy::needless_pass_by_value, reason = "it is called by `map_err`, which passes values")]
 pub(super) fn state_fatal(error: StateError) -> Fatal {
     match &error {
-        StateError::Held(held) => {
-            let name = held.deployment.clone();
-            Fatal::new(Exit::Locked, error.to_string())
-                .hint(format!("see where it stands with `runbook status {name}`"))
-        }
+        StateError::Held(_) => Fatal::new(Exit::Locked, error.to_string()),
         StateError::BadName(_) => Fatal::new(Exit::Usage, error.to_string()),
         StateError::Illegal(_) => Fatal::new(Exit::Unexpected, error.to_string()),
         _ => Fatal::new(Exit::State, error.to_string()),

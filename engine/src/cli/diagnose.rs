@@ -20,6 +20,7 @@ use super::{Inputs, Session, apply, resume, secrets, status};
 use crate::hints::findings::{Finding, Look, findings, unexplained};
 use crate::hints::{self, Hint};
 use crate::plan::{Plan, StepId};
+use crate::report::commands::Commands;
 use crate::run::survey::{Surroundings, step_that_waits};
 use crate::run::{Interrupts, select};
 use crate::state::fold::Made;
@@ -84,15 +85,16 @@ impl Deployment {
         let concern = concern(&self.plan, &state, how.step.as_deref())?;
         let places = secrets::Places { given: self.secrets.as_ref(), env: &self.env, ui: session.ui };
         let secrets = Arc::new(secrets::resolve(&self.plan, &BTreeSet::new(), &places)?);
+        let world = Arc::new(self.world(&home));
         let survey = look(&Surroundings {
             plan: &self.plan,
             known: state.known(),
-            world: Arc::new(self.world(&home)),
+            world: Arc::clone(&world),
             secrets: Arc::clone(&secrets),
             home: &home,
             cancel: Cancel::default(),
         })?;
-        let looks = looks(&self.plan, &state, &home, &survey, &secrets);
+        let looks = self.looks(&state, &home, &survey, &secrets);
         let found = explain(&self.plan, &looks, &concern, how.step.is_some());
         let told = Told {
             name: &self.name,
@@ -102,6 +104,7 @@ impl Deployment {
             rest: &unexplained(&looks, &found),
             found: &found,
             unseen: &survey.unseen,
+            kubeconfig: &world.kubeconfig,
         };
         if let Some(file) = &how.bundle {
             bundle::write(file, &home, &survey, &told.json(), &secrets.redactor())?;
@@ -113,6 +116,15 @@ impl Deployment {
             Output::Text => session.ui.page(&told.text(session)),
         }
         Ok(Exit::Holds)
+    }
+
+    /// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.
+    fn looks(&self, state: &RunState, home: &Home, survey: &Survey, secrets: &Secrets) -> Vec<Look> {
+        let (plan, commands) = (&self.plan, &self.commands);
+        let mut looks: Vec<Look> = steps(plan, state).filter_map(|id| failure(plan, state, commands, id)).collect();
+        looks.extend(steps(plan, state).filter_map(|id| log(plan, state, home, commands, id, secrets)));
+        looks.extend(survey.sightings.iter().map(|sighting| of_world(plan, state, sighting)));
+        looks
     }
 }
 
@@ -160,23 +172,15 @@ fn look(surroundings: &Surroundings<'_>) -> Result<Survey, Fatal> {
     })
 }
 
-/// All that was seen, with the steps that it concerns: failures and logs from the journal, and what the world shows.
-fn looks(plan: &Plan, state: &RunState, home: &Home, survey: &Survey, secrets: &Secrets) -> Vec<Look> {
-    let mut looks: Vec<Look> = steps(plan, state).filter_map(|id| failure(plan, state, home, id)).collect();
-    looks.extend(steps(plan, state).filter_map(|id| log(plan, state, home, id, secrets)));
-    looks.extend(survey.sightings.iter().map(|sighting| of_world(plan, state, sighting)));
-    looks
-}
-
 fn kind_of(plan: &Plan, id: &StepId) -> &'static str {
     plan.step(id.as_str()).and_then(|index| plan.steps[index].work.as_ref()).map_or("", |work| work.kind.name)
 }
 
 /// Why a step failed, by the journal.
-fn failure(plan: &Plan, state: &RunState, home: &Home, id: &StepId) -> Option<Look> {
+fn failure(plan: &Plan, state: &RunState, commands: &Commands, id: &StepId) -> Option<Look> {
     let failure = state.step(id)?.failure()?;
     let sighting = Sighting {
-        command: format!("runbook status {}", home.deployment()),
+        command: commands.status(),
         subject: format!("step {id}"),
         text: format!("{}\n{}", failure.what, failure.detail).trim_end().to_owned(),
         facts: (*failure.facts).clone(),
@@ -186,7 +190,14 @@ fn failure(plan: &Plan, state: &RunState, home: &Home, id: &StepId) -> Option<Lo
 }
 
 /// What a step that has not ended well printed last.
-fn log(plan: &Plan, state: &RunState, home: &Home, id: &StepId, secrets: &Secrets) -> Option<Look> {
+fn log(
+    plan: &Plan,
+    state: &RunState,
+    home: &Home,
+    commands: &Commands,
+    id: &StepId,
+    secrets: &Secrets,
+) -> Option<Look> {
     if !state.status(id).wants_a_look() {
         return None;
     }
@@ -196,12 +207,8 @@ fn log(plan: &Plan, state: &RunState, home: &Home, id: &StepId, secrets: &Secret
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("failed: ")).collect();
     let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
     let facts = Facts { stderr: secrets.redactor().mask(&tail).into_owned(), ..Facts::default() };
-    let sighting = Sighting {
-        command: format!("runbook log {id}"),
-        subject: format!("log of {id}"),
-        facts,
-        ..Sighting::default()
-    };
+    let sighting =
+        Sighting { command: commands.log(id), subject: format!("log of {id}"), facts, ..Sighting::default() };
     Some(Look { sighting, class: None, step: Some(id.clone()), kind: kind_of(plan, id), failed: false })
 }
 

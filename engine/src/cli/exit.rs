@@ -91,6 +91,13 @@ impl Fatal {
         Self::new(signal.into(), "interrupted; nothing was changed")
     }
 
+    /// Two errors of one sort as one: what both say.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.message = format!("{}\n{}", self.message, other.message);
+        self.hints.extend(other.hints);
+        self
+    }
+
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

@@ -1,6 +1,7 @@
 //! The command line: one file a command, and the only part that reads the environment, asks, and exits.
 
 mod announce;
+mod answers;
 mod apply;
 mod bug;
 mod check;
@@ -34,7 +35,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -165,10 +166,12 @@ struct Session {
 impl Session {
     /// How a user starts this program on the same state.
     fn program(&self) -> String {
-        if self.state == std::path::Path::new(".runbook") {
-            return "runbook".to_owned();
-        }
-        format!("runbook --state {}", runbook_steps::tools::quote(&self.state.to_string_lossy()))
+        self.program_at(&self.state)
+    }
+
+    /// The same on another one.
+    fn program_at(&self, state: &Path) -> String {
+        if state == Path::new(".runbook") { "runbook".to_owned() } else { format!("runbook {}", state_flag(state)) }
     }
 
     /// What a user types about the steps of a deployment on this state.
@@ -176,6 +179,11 @@ impl Session {
         let mut homes = Home::list(&self.state).into_iter().flatten();
         Commands::new(self.program(), deployment, homes.all(|home| home.deployment() == deployment))
     }
+}
+
+/// What names a state on the command line.
+fn state_flag(state: &Path) -> String {
+    format!("--state {}", runbook_steps::tools::quote(&state.to_string_lossy()))
 }
 
 /// Runs the program: arguments in, exit code out.

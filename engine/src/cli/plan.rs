@@ -96,6 +96,9 @@ fn word(fate: &Fate) -> &'static str {
 /// Why a step is done again that nobody could tell about.
 pub(super) const SETTLED: &str = "you settled it so";
 
+/// The same of a step that is done again although it holds.
+pub(super) const ASKED_FOR: &str = "as asked for";
+
 /// Why, where the word does not say it.
 fn why(id: &StepId, fate: &Fate, state: &RunState) -> Vec<String> {
     match fate {
@@ -104,7 +107,7 @@ fn why(id: &StepId, fate: &Fate, state: &RunState) -> Vec<String> {
         Fate::InFlight(flight) => vec![flight.to_string()],
         Fate::Again(how) => vec![last_time(how, state.step(id))],
         Fate::Settled => vec![SETTLED.to_owned()],
-        Fate::Redo => vec!["as asked for".to_owned()],
+        Fate::Redo => vec![ASKED_FOR.to_owned()],
         _ => Vec::new(),
     }
 }

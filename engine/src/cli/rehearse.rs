@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use runbook_fixtures::faults::FaultKind;
+use runbook_fixtures::faults::{Fault, FaultKind};
 use runbook_fixtures::scenario::Scenario;
 use runbook_fixtures::stage::Info;
 use runbook_steps::Clock;
+use runbook_steps::tools::quote;
 
 use super::deployment::{Deployment, HowToRun, Opened, Outcome, absolute, state_fatal};
 use super::destroy::HowToDestroy;
@@ -30,7 +31,7 @@ use crate::plan::inputs::plain;
 use crate::plan::load::Given;
 use crate::plan::texts::tidy;
 use crate::plan::{Plan, Step, StepId};
-use crate::report::words::some;
+use crate::report::words::{list, some};
 use crate::state::record::Verdict;
 use crate::state::{Home, Journal, Lock, RunState, Status, journal};
 use begun::Begun;
@@ -252,10 +253,12 @@ impl Rehearse {
                     session.ui.say("continuing on the simulated world that the last rehearsal left\n");
                 }
                 if self.lift {
+                    session.ui.say(&format!("{}\n", lifted(&rehearsal.scenario.faults)));
                     stage::lift(&info);
                 }
                 Ok(Stage::attached(info))
             }
+            _ if self.lift => Err(self.nothing_to_lift(rehearsal, session)),
             live => {
                 self.refuse_what_cannot_begin(rehearsal, plan, name, session)?;
                 if let Some(info) = &live {
@@ -268,6 +271,18 @@ impl Rehearse {
                 Stage::open(rehearsal, self.real_tools)
             }
         }
+    }
+
+    /// A new world has what its scenario lets go wrong before it, and nothing to put right.
+    fn nothing_to_lift(&self, rehearsal: &Rehearsal, session: &Session) -> Fatal {
+        let what =
+            format!("there is nothing to lift: no unfinished rehearsal of `{}` is up", rehearsal.plan_file.display());
+        let begin = format!("begin one: {}", self.again(session));
+        let faults = match names(&rehearsal.scenario.faults) {
+            None => "its scenario lets nothing go wrong".to_owned(),
+            Some(names) => format!("what its scenario lets go wrong, and --lift then puts right: {names}"),
+        };
+        Fatal::new(Exit::Usage, what).hint(begin).hint(faults)
     }
 
     /// Refuses what cannot be done in a new world while all of the last rehearsal is still there.
@@ -379,7 +394,7 @@ impl Rehearse {
             ui.say(&format!("  export http_proxy={}        # for the gateway's address", info.proxy));
             ui.say(&format!("  kill {}                                  # ends it\n", info.pid));
         } else if outcome.exit != Exit::Holds && !self.expect {
-            let again = self.again(session);
+            let again = format!("{}{}", self.again(session), outcome.answers);
             ui.say(&format!("the simulated world stays up for an hour; continue with: {again}"));
             // A stock-out that GKE is already busy with goes on for its half hour, whatever becomes free.
             let faults = &rehearsal.scenario.faults;
@@ -389,15 +404,11 @@ impl Rehearse {
             }
         }
         if outcome.exit == Exit::Holds && !self.expect {
+            let plan = quote(&rehearsal.plan_file.to_string_lossy());
+            ui.say(&format!("for real:  {} apply {plan}{}", session.program(), self.inputs_for_real(rehearsal)));
             ui.say(&format!(
-                "for real:  runbook apply {}{}",
-                rehearsal.plan_file.display(),
-                self.inputs_for_real(rehearsal)
-            ));
-            ui.say(&format!(
-                "look in:   runbook --state {} log STEP · runbook graph {} · runbook rehearse … --keep",
-                rehearsal.root.display(),
-                rehearsal.plan_file.display()
+                "look in:   {} log STEP · runbook graph {plan} · runbook rehearse … --keep",
+                session.program_at(&rehearsal.root)
             ));
         }
     }
@@ -442,6 +453,20 @@ impl Rehearse {
         words.extend(self.destroy.then(|| "--destroy".into()));
         words
     }
+}
+
+/// What is put right of what a scenario lets go wrong.
+fn lifted(faults: &[Fault]) -> String {
+    let Some(names) = names(faults) else { return "nothing to lift: the scenario lets nothing go wrong".to_owned() };
+    let late = faults.iter().any(|fault| fault.kind == FaultKind::Stockout);
+    let late = if late { "; what GKE has begun without machines goes on for its half hour" } else { "" };
+    format!("lifted: {names}{late}")
+}
+
+/// What goes wrong, and where; nothing where nothing does.
+fn names(faults: &[Fault]) -> Option<String> {
+    let names: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    (!names.is_empty()).then(|| list(&names))
 }
 
 /// Says what was not as the scenario expects.

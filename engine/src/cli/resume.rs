@@ -40,9 +40,8 @@ impl Resume {
         let early = Cell::new(early);
         if last.opened.simulated.is_some() {
             let why = format!("the last run of `{}` was a rehearsal, and `resume` is for real", home.deployment());
-            return Err(
-                Fatal::new(Exit::Usage, why).hint("continue it with `runbook rehearse`, with what you gave it then")
-            );
+            let again = status::rehearsing(session, &home, &last.opened, None);
+            return Err(Fatal::new(Exit::Usage, why).hint(format!("continue it with: {again}")));
         }
         destroy::refuse_half_undone(&home, &last, session)?;
         let how = self.going_on(&last, session);

@@ -17,13 +17,13 @@ use super::destroy::{self, WITHOUT_PLAN};
 use super::exit::{Exit, Fatal};
 use super::rehearse::begun::Begun;
 use super::secrets::{self, Places};
-use super::{Session, follow, resume};
+use super::{Session, follow, resume, state_flag};
 use crate::plan::error::did_you_mean;
 use crate::plan::{Plan, StepId};
 use crate::report::snapshot::Standing;
 use crate::report::summary::answer;
 use crate::report::tracker::{between, stands};
-use crate::report::words::{MODEL_TIME, label, list, pad, seconds, span};
+use crate::report::words::{MODEL_TIME, label, list, pad, seconds, some, span};
 use crate::run::{Fate, Options, verdicts};
 use crate::state::fold::{InFlight, RunState, RunSummary, Status as Step, StepState};
 use crate::state::follow::Follower;
@@ -118,10 +118,8 @@ impl Status {
                 let place = if rehearsed { "rehearsal" } else { "" };
                 let heading = ["deployment", "command", "began", "ended", place].map(str::to_owned);
                 session.ui.page(&table(session, heading, lines.iter().map(Line::cells)));
-                let more = match rehearsed {
-                    true => Session { state: session.state.join("rehearsals/REHEARSAL"), ..session.clone() }.program(),
-                    false => session.program(),
-                };
+                let state = session.state.join("rehearsals/REHEARSAL");
+                let more = if rehearsed { session.program_at(&state) } else { session.program() };
                 session.ui.say(&format!("more of one: {more} status NAME"));
             }
         }
@@ -280,7 +278,7 @@ fn table<const N: usize>(session: &Session, heading: [String; N], rows: impl Ite
     out
 }
 
-/// The deployment that is meant: the named one, or the only one there is; where there is none, the newest rehearsal.
+/// The deployment that is meant: the named one, or the only one there is; where there is none, the rehearsal of that name, or the newest.
 pub(super) fn choose(session: &Session, named: Option<&str>) -> Result<Home, Fatal> {
     let root = &session.state;
     let mut homes = Home::list(root).map_err(state_fatal)?;
@@ -289,10 +287,35 @@ pub(super) fn choose(session: &Session, named: Option<&str>) -> Result<Home, Fat
         return Ok(homes.swap_remove(only));
     }
     if homes.is_empty() || named.is_some() {
-        let newest = rehearsals(root)?.into_iter().filter(fits).max_by_key(last_written);
-        return newest.map_or_else(|| Err(nothing(root, named, &homes, &rehearsals(root)?)), Ok);
+        let (fitting, others): (Vec<Home>, Vec<Home>) = rehearsals(root)?.into_iter().partition(fits);
+        return if fitting.is_empty() {
+            Err(nothing(session, named, &homes, &others))
+        } else {
+            one_of(session, named, fitting)
+        };
     }
     Err(Fatal::new(Exit::Usage, "there are several deployments; name one").hint(known(&homes, &[])))
+}
+
+/// The only rehearsal, or the newest of several; those with one and the same name want to be told apart.
+fn one_of(session: &Session, named: Option<&str>, mut fitting: Vec<Home>) -> Result<Home, Fatal> {
+    fitting.sort_by_key(last_written);
+    let folders: Vec<String> = fitting.iter().rev().filter_map(rehearsal_of).collect();
+    let newest = fitting.pop().expect("there is one");
+    if fitting.is_empty() {
+        return Ok(newest);
+    }
+    let which = state_flag(newest.path().parent().unwrap_or(&session.state));
+    let Some(name) = named else {
+        session.ui.say(&format!(
+            "{} of {} rehearsals this is the newest: {which}",
+            session.ui.paint.warn("note:"),
+            folders.len()
+        ));
+        return Ok(newest);
+    };
+    let what = format!("there are {} rehearsals of `{name}`: {}", folders.len(), some(&folders, 6));
+    Err(Fatal::new(Exit::Usage, what).hint(format!("say which one, here the newest: {which}")))
 }
 
 /// The same where the name is given by a flag.
@@ -302,7 +325,8 @@ pub(super) fn choose_by_flag(session: &Session, named: Option<&str>) -> Result<H
     choose(session, named).map_err(|fatal| if several { flag(fatal) } else { fatal })
 }
 
-fn nothing(root: &Path, named: Option<&str>, homes: &[Home], rehearsed: &[Home]) -> Fatal {
+fn nothing(session: &Session, named: Option<&str>, homes: &[Home], rehearsed: &[Home]) -> Fatal {
+    let (root, program) = (&session.state, session.program());
     match named {
         Some(name) => {
             let fatal = Fatal::new(Exit::Usage, format!("there is no deployment `{name}` in `{}`", root.display()));
@@ -313,7 +337,7 @@ fn nothing(root: &Path, named: Option<&str>, homes: &[Home], rehearsed: &[Home])
             file.or(near).into_iter().fold(fatal, Fatal::hint).hint(known(homes, rehearsed))
         }
         None => Fatal::new(Exit::Usage, format!("there is no deployment in `{}`", root.display()))
-            .hint("`runbook apply PLAN` makes one; `runbook rehearse PLAN` tries it first"),
+            .hint(format!("`{program} apply PLAN` makes one; `{program} rehearse PLAN` tries it first")),
     }
 }
 
@@ -503,8 +527,7 @@ pub(super) fn continuing(session: &Session, home: &Home, last: &Opened) -> Strin
 /// that of the state; what is not known of how one was begun, its user knows.
 pub(super) fn rehearsing(session: &Session, home: &Home, last: &Opened, flag: Option<&str>) -> String {
     let root = session.state.parent().filter(|above| above.ends_with("rehearsals")).and_then(Path::parent);
-    let state = root.unwrap_or(&session.state).to_owned();
-    let program = Session { state, ..session.clone() }.program();
+    let program = session.program_at(root.unwrap_or(&session.state));
     if let Some(begun) = Begun::of(home) {
         return begun.command(&program, flag);
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::deployment::state_fatal;
+use super::deployment::{held, state_fatal};
 use super::exit::{Exit, Fatal};
 use super::{Session, status};
 use crate::state::lock::{LockId, Note};
@@ -51,7 +51,7 @@ fn which(home: &Home, note: &Note, session: &Session) -> Result<Fatal, Fatal> {
 fn refusal(error: StateError, home: &Home, note: &Note, session: &Session) -> Fatal {
     let who = &note.holder;
     match error {
-        StateError::Held(_) => state_fatal(error)
+        StateError::Held(_) => held(error, session, &session.state)
             .hint(format!("that process is alive; to stop it gently, on `{}`: kill -INT {}", who.host, who.pid))
             .hint("`--force` takes the lock away all the same, and then two runs may work at once"),
         StateError::OtherLock { .. } => Fatal::new(Exit::Locked, error.to_string()).hint(format!(

@@ -119,7 +119,7 @@ impl Deployment {
         let steps =
             self.plan.steps.iter().filter(|step| state.step(&step.id).is_some_and(|step| step.done().is_some()));
         let steps: Vec<_> = steps.collect();
-        let needed = preflight::secrets_of(&self.plan, steps.iter().copied(), state);
+        let needed = preflight::secrets_to_look(&self.plan, steps.iter().copied(), state);
         let seen = steps.iter().filter(|step| preflight::starts_programs_to_look(step));
         let fates: Vec<(StepId, Fate)> = seen.map(|step| (step.id.clone(), Fate::New)).collect();
         super::deployment::refuse_missing(&preflight::missing_programs(&self.plan, world, state, &fates))?;

@@ -144,11 +144,8 @@ impl<'t, 'p> Binder<'t, 'p> {
     fn wrong_input(&mut self, input: &Input<'t>, why: &str) {
         let name = &input.entry.key;
         let place = self.place(0, &input.entry.key_span);
-        let mut problem = Problem::at("input::invalid", &place, format!("input `{name}`: {why}"), "declared here");
-        if let Some(example) = &input.example {
-            problem = problem.help(format!("for example: --input {name}={example}"));
-        }
-        self.problems.push(problem);
+        let problem = Problem::at("input::invalid", &place, format!("input `{name}`: {why}"), "declared here");
+        self.problems.push(problem.help(input.way_to_give()));
     }
 
     fn unknown_inputs(&mut self, inputs: &[Input<'t>]) {
@@ -408,7 +405,14 @@ fn keyed(item: Value, node: &Node, reader: &mut Reader<'_>) -> Option<(String, V
         let help = "items are texts, numbers, or maps with a `name`";
         reader.problem_with_help("plan::foreach", &node.span, "an item of `foreach` cannot be named", "", help);
     }
-    Some((key?, item))
+    let key = key?;
+    if key.contains(char::is_control) {
+        let message = format!("the item {key:?} of `foreach` has a line break or another control character");
+        let help = "an item is a part of its step's name; give a map with a `name` and the text in another key";
+        reader.problem_with_help("plan::foreach", &node.span, message, "", help);
+        return None;
+    }
+    Some((key, item))
 }
 
 /// Each so far, with each item of one more list. An unknown list stands for itself.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use regex::Regex;
+use runbook_steps::tools::quote;
 use serde_json::Value;
 
 use super::duration;
@@ -210,6 +211,41 @@ impl Input<'_> {
             _ => Value::from(text),
         };
         self.accept(value)
+    }
+
+    /// How a value that fits is given: its type, and an example that is the plan's own, the default, or what is usual of the type.
+    pub(crate) fn way_to_give(&self) -> String {
+        let name = self.type_name();
+        let form = match self.kind {
+            Type::List | Type::Map => format!("a `{name}` is written as JSON or YAML"),
+            _ => format!("its type is `{name}`"),
+        };
+        let example = self.fitting().map(|value| quote(&value));
+        let example = example.map(|value| format!("; for example: --input {}={value}", self.entry.key));
+        format!("{form}{}", example.unwrap_or_default())
+    }
+
+    fn type_name(&self) -> &'static str {
+        TYPES.iter().find(|(_, kind)| *kind == self.kind).map_or("any", |(name, _)| name)
+    }
+
+    /// A value that fits, as one types it, if one is known.
+    fn fitting(&self) -> Option<String> {
+        let usual: &[&str] = match self.kind {
+            Type::Int => &["3"],
+            Type::Float => &["0.5"],
+            Type::Bool => &["true"],
+            Type::Duration => &["5m"],
+            Type::List => &[r#"["a", "b"]"#],
+            Type::Map => &[r#"{"a": "b"}"#],
+            Type::Url => &["https://example.com"],
+            Type::Ip => &["10.0.0.1"],
+            Type::String | Type::Enum | Type::Path | Type::Unknown => &[],
+        };
+        let default = self.default.map(Node::to_value).filter(|value| !value.is_null());
+        let bounds = self.min.into_iter().chain(self.max).map(|bound| bound.to_string());
+        let others = default.iter().chain(&self.values).map(plain).chain(usual.iter().map(|it| (*it).to_owned()));
+        self.example.iter().cloned().chain(others).chain(bounds).find(|text| self.parse(text).is_ok())
     }
 
     /// A path's value with `~/` replaced by the home folder; every other value as it is.

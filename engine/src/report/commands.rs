@@ -7,19 +7,25 @@ use std::fmt::Display;
 pub(crate) struct Commands {
     /// The program, with the flags that find the same state.
     program: String,
-    /// The deployment, where there are others to be told from.
-    name: Option<String>,
+    deployment: String,
+    /// Whether there are no others to tell it from.
+    alone: bool,
 }
 
 impl Commands {
     /// For a deployment, alone where its state is or not.
     pub(crate) fn new(program: String, deployment: &str, alone: bool) -> Self {
-        Self { program, name: (!alone).then(|| deployment.to_owned()) }
+        Self { program, deployment: deployment.to_owned(), alone }
     }
 
     fn about(&self, verb: &str, step: impl Display, flag: &str) -> String {
-        let name = self.name.as_ref().map(|name| format!(" --name {name}")).unwrap_or_default();
+        let name = if self.alone { String::new() } else { format!(" --name {}", self.deployment) };
         format!("{} {verb} {step}{flag}{name}", self.program)
+    }
+
+    /// What shows how the deployment stands.
+    pub(crate) fn status(&self) -> String {
+        format!("{} status {}", self.program, self.deployment)
     }
 
     /// What shows the newest log of a step.
@@ -40,7 +46,9 @@ mod tests {
     #[test]
     fn a_deployment_is_named_where_there_are_others() {
         let program = "runbook --state s".to_owned();
-        assert_eq!(Commands::new(program.clone(), "d", true).log("a"), "runbook --state s log a");
+        let alone = Commands::new(program.clone(), "d", true);
+        assert_eq!(alone.log("a"), "runbook --state s log a");
+        assert_eq!(alone.status(), "runbook --state s status d");
         let ways = "runbook --state s settle a --done --name d, or runbook --state s settle a --redo --name d";
         assert_eq!(Commands::new(program, "d", false).ways_to_settle("a"), ways);
     }

@@ -366,7 +366,7 @@ fn failure(ended: &Ended, row: &Row) -> String {
 /// The flags that answer what a step asks.
 pub(crate) fn answer(failure: &Failure) -> Option<&str> {
     let (_, flags) = failure.fix.as_deref()?.split_once("`--answer ")?;
-    flags.split('`').next()
+    flags.rsplit_once('`').map(|(flags, _)| flags)
 }
 
 /// What a step asks a person, and the command that answers.

@@ -38,7 +38,16 @@ pub fn missing_programs(plan: &Plan, world: &World, state: &RunState, fates: &[(
 
 /// The names of the secrets that steps which will run mention.
 pub fn needed_secrets(plan: &Plan, state: &RunState, fates: &[(StepId, Fate)]) -> BTreeSet<String> {
-    secrets_of(plan, to_run(plan, fates), state)
+    secrets_of(plan, to_run(plan, fates), state, |_| true)
+}
+
+/// The same of steps that are only looked at: what they would do counts only where looking does a part of it.
+pub(crate) fn secrets_to_look<'p>(
+    plan: &Plan,
+    steps: impl IntoIterator<Item = &'p Step>,
+    state: &RunState,
+) -> BTreeSet<String> {
+    secrets_of(plan, steps, state, starts_programs_to_look)
 }
 
 /// Whether looking at a step may start programs: those of kinds that observe, and those of steps that only read.
@@ -46,11 +55,12 @@ pub(crate) fn starts_programs_to_look(step: &Step) -> bool {
     step.work.as_ref().is_some_and(|work| work.kind.observes) || only_reads(step)
 }
 
-/// The names of the secrets that steps mention.
-pub(crate) fn secrets_of<'p>(
+/// The names of the secrets that steps mention in their conditions, and of some in what they do.
+fn secrets_of<'p>(
     plan: &Plan,
     steps: impl IntoIterator<Item = &'p Step>,
     state: &RunState,
+    does: impl Fn(&Step) -> bool,
 ) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     if plan.secrets.is_empty() {
@@ -61,7 +71,8 @@ pub(crate) fn secrets_of<'p>(
             Prepared::Unwanted(_) => {}
             Prepared::Ready(worded) => {
                 let rendered = &worded.rendered;
-                let values = std::iter::once(&rendered.with).chain(&rendered.check).chain(&rendered.wait);
+                let work = does(step).then_some(&rendered.with);
+                let values = work.into_iter().chain(&rendered.check).chain(&rendered.wait);
                 values.for_each(|value| marked(value, &mut names));
             }
             Prepared::Refused(_) => named(step, &mut names),

@@ -382,13 +382,75 @@ fn a_manual_step_is_answered_from_the_command_line() {
          use: { command: [echo, '${{ steps.ask.outputs.chips }}'] }\noutputs:\n  said: ${{ steps.use.outputs.stdout }}\n",
     );
     sandbox.run(&["apply", "plan.yaml"]).exits(7).says("--answer ask.chips=");
-    sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(4).says("nothing asks for `other`");
+    sandbox.run(&["resume", "--answer", "ask.other=4"]).exits(2).says("nothing asks for `other`");
     sandbox.run(&["resume", "--answer", "use.chips=4"]).exits(2).says("answers nothing");
     sandbox.run(&["resume", "--answer", "aks.chips=4"]).exits(2).says("answers nothing").says("did you mean `ask`?");
     sandbox.run(&["resume", "--answer", "ask.chips=4"]).exits(0).says("everything holds");
     let again = sandbox.run(&["resume", "-o", "json"]).exits(0).says("reuse   2 steps");
     let result: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!(result["outputs"]["said"], "4", "an answer is given once");
+}
+
+#[test]
+fn what_is_wrong_with_answers_is_said_at_once_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asks\nsteps:\n  first: { run: touch ran }\n  ask: { manual: { ask: Get chips, outputs: { chips: { type: int } } } }\n",
+    );
+    let wrong = ["--answer", "ask.chips=many", "--answer", "ask.chps=4", "--answer", "aks.chips=4"];
+    let ran = sandbox.run(&[&["apply", "plan.yaml"], wrong.as_slice()].concat()).exits(2);
+    let ran = ran.says("`--answer ask.chips=…`: \"many\" is not of the type int, such as 3");
+    ran.says("`--answer ask.chps=…`: nothing asks for `chps`").says("`--answer aks.chips=…` answers nothing");
+    assert!(!sandbox.path("ran").exists());
+}
+
+#[test]
+fn answers_that_nobody_has_taken_are_in_what_is_typed_next() {
+    let sandbox = Sandbox::new().env("PLANTED", "hf_planted0123456789");
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: asks\nsecrets: { token: { from: [{ env: PLANTED }] } }\nsteps:\n  \
+         taken: { manual: { ask: First, outputs: { x: {} } } }\n  \
+         ask: { needs: [taken], manual: { ask: Two things, outputs: { chips: { type: int }, who: {} } } }\n  \
+         later: { needs: [ask], manual: { ask: Later, outputs: { word: {} } } }\n  \
+         hidden: { needs: [ask], manual: { ask: Later, outputs: { word: {} } } }\n  \
+         use: { run: 'true', env: { T: '${{ secrets.token }}' } }\n",
+    );
+    let answers = ["taken.x=1", "ask.who=me, `or` you", "later.word=so", "hidden.word=hf_planted0123456789"];
+    let flags: Vec<&str> = answers.iter().flat_map(|answer| ["--answer", answer]).collect();
+    let ran = sandbox.run(&[&["apply", "plan.yaml"], flags.as_slice()].concat()).exits(7);
+    let asked = "--answer ask.chips=NUMBER --answer 'ask.who=me, `or` you'\n";
+    ran.says(&format!("next  runbook resume asks --answer later.word=so {asked}"));
+    let status = sandbox.run(&["status"]).exits(0);
+    assert!(status.out.contains(&format!("next runbook resume asks {asked}")), "{}", status.out);
+}
+
+#[test]
+fn a_plan_whose_file_could_name_no_deployment_does_not_check() {
+    let sandbox = Sandbox::new();
+    sandbox.write("My Plan!.yaml", "runbook: 1\nsteps: { a: { run: 'true' } }\n");
+    let why = "`My Plan!` cannot name a deployment: use up to 64 letters";
+    sandbox.run(&["apply", "My Plan!.yaml"]).exits(2).says(why);
+    sandbox.run(&["check", "My Plan!.yaml"]).exits(3).says(why).says("another `name:`");
+    sandbox.run(&["check", "My Plan!.yaml", "--name", "mine"]).exits(0);
+    let json = sandbox.run(&["check", "My Plan!.yaml", "-o", "json"]).exits(3).out;
+    assert!(json.contains("plan::name") && json.contains("\"ok\": false"), "{json}");
+}
+
+#[test]
+fn the_log_of_a_foreach_is_that_of_all_its_steps() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: p\nsteps:\n  each:\n    foreach: { who: [ann, bob] }\n    run: echo \"for $WHO\"\n    \
+         env: { WHO: '${{ each.who }}' }\n  bad: { run: exit 1 }\n  after:\n    foreach: { x: [one, two] }\n    needs: [bad]\n    run: 'true'\n",
+    );
+    sandbox.run(&["apply", "plan.yaml"]).exits(4);
+    let ran = sandbox.run(&["log", "each"]).exits(0).says("── each[ann] · run 1").says("── each[bob] · run 1");
+    assert!(ran.out.contains("for ann") && ran.out.contains("for bob"), "{}", ran.out);
+    sandbox.run(&["log", "after"]).exits(2).says("`after[one]` and `after[two]` have not begun");
+    sandbox.run(&["log", "after[one]"]).exits(2).says("`after[one]` has not begun, so it has printed nothing");
 }
 
 #[test]

@@ -182,3 +182,17 @@ fn a_step_that_could_not_be_undone_is_a_trouble_also_when_it_has_left_the_plan()
     let found = json(&sandbox.run(&["diagnose", "-o", "json"]).exits(0).out);
     assert_eq!(found["about"], serde_json::json!(["page"]), "{found}");
 }
+
+#[test]
+fn what_it_says_to_look_at_is_there_where_the_state_is_and_no_cluster_is_missed() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "plan.yaml",
+        "runbook: 1\nname: web\nsteps: { fetch: { run: \"echo 'Error: plugin \\\"diff\\\" not found' >&2; exit 1\" } }\n",
+    );
+    let state = ["--state", "my state"];
+    sandbox.run(&[&["apply", "plan.yaml"], state.as_slice()].concat()).exits(4);
+    let told = sandbox.run(&[&["diagnose"], state.as_slice()].concat()).exits(0).out;
+    assert!(told.contains("look    runbook --state 'my state' status web\n"), "{told}");
+    assert!(!told.contains("kubeconfig"), "the plan uses no cluster: {told}");
+}

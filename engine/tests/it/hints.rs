@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use runbook::hints::{Hint, Origin, best, shipped};
+use runbook::hints::{Hint, HintMatch, Origin, Seen, best, shipped};
 use runbook::plan::error::report_list;
+use runbook::plan::{Given, load};
+use runbook_steps::Facts;
+use runbook_steps::failure::Objects;
+use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
@@ -171,4 +175,31 @@ fn a_remedy_is_said_where_nobody_can_be_asked_and_runs_only_by_name() {
     sandbox.run(&["resume", "--only", "heal"]).exits(0).says("what was asked for holds");
     sandbox.run(&["resume"]).exits(0).says("everything holds");
     sandbox.run(&["plan", "plan.yaml"]).exits(0);
+}
+
+/// The container of the endpoint picker has the name of the model's, and runs long before it.
+#[test]
+fn the_stages_of_the_model_are_of_its_own_pod() {
+    let plan = load(&root().join("plans/native-gateway.yaml"), &Given::default()).expect("it checks").plan;
+    let stages = &plan.steps[plan.step("workload").expect("it is there")].stages;
+    let pod = |image: &str, state: &str, status: Value| {
+        let mut pod = json!({ "kind": "Pod", "status": status });
+        pod["status"]["containerStatuses"] = json!([{ "name": "main", "image": image, "state": { state: {} } }]);
+        pod
+    };
+    let picker = pod("ghcr.io/llm-d/llm-d-inference-scheduler:v0.4.0", "running", json!({}));
+    let server = |state| {
+        let init = json!({ "initContainerStatuses": [{ "name": "storage-initializer", "state": { "waiting": {} } }] });
+        pod("registry.redhat.io/rhaiis/vllm-tpu-rhel9:3.2.5", state, init)
+    };
+    let reached = |pods: &[&Value]| -> Vec<&str> {
+        let events = vec!["Scheduled: Successfully assigned".to_owned(), "Started: Started container main".to_owned()];
+        let facts = Facts { events, objects: Objects::new(pods.iter().copied()), ..Facts::default() };
+        let shows =
+            |matches: &HintMatch| best([&Hint::new(matches.clone(), "", "")], Seen::progress("", &facts)).is_some();
+        stages.iter().filter(|stage| shows(&stage.matches)).map(|stage| stage.name.as_str()).collect()
+    };
+    assert_eq!(reached(&[&picker]), [""; 0]);
+    assert_eq!(reached(&[&picker, &server("waiting")]), ["scheduled"]);
+    assert_eq!(reached(&[&picker, &server("running")]), ["scheduled", "loading and compiling"]);
 }

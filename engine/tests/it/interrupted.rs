@@ -126,7 +126,7 @@ fn that_a_step_in_doubt_is_to_be_done_again_is_heard_although_the_run_was_killed
     sandbox.run(&["apply", "plan.yaml", "--redo", "s"]).exits(0);
     die_after(&sandbox, "half", &["\"opened\""]);
     let planned = sandbox.run(&["plan", "plan.yaml"]).exits(0);
-    assert!(planned.out.contains("redo"), "{}", planned.out);
+    assert!(planned.out.contains("again   s (as asked for)"), "{}", planned.out);
     sandbox.run(&["resume"]).exits(0);
     assert_eq!(sandbox.read("ledger"), "v1\nv1\nv1\n");
     let again = sandbox.run(&["resume"]).exits(0);

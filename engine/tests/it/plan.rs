@@ -148,6 +148,34 @@ fn wrong_inputs_are_reported_together() {
 }
 
 #[test]
+fn a_wrong_input_is_told_with_its_type_and_how_it_is_given() {
+    let text = "runbook: 1
+inputs:
+  zones: { type: list }
+  labels: { type: map, default: { a: it's } }
+  replicas: { type: int, min: 5 }
+  wait: { type: duration, default: 5m }
+  size: { type: enum, values: [small, large] }
+  name: { type: string, pattern: '^[a-z]+$' }
+steps: { a: { run: 'true' } }
+";
+    let inputs = [("zones", "a,b"), ("labels", "a"), ("replicas", "x"), ("wait", "5"), ("size", "s"), ("name", "7")];
+    let problems = from_text(text, &given(&inputs)).expect_err("wrong");
+    let help: Vec<&str> = problems.list.iter().filter_map(|problem| problem.help.as_deref()).collect();
+    assert_eq!(
+        help,
+        [
+            r#"a `list` is written as JSON or YAML; for example: --input zones='["a", "b"]'"#,
+            r#"a `map` is written as JSON or YAML; for example: --input labels='{"a":"it'\''s"}'"#,
+            "its type is `int`; for example: --input replicas=5",
+            "its type is `duration`; for example: --input wait=5m",
+            "its type is `enum`; for example: --input size=small",
+            "its type is `string`",
+        ]
+    );
+}
+
+#[test]
 fn a_check_needs_no_inputs() {
     let plan = load(&file("missing"), &Given::default()).expect("inputs may be missing").plan;
     assert!(!plan.inputs.contains_key("project"));

@@ -165,5 +165,44 @@ fn what_is_refused_has_put_nothing_right_before() {
     rehearse(&["--lift", "--answer", "project.x=1"]).exits(2).says("`--answer project.x=…` answers nothing");
     rehearse(&["--lift", "--destroy", "--only", "projet"]).exits(2);
     rehearse(&[]).exits(4);
-    rehearse(&["--lift"]).exits(0);
+    rehearse(&["--lift"]).exits(0).says("lifted: api-401 at gcp\n");
+    let nothing = rehearse(&["--lift"]).exits(2).says("there is nothing to lift");
+    nothing.says("begin one: runbook rehearse bad.yaml\n").says("--lift then puts right: api-401 at gcp\n");
+}
+
+#[test]
+fn where_nothing_goes_wrong_there_is_nothing_to_lift() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: fails\nsteps: { a: { run: test -e there } }\n");
+    sandbox.run(&["rehearse", "plan.yaml"]).exits(4);
+    sandbox.write("there", "");
+    let lift = sandbox.run(&["rehearse", "plan.yaml", "--lift"]).exits(0);
+    lift.says("nothing to lift: the scenario lets nothing go wrong");
+}
+
+#[test]
+fn rehearsals_of_one_name_are_told_apart_and_are_in_no_deployments_way() {
+    let sandbox = Sandbox::new();
+    sandbox.write("plan.yaml", "runbook: 1\nname: hello\nsteps: { a: { run: echo hi } }\n");
+    for scenario in ["one", "two"] {
+        sandbox.write(&format!("{scenario}.yaml"), "plan: plan.yaml\n");
+        sandbox.run(&["rehearse", &format!("{scenario}.yaml")]).exits(0);
+    }
+    let named: [&[&str]; 6] = [
+        &["status", "hello"],
+        &["log", "a", "--name", "hello"],
+        &["diagnose", "--name", "hello"],
+        &["verify", "hello"],
+        &["unlock", "hello"],
+        &["settle", "a", "--redo", "--name", "hello"],
+    ];
+    for args in named {
+        let ran = sandbox.run(args).exits(2).says("there are 2 rehearsals of `hello`: two and one\n");
+        ran.says("say which one, here the newest: --state .runbook/rehearsals/two\n");
+    }
+    sandbox.run(&["log", "a", "--name", "hello", "--state", ".runbook/rehearsals/one"]).exits(0);
+    sandbox.run(&["log", "a"]).exits(0).says("of 2 rehearsals this is the newest: --state .runbook/rehearsals/two\n");
+    sandbox.run(&["apply", "plan.yaml"]).exits(0);
+    let log = sandbox.run(&["log", "a", "--name", "hello"]).exits(0);
+    assert!(log.err.contains(" .runbook/hello/logs/") && !log.err.contains("rehearsal"), "{}", log.err);
 }

@@ -215,7 +215,7 @@ fn a_plan_shows_what_a_selection_means() {
     sandbox.run(&["apply", "chain.yaml"]).exits(0);
     let plan = sandbox.run(&["plan", "chain.yaml", "--redo", "b", "--downstream"]).exits(0).out;
     assert!(plan.contains("runs        3 steps: b, c and clean"), "{plan}");
-    assert!(plan.contains("redo    b, c and clean"), "{plan}");
+    assert!(plan.contains("again   b, c and clean (as asked for)"), "{plan}");
     sandbox.run(&["plan", "chain.yaml", "--redo", "bb"]).exits(2).says("no step `bb`");
     sandbox.run(&["apply", "chain.yaml", "--from", "a", "--only", "b"]).exits(2);
     sandbox.run(&["apply", "chain.yaml", "--downstream"]).exits(2);
@@ -230,7 +230,7 @@ fn redo_does_again_what_its_check_says_is_done() {
     );
     sandbox.run(&["apply", "plan.yaml"]).exits(0);
     since(&sandbox);
-    sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(0).says("redo    a");
+    sandbox.run(&["apply", "plan.yaml", "--redo", "a"]).exits(0).says("again   a (as asked for)");
     assert_eq!(since(&sandbox), "a", "what depends on it by `needs` alone is left");
 }
 
@@ -314,5 +314,5 @@ fn what_is_kept_stale_is_said_to_be_and_the_end_still_comes() {
     let asked = sandbox.run(&["apply", "chain.yaml", "--stale", "ask"]).exits(7);
     asked.says("1 step is stale and would run again; nothing was touched").says("--stale keep");
     let kept = sandbox.run(&["apply", "chain.yaml", "--stale", "keep", "--redo", "x"]).exits(0);
-    kept.says("reuse   3 steps").says("redo    x and clean");
+    kept.says("reuse   3 steps").says("again   x and clean (as asked for)");
 }

@@ -185,3 +185,26 @@ fn what_is_not_wanted_is_not_called_undone() {
     assert!(out.contains("- b  skipped   `when` is false: 1 == 2\n"), "{out}");
     assert!(out.contains(", 1 skipped") && !out.contains("not done"), "{out}");
 }
+
+#[test]
+fn only_secrets_of_what_is_looked_at_are_needed() {
+    let sandbox = Sandbox::new();
+    let plan = |read_only: bool| {
+        format!(
+            "runbook: 1\nname: p\nsecrets: {{ token: {{ from: [{{ env: TOKEN }}] }} }}\n\
+             steps: {{ a: {{ run: 'true', env: {{ T: '${{{{ secrets.token }}}}' }}, read_only: {read_only} }} }}\n"
+        )
+    };
+    sandbox.write("plan.yaml", &plan(false));
+    let apply = |name: &str| {
+        let ran =
+            sandbox.command(&["apply", "plan.yaml", "--name", name]).env("TOKEN", "hf_planted0123456789").output();
+        assert!(ran.expect("run").status.success());
+    };
+    apply("blind");
+    let blind = sandbox.run(&["verify", "blind"]).exits(0).out;
+    assert!(blind.contains("1 cannot be seen"), "{blind}");
+    sandbox.write("plan.yaml", &plan(true));
+    apply("seen");
+    sandbox.run(&["verify", "seen"]).exits(7).says("1 secret is missing");
+}

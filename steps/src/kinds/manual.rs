@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::failure::{Class, Failure};
 use crate::kind::{Effect, Kind, Reach, ReadError, schema_of};
+use crate::secret::Redactor;
 use crate::step::{Outputs, Standing, Step};
 
 /// The kind `manual`.
@@ -85,11 +86,8 @@ enum Type {
 
 fn read(with: Value) -> Result<Box<dyn Step>, ReadError> {
     let manual: Manual = crate::kind::read_with(with)?;
-    let unknown = manual.answers.keys().find(|name| !manual.questions().contains_key(*name));
-    match unknown {
-        Some(name) => Err(ReadError { path: format!("answers.{name}"), message: format!("nothing asks for `{name}`") }),
-        None => Ok(Box::new(manual)),
-    }
+    ReadError::all(manual.refusals())?;
+    Ok(Box::new(manual))
 }
 
 impl Type {
@@ -99,6 +97,16 @@ impl Type {
             Type::Int => "int",
             Type::Float => "float",
             Type::Bool => "bool",
+        }
+    }
+
+    /// A value of this type, as one types it.
+    fn example(self) -> &'static str {
+        match self {
+            Type::String => "VALUE",
+            Type::Int => "3",
+            Type::Float => "0.5",
+            Type::Bool => "true",
         }
     }
 
@@ -112,6 +120,12 @@ impl Type {
             Type::Bool => answer.as_bool().or_else(|| text?.parse().ok()).map(Value::from),
         }
     }
+
+    /// Why an answer cannot be taken, if it cannot.
+    fn refusal(self, answer: &Value) -> Option<String> {
+        let refused = self.take(answer).is_none();
+        refused.then(|| format!("{answer} is not of the type {}, such as {}", self.name(), self.example()))
+    }
 }
 
 impl Manual {
@@ -122,11 +136,23 @@ impl Manual {
         self.outputs.clone()
     }
 
-    fn answered(&self, step: &str) -> Result<Outputs, Failure> {
+    /// The answers that cannot be taken, and why.
+    fn refusals(&self) -> Vec<ReadError> {
         let questions = self.questions();
-        let missing: Vec<_> = questions.iter().filter(|(name, _)| !self.answers.contains_key(*name)).collect();
-        if !missing.is_empty() {
-            return Err(self.waiting_for(step, &missing));
+        let refused = |(name, answer): (&String, &Value)| {
+            let message = match questions.get(name) {
+                None => format!("nothing asks for `{name}`"),
+                Some(question) => question.r#type.refusal(answer)?,
+            };
+            Some(ReadError { path: format!("answers.{name}"), message })
+        };
+        self.answers.iter().filter_map(refused).collect()
+    }
+
+    fn answered(&self, step: &str, redactor: &Redactor) -> Result<Outputs, Failure> {
+        let questions = self.questions();
+        if questions.keys().any(|name| !self.answers.contains_key(name)) {
+            return Err(self.waiting_for(step, &questions, redactor));
         }
         let outputs: Outputs = questions
             .iter()
@@ -139,25 +165,23 @@ impl Manual {
     }
 
     fn take(&self, name: &str, question: &Question) -> Result<Value, Failure> {
-        question.r#type.take(&self.answers[name]).ok_or_else(|| {
-            let wanted = question.r#type.name();
-            Failure::new(
-                Class::NeedsPerson,
-                format!("the answer `{name}` is not of the type {wanted}: {}", self.answers[name]),
-            )
+        let answer = &self.answers[name];
+        question.r#type.take(answer).ok_or_else(|| {
+            let why = question.r#type.refusal(answer).unwrap_or_default();
+            Failure::new(Class::NeedsPerson, format!("the answer `{name}`: {why}"))
         })
     }
 
-    fn waiting_for(&self, step: &str, missing: &[(&String, &Question)]) -> Failure {
+    /// What is still to be answered, and the flags that answer it together with what was answered already: answers are given at once.
+    fn waiting_for(&self, step: &str, questions: &BTreeMap<String, Question>, redactor: &Redactor) -> Failure {
+        let missing: Vec<_> = questions.iter().filter(|(name, _)| !self.answers.contains_key(*name)).collect();
         let line = |(name, question): &(&String, &Question)| {
             let about = question.about.as_deref().map(|about| format!(" – {about}")).unwrap_or_default();
             format!("  {name} ({}){about}", question.r#type.name())
         };
         let names: Vec<_> = missing.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let flags: Vec<_> = missing
-            .iter()
-            .map(|(name, question)| format!("--answer {step}.{name}={}", placeholder(name, question)))
-            .collect();
+        let flags: Vec<_> =
+            questions.iter().map(|(name, question)| self.flag(step, name, question, redactor)).collect();
         Failure::new(Class::NeedsPerson, format!("a person is needed: {}", crate::tools::shorten(&self.ask, 200)))
             .detail(format!(
                 "{}\n\nstill to answer:\n{}",
@@ -166,6 +190,15 @@ impl Manual {
             ))
             .cause(format!("no answer yet for {}", names.join(", ")))
             .fix(format!("do that, then continue with `{}`", flags.join(" ")))
+    }
+
+    /// The flag that answers a question: as it was answered, where that is no secret.
+    fn flag(&self, step: &str, name: &str, question: &Question, redactor: &Redactor) -> String {
+        let given = self.answers.get(name).and_then(Value::as_str).filter(|text| redactor.mask(text) == *text);
+        match given {
+            Some(text) => format!("--answer {}", crate::tools::quote(&format!("{step}.{name}={text}"))),
+            None => format!("--answer {step}.{name}={}", placeholder(name, question)),
+        }
     }
 }
 
@@ -188,7 +221,7 @@ impl Step for Manual {
     }
 
     fn perform<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<Outputs, Failure>> {
-        Box::pin(async { self.answered(&cx.step) })
+        Box::pin(async { self.answered(&cx.step, &cx.redactor) })
     }
 
     fn undo<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), Failure>> {
@@ -211,9 +244,12 @@ mod tests {
         let manual = manual(
             json!({ "ask": "Get chips.", "outputs": { "chips": { "type": "int" }, "who": {} }, "answers": { "who": "me" } }),
         );
-        let failure = manual.answered("quota").expect_err("missing");
+        let failure = manual.answered("quota", &Redactor::default()).expect_err("missing");
         assert_eq!((failure.class, failure.what.as_str()), (Class::NeedsPerson, "a person is needed: Get chips."));
-        assert_eq!(failure.fix.as_deref(), Some("do that, then continue with `--answer quota.chips=NUMBER`"));
+        assert_eq!(
+            failure.fix.as_deref(),
+            Some("do that, then continue with `--answer quota.chips=NUMBER --answer quota.who=me`")
+        );
     }
 
     #[test]
@@ -221,18 +257,26 @@ mod tests {
         let manual = manual(json!({
             "ask": "?", "outputs": { "n": { "type": "int" }, "b": { "type": "bool" }, "s": {} }, "answers": { "n": "8", "b": "true", "s": 5 },
         }));
-        assert_eq!(Value::from(manual.answered("x").unwrap()), json!({ "b": true, "n": 8, "s": "5" }));
+        assert_eq!(
+            Value::from(manual.answered("x", &Redactor::default()).unwrap()),
+            json!({ "b": true, "n": 8, "s": "5" })
+        );
     }
 
     #[test]
     fn a_wrong_answer_needs_the_person_again() {
         let manual = manual(json!({ "ask": "?", "outputs": { "n": { "type": "int" } }, "answers": { "n": "many" } }));
-        assert_eq!(manual.answered("x").expect_err("text").what, "the answer `n` is not of the type int: \"many\"");
+        assert_eq!(
+            manual.answered("x", &Redactor::default()).expect_err("text").what,
+            "the answer `n`: \"many\" is not of the type int, such as 3"
+        );
     }
 
     #[test]
     fn without_outputs_it_asks_whether_it_is_done() {
-        let done = |answer: &str| manual(json!({ "ask": "?", "answers": { "done": answer } })).answered("x");
+        let done = |answer: &str| {
+            manual(json!({ "ask": "?", "answers": { "done": answer } })).answered("x", &Redactor::default())
+        };
         assert_eq!(done("true"), Ok(Outputs::new()));
         assert_eq!(done("false").expect_err("not done").class, Class::Permanent);
     }
@@ -241,5 +285,8 @@ mod tests {
     fn an_answer_that_nobody_asked_for_is_refused() {
         let error = read(json!({ "ask": "?", "answers": { "x": 1 } })).expect_err("unknown");
         assert_eq!((error.path.as_str(), error.message.as_str()), ("answers.x", "nothing asks for `x`"));
+        let with = json!({ "ask": "?", "outputs": { "n": { "type": "int" } }, "answers": { "n": "many" } });
+        let error = read(with).expect_err("no number");
+        assert_eq!(error.message, "\"many\" is not of the type int, such as 3");
     }
 }

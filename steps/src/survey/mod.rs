@@ -41,10 +41,13 @@ pub struct Survey {
     pub versions: Vec<String>,
 }
 
-/// Looks at the cluster that the kubeconfig leads to, if there is one, and at the cloud where a plan uses it.
+/// Looks at the cluster that the kubeconfig leads to, and at the cloud where a plan uses it. Without a kubeconfig, only a plan that uses
+/// a cluster lacks something.
 pub async fn survey(cx: &Context, places: &[Places]) -> Survey {
     let mut survey = Survey::default();
-    cluster::look(cx, &mut survey).await;
+    if !places.is_empty() || cx.world.kubeconfig.exists() {
+        cluster::look(cx, &mut survey).await;
+    }
     for place in places {
         cloud::look(cx, place, &mut survey).await;
     }

@@ -1,5 +1,8 @@
 //! How a diagnosis is told: most likely first, with the line that shows it and what to do.
 
+use std::path::Path;
+
+use runbook_steps::tools::quote;
 use serde_json::json;
 
 use crate::cli::Session;
@@ -23,6 +26,8 @@ pub(super) struct Told<'a> {
     pub(super) found: &'a [Finding<'a>],
     pub(super) rest: &'a [&'a Look],
     pub(super) unseen: &'a [String],
+    /// What leads to the deployment's cluster.
+    pub(super) kubeconfig: &'a Path,
 }
 
 impl Told<'_> {
@@ -43,6 +48,10 @@ impl Told<'_> {
             let head = if self.is_well(troubles.len()) { "worth knowing:" } else { "may have to do with it:" };
             out.push_str(&format!("\n{}\n", paint.dim(head)));
             out.extend(remarks.into_iter().map(tell));
+        }
+        let looks = self.found.iter().map(|finding| finding.look.sighting.command.as_str());
+        if let Some(export) = way_to_cluster(looks, self.kubeconfig) {
+            out.push_str(&format!("\n{} {export}\n", paint.dim("kubectl and helm reach its cluster with:")));
         }
         if !self.unseen.is_empty() {
             out.push_str(&format!("\n{}\n", paint.dim("could not be looked at:")));
@@ -133,5 +142,24 @@ impl Told<'_> {
         let value = json!({ "deployment": self.name, "about": self.concern, "findings": found, "others": rest,
                             "unseen": self.unseen });
         format!("{}\n", serde_json::to_string_pretty(&value).expect("a JSON value has a text"))
+    }
+}
+
+/// What is typed before commands of which some look into a cluster: a user's own kubeconfig may lead to another.
+fn way_to_cluster<'c>(mut commands: impl Iterator<Item = &'c str>, kubeconfig: &Path) -> Option<String> {
+    let asks = |command: &str| ["kubectl ", "helm "].iter().any(|program| command.starts_with(program));
+    commands.any(asks).then(|| format!("export KUBECONFIG={}", quote(&kubeconfig.to_string_lossy())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_the_cluster_is_told_where_a_command_looks_into_it() {
+        let way =
+            |command| way_to_cluster(["runbook status d", command].into_iter(), Path::new("/my state/kubeconfig"));
+        assert_eq!(way("kubectl get all -A").as_deref(), Some("export KUBECONFIG='/my state/kubeconfig'"));
+        assert_eq!(way("gcloud compute health-checks list"), None);
     }
 }
