@@ -1,5 +1,6 @@
 //! The inner parts, each by itself: `cargo bench -p runbook --bench inner`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -131,7 +132,15 @@ fn records() -> Vec<Entry> {
         }));
         let outputs = json!({ "exit_code": 0, "stdout": "", "stderr": "" });
         let outputs = outputs.as_object().cloned().unwrap_or_default();
-        let done = Succeeded { step: id, attempt: 1, outcome: Outcome::Changed, outputs, took_ms: 1, note: None };
+        let done = Succeeded {
+            step: id,
+            attempt: 1,
+            outcome: Outcome::Changed,
+            outputs,
+            looked_up: BTreeMap::new(),
+            took_ms: 1,
+            note: None,
+        };
         records.push(Record::Succeeded(done));
     }
     let entry = |(index, record)| Entry { seq: index as u64 + 1, time: Timestamp::UNIX_EPOCH, record };

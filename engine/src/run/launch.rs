@@ -140,6 +140,7 @@ impl Making {
                 self.course.schedule.finished(index, Ended::Succeeded);
             }
             Turn::Skip(why) => {
+                self.tell_doubt(&step.id, "is left out now, and an earlier run ended in the middle of it");
                 self.course.record(Record::Skipped { step: step.id.clone(), why });
                 self.course.schedule.finished(index, Ended::Skipped);
             }

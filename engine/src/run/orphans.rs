@@ -206,7 +206,15 @@ steps:
             vec![
                 self.opened(),
                 started(step.clone()),
-                Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note }),
+                Record::Succeeded(Succeeded {
+                    step,
+                    attempt,
+                    outcome,
+                    outputs,
+                    looked_up: BTreeMap::new(),
+                    took_ms,
+                    note,
+                }),
                 started(Self::work()),
                 Record::Spawned { step: Self::work(), attempt, child: Self::child() },
             ]
@@ -281,7 +289,8 @@ steps:
         let (fingerprint, touches) = (Fingerprint::default(), Touches::AtOnce);
         let started = Record::Started(Started { step: step.clone(), attempt, fingerprint, recoverable: true, touches });
         let (outcome, outputs, note) = (Outcome::Changed, Outputs::new(), None);
-        let done = Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note });
+        let done =
+            Record::Succeeded(Succeeded { step, attempt, outcome, outputs, looked_up: BTreeMap::new(), took_ms, note });
         assert_eq!(marks(&haunted.after([started, done])), []);
     }
 

@@ -6,7 +6,7 @@ use runbook_steps::{Class, Failure, Outputs};
 
 use super::attempt::Ended;
 use super::drive::Making;
-use super::prepare::{mask_values, masked};
+use super::prepare::{looked_up, mask_values, masked};
 use super::schedule;
 use crate::hints::{self, About};
 use crate::plan::{Plan, Step, StepId, duration};
@@ -23,7 +23,7 @@ impl Making {
             Ended::Cancelled { untouched } => {
                 let attempt = self.course.attempt(index);
                 self.course.store(Record::Cancelled { step: step.clone(), attempt, untouched }, in_words);
-                self.tell_doubt(&step);
+                self.tell_doubt(&step, "was stopped in the middle");
                 self.course.schedule.finished(index, schedule::Ended::Cancelled);
             }
             Ended::Unknown(why) => {
@@ -34,14 +34,13 @@ impl Making {
         }
     }
 
-    /// Says at once what the next run will ask of a step that was stopped in the middle.
-    fn tell_doubt(&mut self, step: &StepId) {
+    /// Says at once what the next run will ask of a step that is in doubt after this one.
+    pub(super) fn tell_doubt(&mut self, step: &StepId, why: &str) {
         let in_doubt =
             |state: &RunState| state.step(step).and_then(|step| step.in_flight()).is_some_and(InFlight::needs_a_person);
         if self.course.scribe.with_state(in_doubt) {
             self.course.scribe.notice(&format!(
-                "`{step}` was stopped in the middle, and nothing can look at what it has done: before you go on, say what became \
-                 of it (`runbook settle`)"
+                "`{step}` {why}, and nothing can look at what it has done: before you go on, say what became of it (`runbook settle`)"
             ));
         }
     }
@@ -56,8 +55,10 @@ impl Making {
     }
 
     fn success(&self, index: usize, outcome: Outcome, outputs: Outputs, note: Option<String>) -> Succeeded {
-        let (step, attempt) = (self.plan.steps[index].id.clone(), self.course.attempt(index));
-        Succeeded { step, attempt, outcome, outputs, took_ms: self.course.took_ms(index), note }
+        let step = &self.plan.steps[index];
+        let looked_up = self.course.scribe.with_state(|state| looked_up(step, state.known(), &outputs));
+        let (step, attempt, took_ms) = (step.id.clone(), self.course.attempt(index), self.course.took_ms(index));
+        Succeeded { step, attempt, outcome, outputs, looked_up, took_ms, note }
     }
 
     fn failed(&mut self, index: usize, failure: Failure, untouched: bool) {

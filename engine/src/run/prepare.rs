@@ -1,15 +1,17 @@
 //! A step made ready: whether it is wanted, what exactly it does, and the value that does it. Runs nothing; of the world, it reads
 //! the files that a step uses.
 
-use runbook_steps::{Class, Effect, Failure, Redactor};
+use std::collections::BTreeMap;
+
+use runbook_steps::{Class, Effect, Failure, Outputs, Redactor};
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
-use crate::plan::eval::{EvalError, Rendered};
+use crate::plan::eval::{EvalError, Rendered, RenderedOutput};
 use crate::plan::files::Odd;
 use crate::plan::load::odd_thing;
-use crate::plan::model::{Known, Step};
-use crate::state::fingerprint::fingerprint;
+use crate::plan::model::{Known, OutputRule, Step};
+use crate::state::fingerprint::{fingerprint, short_digest};
 use crate::state::record::{Fingerprint, Touches};
 
 /// What a step is when its needs have ended.
@@ -96,6 +98,18 @@ fn with_answers(step: &Step, with: &Value) -> Value {
         map.insert("answers".to_owned(), Value::Object(Map::clone(answers)));
     }
     with
+}
+
+/// How the outputs of a step are had that are looked up in the world, by name, as short digests.
+pub(crate) fn looked_up(step: &Step, known: &Known, outputs: &Outputs) -> BTreeMap<String, String> {
+    if !step.outputs.values().any(|rule| matches!(rule, OutputRule::Lookup(_))) {
+        return BTreeMap::new();
+    }
+    let digest = |(name, output)| match output {
+        RenderedOutput::Lookup(rule) => Some((name, short_digest(&rule))),
+        RenderedOutput::Value(_) => None,
+    };
+    step.own_outputs(known, outputs).unwrap_or_default().into_iter().filter_map(digest).collect()
 }
 
 /// The failure of a step whose requirement is not met, if one is not.

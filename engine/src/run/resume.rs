@@ -18,6 +18,7 @@ use crate::plan::eval::RenderedOutput;
 use crate::plan::load::MANY;
 use crate::plan::model::{Graph, Known, Step};
 use crate::plan::{Plan, StepId};
+use crate::state::fingerprint::short_digest;
 use crate::state::fold::{Done, InFlight};
 use crate::state::{RunState, Status, StepState};
 
@@ -181,7 +182,8 @@ fn had_again(step: &Step, known: &Known, done: &Done, now: &[NamedOutput]) -> Ve
 
 type NamedOutput = (String, RenderedOutput);
 
-/// What is new about an output of a step that holds. What is looked up, what holds a secret, and what a person gave is not compared.
+/// What is new about an output of a step that holds. What is looked up is compared by how it is; what holds a secret, and what a person
+/// gave, is not compared.
 fn new_output((name, output): &NamedOutput, done: &Done) -> Option<String> {
     match (done.outputs.get(name), output) {
         (None, _) => Some(format!("the output `{name}` is new")),
@@ -189,6 +191,11 @@ fn new_output((name, output): &NamedOutput, done: &Done) -> Option<String> {
             if old != new && !done.settled && !mentions_secret(&new.to_string()) =>
         {
             Some(format!("the output `{name}` is had in another way"))
+        }
+        (Some(_), RenderedOutput::Lookup(rule))
+            if done.looked_up.get(name).is_some_and(|digest| *digest != short_digest(rule)) =>
+        {
+            Some(format!("the output `{name}` is looked up in another way"))
         }
         _ => None,
     }
@@ -477,6 +484,7 @@ mod tests {
 
     use super::*;
     use crate::plan::load;
+    use crate::run::prepare::looked_up;
     use crate::state::record::{Entry, Fingerprint, Opened, Outcome, Record, Started, Succeeded, Touches};
 
     const PLAN: &str = r#"
@@ -510,9 +518,13 @@ finally:
             let (step, attempt, touches) = (step.id.clone(), 1, Touches::AtOnce);
             let started = Started { step: step.clone(), attempt, fingerprint, recoverable: true, touches };
             tell(&mut state, Record::Started(started));
-            let outputs = json!({ "stdout": "x" }).as_object().expect("a map").clone();
+            let outputs = json!({ "stdout": "x", "v": "x" }).as_object().expect("a map").clone();
+            let looked_up = looked_up(&plan.steps[plan.index[&step]], state.known(), &outputs);
             let (outcome, took_ms, note) = (Outcome::Changed, 1, None);
-            tell(&mut state, Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note }));
+            tell(
+                &mut state,
+                Record::Succeeded(Succeeded { step, attempt, outcome, outputs, looked_up, took_ms, note }),
+            );
         }
         state
     }
@@ -546,5 +558,15 @@ finally:
             fates.iter().filter(|fate| matches!(fate, Fate::Stale(_))).count() > 1,
             "what uses `a` as well: {fates:?}"
         );
+    }
+
+    #[test]
+    fn an_output_that_is_looked_up_in_another_way_is_had_again() {
+        let text = "runbook: 1\nsteps:\n  a: { command: [/bin/true], outputs: { v: { object: configmap/c, namespace: default, path: '{.data.old}' } } }\n";
+        let (plan, edited) = (load::of_text(text), load::of_text(&text.replace("data.old", "data.new")));
+        let state = held(&plan, &[]);
+        let fates = |plan: &Plan| fates(plan, &state, &Options::default(), false);
+        assert_eq!(fates(&plan), [Fate::Reuse]);
+        assert_eq!(fates(&edited), [Fate::Stale(vec!["the output `v` is looked up in another way".to_owned()])]);
     }
 }

@@ -8,6 +8,8 @@ mod legal;
 mod status;
 mod undo;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use runbook_steps::{Child, Failure, Outputs};
 use serde::{Deserialize, Serialize};
@@ -475,8 +477,8 @@ impl RunState {
         // What it began it did not have to end: it was expected to fail.
         step.perhaps |= flight.as_ref().is_some_and(|flight| flight.touches == Touches::AtOnce);
         let fingerprint = flight.map(|flight| flight.fingerprint).unwrap_or_default();
-        let (run, outcome, outputs) = (step.run, record.outcome, record.outputs);
-        step.done = Some(Done { run, told, outcome, outputs, fingerprint, settled: false });
+        let (run, outcome, outputs, looked_up) = (step.run, record.outcome, record.outputs, record.looked_up);
+        step.done = Some(Done { run, told, outcome, outputs, looked_up, fingerprint, settled: false });
         (step.before, step.former, step.forced) = (None, None, false);
         step.status = Status::Succeeded { outcome };
         if outcome == Outcome::Changed {
@@ -542,7 +544,8 @@ impl RunState {
         let fingerprint = fingerprint.unwrap_or_default();
         let outcome = Outcome::Changed;
         let outputs = gave.map(|gave| *gave).unwrap_or_default();
-        let fresh = || Done { run, told, outcome, outputs, fingerprint, settled: true };
+        let looked_up = BTreeMap::new();
+        let fresh = || Done { run, told, outcome, outputs, looked_up, fingerprint, settled: true };
         let mut settled = Done { told, settled: true, ..earlier.unwrap_or_else(fresh) };
         settled.outputs.extend(given);
         let outputs = settled.outputs.clone();

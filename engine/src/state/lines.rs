@@ -11,6 +11,7 @@
 //! damaged), that is complete with another checksum, or whose text is no record's beginning; nor zeros that end within a sector. The
 //! rest cannot be told: where a disk loses the last sectors that it said were synced, or a file is cut by hand, that looks like a crash.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -116,7 +117,8 @@ impl Decoder {
             ("spawned", None, Some(child), None) => Record::Spawned { step, attempt, child },
             ("succeeded", None, None, Some(outcome)) => {
                 let (took_ms, outputs, note) = (usual.took_ms?, usual.outputs, usual.note);
-                Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note })
+                let looked_up = BTreeMap::new();
+                Record::Succeeded(Succeeded { step, attempt, outcome, outputs, looked_up, took_ms, note })
             }
             _ => return None,
         };

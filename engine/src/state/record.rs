@@ -3,6 +3,8 @@
 //! A [`Record`] is written first, folded second, shown third. Nothing else changes what is true of a deployment. The first format
 //! is for ever: fields may be added with a default, none may change its meaning.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use runbook_steps::{Child, Failure, Outputs};
 use serde::{Deserialize, Serialize};
@@ -346,6 +348,9 @@ pub struct Succeeded {
     /// What it gives to others.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub outputs: Outputs,
+    /// Of those that are looked up in the world, by name: how, as short digests. Empty where an older program did not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub looked_up: BTreeMap<String, String>,
     /// How long the attempt took by the run's clock, in milliseconds.
     pub took_ms: u64,
     /// A `known_issue` that unexpectedly passed, or failed as expected: what to say.

@@ -266,3 +266,10 @@ fn a_destroy_that_was_killed_before_it_could_say_that_all_is_undone_comes_to_its
     let status = sandbox.run(&["status"]).exits(0);
     assert!(!status.out.contains("killed") && !status.out.contains("next"), "{}", status.out);
 }
+
+#[test]
+fn what_is_in_doubt_and_left_out_is_told_to_be_in_doubt() {
+    let sandbox = half_done("s");
+    sandbox.run(&["apply", "plan.yaml", "--skip", "s"]).exits(0).says("nothing can look at what it has done");
+    sandbox.run(&["apply", "plan.yaml"]).exits(7);
+}

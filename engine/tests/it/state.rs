@@ -1,5 +1,7 @@
 //! The journal and what follows from it: legal and illegal records, torn and damaged files, formats, the lock.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use runbook::plan::StepId;
@@ -48,7 +50,15 @@ pub(crate) fn started(step: &str, attempt: u32) -> Record {
 pub(crate) fn succeeded(step: &str, attempt: u32) -> Record {
     let outputs = json!({ "by": attempt }).as_object().expect("a map").clone();
     let step = StepId::from(step);
-    Record::Succeeded(Succeeded { step, attempt, outcome: Outcome::Changed, outputs, took_ms: 5, note: None })
+    Record::Succeeded(Succeeded {
+        step,
+        attempt,
+        outcome: Outcome::Changed,
+        outputs,
+        looked_up: BTreeMap::new(),
+        took_ms: 5,
+        note: None,
+    })
 }
 
 pub(crate) fn failed(step: &str, attempt: u32, retry_in_ms: Option<u64>) -> Record {

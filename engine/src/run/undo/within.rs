@@ -138,6 +138,8 @@ fn waits_for_objects(step: &Step) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
     use runbook_steps::Outputs;
 
@@ -187,7 +189,15 @@ steps:
                 continue;
             }
             let (outcome, outputs, note) = (Outcome::Changed, Outputs::new(), None);
-            tell(Record::Succeeded(Succeeded { step, attempt, outcome, outputs, took_ms, note }));
+            tell(Record::Succeeded(Succeeded {
+                step,
+                attempt,
+                outcome,
+                outputs,
+                looked_up: BTreeMap::new(),
+                took_ms,
+                note,
+            }));
         }
         state
     }

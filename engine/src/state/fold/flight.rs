@@ -1,5 +1,7 @@
 //! What a step has come to and what it is in the middle of, as a part of its state. Knows nothing of records.
 
+use std::collections::BTreeMap;
+
 use runbook_steps::{Child, Outputs};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,9 @@ pub struct Done {
     pub outcome: Outcome,
     /// What it gives to others.
     pub outputs: Outputs,
+    /// How those of them are had that are looked up in the world, as short digests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub looked_up: BTreeMap<String, String>,
     /// What exactly was done.
     pub fingerprint: Fingerprint,
     /// Whether a person said so, and what it gave.
