@@ -152,7 +152,7 @@ impl Making {
     /// A step that stood on something that was taken back since does not hold any more, and the journal is told so now: whoever took that
     /// back did not know what stands on what.
     fn let_go(&mut self, index: usize, step: &Step) {
-        if self.options.keep_stale || self.options.skip.contains(&step.id) {
+        if !self.ripple.is_undone(index) || self.options.keep_stale || self.options.skip.contains(&step.id) {
             return;
         }
         let undone = |state: &RunState| self.ripple.undone(&self.plan, index, state.step(&step.id)?.done()?);

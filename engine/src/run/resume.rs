@@ -449,6 +449,11 @@ impl Ripple {
         self.changed[index].filter(|change| change.at > done.told).map(|change| change.step)
     }
 
+    /// Whether anything that a step stands on was ever taken back.
+    pub(crate) fn is_undone(&self, index: usize) -> bool {
+        self.undone[index].is_some()
+    }
+
     /// Why a step does not hold any more although it does the same: something that it stood on was taken back since, by a program that did
     /// not know what stands on what.
     pub(crate) fn undone(&self, plan: &Plan, index: usize, done: &Done) -> Option<String> {
