@@ -197,7 +197,7 @@ fn crash(bytes: &[u8], from: usize, open: bool) -> Option<&'static str> {
     if written.len() == line.len() {
         return end.is_none().then_some("it has no end");
     }
-    let after = entries(&rest[line.len()..]);
+    let after = entries(&rest[written.len()..]);
     let lost = Lost::of(line, open);
     (!is_one_bit_off(line) && torn::is_torn(bytes, from, lost, after)).then_some("a part of it never reached the disk")
 }
@@ -355,9 +355,9 @@ fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
 }
 
-/// The whole records of some lines.
+/// The whole records of some lines. Behind what is lost one may begin without the end of the one before it.
 fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
-    bytes.split(|byte| *byte == b'\n').filter_map(|line| decode(line).ok())
+    bytes.split(|byte| matches!(byte, b'\n' | 0)).filter_map(|line| decode(line).ok())
 }
 
 #[cfg(test)]
@@ -403,6 +403,38 @@ mod tests {
         let short = |body: &str| serde_json::from_str(body).ok().and_then(|usual| Decoder::default().entry(usual));
         assert!(USUAL.into_iter().map(whole).all(|body| short(&body).is_some()));
         assert!(UNUSUAL.into_iter().map(whole).all(|body| short(&body).is_none()));
+    }
+
+    /// A line that begins where the lost sector ends is whole: nothing more is written of its step before it is safe, and so was all before.
+    #[test]
+    fn a_proof_that_begins_right_behind_the_lost_sector_counts() {
+        let time = r#""time":"2026-01-01T00:00:00Z""#;
+        let line = |body: String| format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()));
+        let opened = whole(
+            r#""record":"opened","format":{"major":1,"minor":0},"run":1,"command":"apply","plan":"p","file":"f","digest":"0","inputs":{},"version":"0","who":"me","pid":1"#,
+        );
+        let opened = opened.replace("\"seq\":7", "\"seq\":1");
+        let noted = |note: usize| {
+            let note = "x".repeat(note);
+            format!(r#"{{"seq":2,{time},"record":"skipped","step":"b","why":"{note}"}}"#)
+        };
+        let started = format!(
+            r#"{{"seq":3,{time},"record":"started","step":"a","attempt":1,"fingerprint":{{}},"recoverable":false}}"#
+        );
+        let ended = format!(
+            r#"{{"seq":4,{time},"record":"succeeded","step":"a","attempt":1,"outcome":"changed","took_ms":1}}"#
+        );
+        let before = line(opened.clone()).len() + line(noted(0)).len();
+        let two = [line(opened), line(noted(3 * SECTOR - before))].concat();
+        assert_eq!(two.len(), 3 * SECTOR);
+        let mut bytes = [two, line(started), line(ended)].concat().into_bytes();
+        assert!(read(&bytes).is_ok());
+        bytes[2 * SECTOR..3 * SECTOR].fill(0);
+        assert!(
+            matches!(read(&bytes), Err(StateError::Broken { line: 2, .. })),
+            "{:?}",
+            read(&bytes).map(|it| it.lines)
+        );
     }
 
     #[test]
