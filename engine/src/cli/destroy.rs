@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use runbook_steps::tools::{self, Mark, Orphan, quote};
+use runbook_steps::tools::{self, Orphan, quote};
 use runbook_steps::{Clock, Failure, World};
 use serde_json::json;
 
@@ -334,25 +334,25 @@ impl Deployment {
 
     /// Ends what earlier runs and looks have left at work: it would go on making things, though nothing is to be undone.
     fn end_orphans(&self, journal: &Journal, ui: Ui) -> Result<(), Fatal> {
-        let marks = marks(journal.state());
+        let marks = orphans::marks(journal.state());
         let (left, looked) = super::block_on(async {
             let left = if marks.is_empty() { Vec::new() } else { tools::end_marked(&marks, self.clock).await };
             Ok((left, orphans::end_looks(journal.home(), self.clock).await))
         })?;
         let (gone, alive): (Vec<_>, Vec<_>) = left.into_iter().partition(|orphan| orphan.gone);
-        gone.iter().for_each(|orphan| ui.say(&had_left(orphan, orphan.fate())));
+        gone.iter().for_each(|orphan| ui.say(&orphans::had_left(orphan, orphan.fate())));
         looked.iter().for_each(|words| ui.say(words));
         if alive.is_empty() { Ok(()) } else { Err(still_at_it(&alive)) }
     }
 
     /// Says what earlier runs have left at work. As long as somebody has the lock, what is at work is not left.
     fn tell_orphans(&self, home: &Home, state: &RunState, ui: Ui) -> Result<(), Fatal> {
-        let marks = marks(state);
+        let marks = orphans::marks(state);
         if marks.is_empty() || home.holder().map_err(state_fatal)?.is_some() {
             return Ok(());
         }
         let fate = "it still runs, and would be ended";
-        tools::marked(&marks).iter().for_each(|orphan| ui.say(&had_left(orphan, fate)));
+        tools::marked(&marks).iter().for_each(|orphan| ui.say(&orphans::had_left(orphan, fate)));
         Ok(())
     }
 
@@ -412,19 +412,9 @@ impl HowToDestroy {
     }
 }
 
-/// How the programs are recognised that earlier runs may have left at work.
-fn marks(state: &RunState) -> Vec<Mark> {
-    state.steps().filter_map(|(id, _)| orphans::mark(state, id)).collect()
-}
-
-fn had_left(orphan: &Orphan, fate: &str) -> String {
-    let Orphan { pid, program, step, .. } = orphan;
-    format!("`{step}` had left `{program}` (pid {pid}) running; {fate}")
-}
-
 /// What goes on making things is not undone.
 fn still_at_it(alive: &[Orphan]) -> Fatal {
-    let what = alive.iter().map(|orphan| had_left(orphan, orphan.fate())).collect::<Vec<_>>().join("\n");
+    let what = alive.iter().map(|orphan| orphans::had_left(orphan, orphan.fate())).collect::<Vec<_>>().join("\n");
     let failure = tools::beside(Failure::permanent(what), alive.iter().map(Orphan::child).collect());
     let message = [failure.what, failure.cause.unwrap_or_default()].join("\n");
     failure.fix.into_iter().fold(Fatal::new(Exit::NeedsPerson, message), Fatal::hint)

@@ -96,8 +96,7 @@ impl Settle {
             return Err(Fatal::new(Exit::NeedsPerson, what).hint(format!("wait for it, or end it with: kill {pid}")));
         }
         for orphan in super::block_on(async { Ok(tools::end_marked(&marks, Clock::real()).await) })? {
-            let what =
-                format!("`{step}` had left `{}` (pid {}) running; {}", orphan.program, orphan.pid, orphan.fate());
+            let what = orphans::had_left(&orphan, orphan.fate());
             if !orphan.gone {
                 return Err(Fatal::new(Exit::NeedsPerson, what));
             }

@@ -116,8 +116,7 @@ impl Course {
         let (marks, clock) = (self.scribe.with_state(orphans::marks), self.common.world.clock);
         let orphans = orphans::end(&marks, clock).await;
         for orphan in &orphans {
-            let Orphan { pid, program, step, .. } = orphan;
-            self.scribe.notice(&format!("`{step}` had left `{program}` (pid {pid}) running; {}", orphan.fate()));
+            self.scribe.notice(&orphans::had_left(orphan, orphan.fate()));
         }
         let alive = orphans.into_iter().filter(|orphan| !orphan.gone);
         self.haunted = alive.map(|orphan| (StepId::from(orphan.step.as_str()), orphan)).collect();

@@ -16,7 +16,7 @@ pub(super) fn carry(mut world: Arc<World>, mark: &str) -> Arc<World> {
 }
 
 /// How the programs of the steps that may have left some are recognised.
-pub(super) fn marks(state: &RunState) -> Vec<Mark> {
+pub(crate) fn marks(state: &RunState) -> Vec<Mark> {
     state.steps().filter_map(|(id, _)| mark(state, id)).collect()
 }
 
@@ -54,6 +54,12 @@ fn still_alive(step: &StepState) -> &[Child] {
 /// Ends what the steps have left running. Says what there was; what cannot be ended is not `gone`.
 pub(super) async fn end(marks: &[Mark], clock: Clock) -> Vec<Orphan> {
     if marks.is_empty() { Vec::new() } else { tools::end_marked(marks, clock).await }
+}
+
+/// What is said of something that a step had left running.
+pub(crate) fn had_left(orphan: &Orphan, fate: &str) -> String {
+    let Orphan { pid, program, step, .. } = orphan;
+    format!("`{step}` had left `{program}` (pid {pid}) running; {fate}")
 }
 
 /// What a run that ends leaves running because it has left the process groups of its steps.

@@ -66,12 +66,9 @@ pub struct StepState {
     recipes: Vec<Recipe>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unrecorded: bool,
-    /// What it gave before it was begun to be taken back.
+    /// How it held, where that does not count any more: somebody said so, or it was begun to be taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    gave: Option<Box<Outputs>>,
-    /// What it did when it last held, where that does not count any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    former: Option<Box<Fingerprint>>,
+    former: Option<Box<Done>>,
     run: u32,
     acted: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -372,7 +369,6 @@ impl RunState {
                 recipes: std::mem::take(&mut step.recipes),
                 unrecorded: step.unrecorded,
                 former: step.former.take(),
-                gave: step.gave.take(),
                 acted: step.acted,
                 to_redo: step.to_redo,
                 forced: step.forced,
@@ -389,7 +385,7 @@ impl RunState {
         }
         let old = std::mem::replace(&mut self.home, home.to_owned());
         for step in self.steps.values_mut() {
-            for done in step.done.iter_mut().chain(step.before.as_deref_mut()) {
+            for done in step.done.iter_mut().chain(step.before.as_deref_mut()).chain(step.former.as_deref_mut()) {
                 relocate(&mut done.outputs, &old, home);
                 done.fingerprint.relocate(&old, home);
             }
@@ -397,7 +393,6 @@ impl RunState {
                 let found = flight.found.as_deref_mut();
                 found.into_iter().chain([&mut flight.fingerprint]).for_each(|it| it.relocate(&old, home));
             }
-            step.gave.iter_mut().for_each(|gave| relocate(gave, &old, home));
             step.recipes.iter_mut().for_each(|recipe| relocate_value(&mut recipe.with, &old, home));
         }
         self.known.values_mut().for_each(|outputs| relocate(outputs, &old, home));
@@ -435,7 +430,7 @@ impl RunState {
         let step = self.touch(&started.step);
         step.status = Status::Running { attempt: started.attempt, since: at };
         (step.attempts, step.acted) = (started.attempt, step.run);
-        (step.to_redo, step.gave) = (false, None);
+        step.to_redo = false;
         step.started.get_or_insert(at);
         let at_once = started.touches == Touches::AtOnce;
         if at_once {
@@ -531,19 +526,19 @@ impl RunState {
         let step = self.touch(id);
         step.to_redo = !done && step.is_open();
         let flight = step.leave_flight();
-        let gave = step.gave.take().filter(|_| flight.as_ref().is_some_and(|flight| flight.undoing));
+        let stands = flight.as_ref().is_some_and(|flight| flight.undoing);
         let fingerprint = flight.map(|flight| flight.doing().clone());
         let earlier = step.done.take();
         step.before = None;
         if !done {
-            step.former = earlier.map(|done| Box::new(done.fingerprint)).or(step.former.take());
+            step.former = earlier.map(Box::new).or(step.former.take());
             step.status = Status::Pending;
             self.known.remove(id);
             return;
         }
         let fingerprint = fingerprint.unwrap_or_default();
         let outcome = Outcome::Changed;
-        let outputs = gave.map(|gave| *gave).unwrap_or_default();
+        let outputs = step.former.take().filter(|_| stands).map(|former| former.outputs).unwrap_or_default();
         let looked_up = BTreeMap::new();
         let fresh = || Done { run, told, outcome, outputs, looked_up, fingerprint, settled: true };
         let mut settled = Done { told, settled: true, ..earlier.unwrap_or_else(fresh) };

@@ -430,11 +430,7 @@ mod tests {
         let mut bytes = [two, line(started), line(ended)].concat().into_bytes();
         assert!(read(&bytes).is_ok());
         bytes[2 * SECTOR..3 * SECTOR].fill(0);
-        assert!(
-            matches!(read(&bytes), Err(StateError::Broken { line: 2, .. })),
-            "{:?}",
-            read(&bytes).map(|it| it.lines)
-        );
+        assert!(matches!(read(&bytes), Err(StateError::Broken { line: 2, .. })));
     }
 
     #[test]

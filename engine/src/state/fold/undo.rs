@@ -98,9 +98,10 @@ impl RunState {
     pub(super) fn perform(&mut self, id: &StepId, undo: Option<Recipe>) {
         let told = self.told;
         let step = self.touch(id);
-        let former = step.before.take().map(|before| Box::new(before.fingerprint)).or(step.former.take());
+        let former = step.before.take().or(step.former.take());
         // What was made before was made by other work, of which nothing is written down.
-        let same = step.in_flight.as_ref().is_some_and(|flight| former.as_deref() == Some(&flight.fingerprint));
+        let flight = step.in_flight.as_ref().map(|flight| &flight.fingerprint);
+        let same = flight.is_some() && flight == former.as_ref().map(|former| &former.fingerprint);
         step.unrecorded |= undo.is_some() && step.changed && step.recipes.is_empty() && !same;
         // From here on it may be other than when it held.
         (step.forced, step.changed_at) = (false, told);
@@ -121,9 +122,11 @@ impl RunState {
         let (flight, done) = (step.leave_flight(), step.done.take());
         // It may be gone from here on: that it held before confirms nothing any more. A person may say that it stands all the same.
         step.before = None;
-        step.gave = done.as_ref().map(|done| Box::new(done.outputs.clone())).or(step.gave.take());
+        let begun = step.former.take().filter(|_| flight.as_ref().is_some_and(|flight| flight.undoing));
         let recoverable = flight.as_ref().is_some_and(|flight| flight.recoverable);
-        let fingerprint = flight.map(|flight| flight.doing().clone()).or(done.map(|done| done.fingerprint));
+        let held = done.as_ref().map(|done| done.fingerprint.clone());
+        let fingerprint = flight.map(|flight| flight.doing().clone()).or(held);
+        step.former = done.map(Box::new).or(begun);
         step.status = Status::Undoing { attempt, since: at };
         (step.attempts, step.acted) = (attempt, step.run);
         step.started.get_or_insert(at);
